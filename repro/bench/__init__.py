@@ -1,0 +1,1 @@
+"""Speed as ratios against stated baselines, measured in one run."""

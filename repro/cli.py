@@ -1,0 +1,158 @@
+"""The command line: parse, call, and turn the two kinds of failure into exit codes 1 and 2."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from repro import __version__
+from repro.errors import BadInput, RunFailed
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but bad usage is one line on stderr, and an epilog may be made when the help is shown."""
+
+    make_epilog: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.make_epilog is not None:
+            self.epilog = f"{self.epilog}\n\n{self.make_epilog()}"
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message} (see `{self.prog} --help`)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
+    try:
+        options = build_parser().parse_args(arguments)
+        from repro import commands  # only now: it imports torch, which `--help` does not need
+
+        command: Callable[[argparse.Namespace], None] = getattr(commands, options.command)
+        command(options)
+    except BadInput as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 2
+    except RunFailed as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="repro",
+        description="Reproduce 'Does Knowledge Distillation Really Work?' (Stanton et al., NeurIPS 2021).",
+        epilog="Start with `repro demo`: the paper's question on this machine, offline, in two minutes.",
+    )
+    parser.add_argument("--version", action="version", version=f"repro {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", "demo", "answer the paper's question on the embedded digits, offline")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs, table and figure")
+
+    data = _command(commands, "data", None, "list the data sets, or prepare one")
+    data_commands = data.add_subparsers(metavar="list|prepare", required=True)
+    _data_option(_command(data_commands, "list", "data_list", "every data set and the state of its file"))
+    prepare = _command(data_commands, "prepare", "data_prepare", "download a data set and write its file")
+    prepare.add_argument("name", metavar="NAME", help="as `repro data list` shows it")
+    _data_option(prepare)
+
+    run = _command(
+        commands,
+        "run",
+        "run",
+        "make one run of a study, its missing parents first",
+        "examples:\n"
+        "  repro run lenet_mnist preset=smoke\n"
+        "  repro run lenet_mnist preset=short pool=0.25 trial=1 --data data\n"
+        "  repro run lenet_mnist preset=smoke optimizer.learning_rate=0.01 teachers.epochs=5",
+    )
+    run.add_argument("study", metavar="STUDY", help="a name from the list below")
+    run.add_argument("settings", nargs="*", metavar="key=value", help="settings of the study, or keys of the config")
+    _run_options(run)
+    run.make_epilog = _list_studies
+
+    launch = _command(
+        commands,
+        "launch",
+        "launch",
+        "make every missing run of a sweep",
+        "examples:\n"
+        "  repro launch sweeps/lenet_mnist.yaml --dry-run\n"
+        "  repro launch sweeps/lenet_mnist.yaml preset=short --workers 2 --data data\n"
+        "  repro launch sweeps/lenet_mnist.yaml preset=smoke trial=[0]",
+    )
+    launch.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
+    launch.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    launch.add_argument("--workers", type=_positive, default=1, metavar="N", help="runs made side by side (1)")
+    launch.add_argument("--dry-run", action="store_true", help="only show what would be made")
+    _run_options(launch)
+
+    status = _command(commands, "status", "status", "what is done, running, failed or missing")
+    status.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only, and all, runs of this sweep")
+    status.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    status.add_argument("--json", action="store_true", help="as JSON (documented in docs/architecture.md)")
+    _runs_option(status)
+
+    figures = _command(commands, "figures", "figures", "draw the paper's figures from the records")
+    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="figures to draw (all)")
+    figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
+    _runs_option(figures)
+
+    bench = _command(commands, "bench", "bench", "measure speed as ratios against baselines")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all)")
+    bench.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[Parser]",
+    name: str,
+    function: str | None,
+    summary: str,
+    examples: str | None = None,
+) -> Parser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if function is not None:
+        parser.set_defaults(command=function)
+    return parser
+
+
+def _runs_option(parser: Parser) -> None:
+    default = Path(os.environ.get("REPRO_RUNS", "runs"))
+    parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
+
+
+def _data_option(parser: Parser) -> None:
+    default = Path(os.environ.get("REPRO_DATA", "data"))
+    parser.add_argument("--data", type=Path, default=default, metavar="DIR", help="prepared data ($REPRO_DATA or data)")
+
+
+def _run_options(parser: Parser) -> None:
+    _runs_option(parser)
+    _data_option(parser)
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+
+
+def _list_studies() -> str:
+    from repro.experiments.study import studies
+
+    known = studies()
+    width = max(len(name) for name in known)
+    return "studies:\n" + "\n".join(f"  {name:{width}}  {study.headline()}" for name, study in known.items())
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)

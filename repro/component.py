@@ -1,0 +1,58 @@
+"""The base of every config: strict schemas, and *components*, the parts of a run that are chosen by name.
+
+A component is one class in one file: its fields are what a config may set, its methods do the work.
+Writing the class registers it; every module of the package it lies in is imported when the run schema
+(`repro.config`) is built. So a new network, data set, augmentation or objective is one new file.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Schema(BaseModel):
+    """A frozen record that refuses unknown keys, wrong types, NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Component(Schema):
+    """A part of a run chosen by its `name`.
+
+    A direct subclass opens a *kind* of part (`Model`, `Dataset`, ...). A subclass of a kind that declares
+    `name: Literal["x"] = "x"` is one choice of that kind and is kept in the kind's `registry`.
+    """
+
+    registry: ClassVar[dict[str, type[Any]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if Component in cls.__bases__:
+            cls.registry = {}
+            return
+        annotation = cls.__annotations__.get("name")
+        if get_origin(annotation) is not Literal:
+            return  # an intermediate base class, not a choice of its own
+        (name,) = get_args(annotation)
+        known = cls.registry.get(name)
+        if known is not None and known.__module__ != cls.__module__:
+            raise TypeError(f"{cls.__module__} and {known.__module__} both define the component '{name}'")
+        cls.registry[name] = cls
+
+
+def choices(kind: type[Component]) -> Any:
+    """The schema type "one of the registered components of this kind", told apart by `name`."""
+    members = tuple(kind.registry.values())
+    if len(members) == 1:
+        return members[0]
+    return Annotated[Union[members], Field(discriminator="name")]  # noqa: UP007  (a union of a computed tuple)
+
+
+def discover(package: ModuleType) -> None:
+    """Import every module of `package`, so that the components written there are registered."""
+    for module in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
+        importlib.import_module(module.name)

@@ -1,0 +1,217 @@
+"""The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from repro import data, distill, models
+from repro.component import Schema, choices, discover
+from repro.config_errors import explain
+from repro.data.augmentation import Augmentation
+from repro.data.dataset import Dataset
+from repro.data.selection import Half
+from repro.distill.initialization import Initialization
+from repro.distill.objective import Objective
+from repro.errors import BadInput
+from repro.models.base import Model
+from repro.optimization import Optimizer, Schedule
+
+SCHEMA_VERSION = 1
+"""Part of every run id. Raise it when the same config comes to mean another computation."""
+
+for _package in (data, models, distill):
+    discover(_package)
+
+if TYPE_CHECKING:
+    AnyDataset: TypeAlias = Dataset
+    AnyModel: TypeAlias = Model
+    AnyAugmentation: TypeAlias = Augmentation
+    AnyObjective: TypeAlias = Objective
+    AnyInitialization: TypeAlias = Initialization
+    AnyOptimizer: TypeAlias = Optimizer
+    AnySchedule: TypeAlias = Schedule
+else:
+    AnyDataset, AnyModel, AnyAugmentation = choices(Dataset), choices(Model), choices(Augmentation)
+    AnyObjective, AnyInitialization = choices(Objective), choices(Initialization)
+    AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
+
+
+class Selection(Schema):
+    """A part of a data set's training images; without options all of them.
+
+    `half` takes one of two disjoint stratified halves (Section 5.2: D0 and D1); `size` (images) or `fraction`
+    then takes a stratified subset of what is left. Subsets with the same seed are nested.
+    """
+
+    dataset: AnyDataset
+    half: Half | None = None
+    size: int | None = Field(default=None, ge=1)
+    fraction: float | None = Field(default=None, gt=0.0, le=1.0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.size is not None and self.fraction is not None:
+            raise ValueError("give size or fraction, not both")
+        return self
+
+
+class DataConfig(Schema):
+    """The images a run trains on. Its test images are the whole test split of `train.dataset`.
+
+    `pools` add images without their labels, which a student does not need.
+    """
+
+    train: Selection
+    pools: tuple[Selection, ...] = ()
+
+    @model_validator(mode="after")
+    def _same_shape(self) -> Self:
+        expected = self.train.dataset.image_shape
+        for pool in self.pools:
+            if pool.dataset.image_shape != expected:
+                raise ValueError(
+                    f"the pool {pool.dataset.name} has images {pool.dataset.image_shape}, "
+                    f"{self.train.dataset.name} has {expected}"
+                )
+        return self
+
+    @property
+    def datasets(self) -> frozenset[Dataset]:
+        """Every data set that is read."""
+        return frozenset(selection.dataset for selection in (self.train, *self.pools))
+
+
+class TrainingConfig(Schema):
+    """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
+
+    data: DataConfig
+    augmentation: tuple[AnyAugmentation, ...] = ()
+    model: AnyModel
+    init: AnyInitialization
+    objective: AnyObjective
+    optimizer: AnyOptimizer
+    schedule: AnySchedule
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    """Epochs between rows of metrics; the last epoch always makes one."""
+    precision: Literal["float32"] = "float32"
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below epochs {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.objective.needs_labels:
+            if self.data.pools:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which pools do not have")
+            mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
+            if mixing:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
+        return self
+
+    @property
+    def run_id(self) -> str:
+        """12 hexadecimal digits: a hash of the full resolved config and the schema version."""
+        return hashlib.sha256(canonical_json(self).encode()).hexdigest()[:12]
+
+    def parents(self) -> tuple["RunConfig", ...]:
+        """The runs whose results this one needs."""
+        return ()
+
+
+class TeacherConfig(TrainingConfig):
+    """A network trained on labels alone."""
+
+    kind: Literal["teacher"] = "teacher"
+
+    @model_validator(mode="after")
+    def _no_teacher(self) -> Self:
+        if self.objective.needs_teacher:
+            raise ValueError(f"a teacher cannot train with the objective {self.objective.name}: it needs a teacher")
+        return self
+
+
+class StudentConfig(TrainingConfig):
+    """A network trained to match its teachers. Several teachers form an ensemble (their mean probability)."""
+
+    kind: Literal["student"] = "student"
+    teachers: tuple["RunConfig", ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_teachers(self) -> Self:
+        if not self.objective.needs_teacher:
+            raise ValueError(f"a student needs an objective with a teacher, not {self.objective.name}")
+        own = self.data.train.dataset
+        for teacher in self.teachers:
+            dataset = teacher.data.train.dataset
+            if (dataset.num_classes, dataset.image_shape) != (own.num_classes, own.image_shape):
+                raise ValueError(
+                    f"its teacher has {dataset.num_classes} classes and images {dataset.image_shape} "
+                    f"({dataset.name}), the student {own.num_classes} and {own.image_shape} ({own.name})"
+                )
+        return self
+
+    def parents(self) -> tuple["RunConfig", ...]:
+        return self.teachers
+
+
+RunConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
+StudentConfig.model_rebuild()
+_RUN: TypeAdapter[TeacherConfig | StudentConfig] = TypeAdapter(RunConfig)
+
+
+def canonical_json(config: TrainingConfig) -> str:
+    """The config with every default written out, keys sorted, and the schema version."""
+    content = {"schema_version": SCHEMA_VERSION, "config": config.model_dump(mode="json")}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def parse_config(content: Any) -> TeacherConfig | StudentConfig:
+    """A run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
+    try:
+        # Through JSON text, so that in strict mode lists become tuples and nothing else is converted.
+        return _RUN.validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise BadInput(explain(error, content, (TeacherConfig, StudentConfig))) from error
+
+
+def override(config: TeacherConfig | StudentConfig, changes: dict[str, Any]) -> TeacherConfig | StudentConfig:
+    """The config with values replaced at dotted keys: {"optimizer.learning_rate": 0.1, "teachers.epochs": 5}.
+
+    A key that meets a list without an index changes every element. Raises BadInput for unknown keys.
+    """
+    content = config.model_dump(mode="json")
+    for key, value in changes.items():
+        _assign(content, key.split("."), value)
+    return parse_config(content)
+
+
+def _assign(content: Any, path: list[str], value: Any) -> None:
+    """Set one dotted key; keys that the schema does not know are left for `parse_config` to refuse."""
+    head, *rest = path
+    if isinstance(content, list):
+        if head.isdigit() and int(head) < len(content):
+            targets, path = [content[int(head)]], rest
+            if not rest:
+                content[int(head)] = value
+                return
+        else:
+            targets = content
+        for element in targets:
+            _assign(element, path, value)
+    elif not isinstance(content, dict):
+        raise BadInput(f"'{'.'.join(path)}' is set inside a value that has no keys ({content!r})")
+    elif not rest:
+        if head == "name" and content.get("name") not in (None, value):
+            content.clear()  # another component: the options of the old one do not apply to it
+        content[head] = value
+    else:
+        _assign(content.setdefault(head, {}), rest, value)

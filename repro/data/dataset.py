@@ -1,0 +1,77 @@
+"""What a data set is to the rest of the suite: labelled uint8 images, in memory."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from repro.component import Component
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (n, channels, height, width), and labels int64 (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The examples at `indices` (int64), in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of images."""
+
+    train: Split
+    test: Split
+
+
+class Dataset(Component):
+    """A data set chosen by name. Subclasses state its classes and image shape and load it."""
+
+    name: str
+    num_classes: ClassVar[int]
+    class_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> LabeledImages:
+        """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""
+
+    @abstractmethod
+    def fingerprint(self, directory: Path) -> str:
+        """A short digest of the stored images and labels that `load` starts from, cheap to compute.
+
+        It is kept in every run's record, so that a run is never continued, reused or compared on other data.
+        What the options make of the stored images, the config says. Raises BadInput as `load` does, but
+        damage inside of an array only `load` notices.
+        """
+
+
+def as_channels_first(images: Tensor) -> Tensor:
+    """uint8 (n, height, width) or (n, height, width, channels) to contiguous (n, channels, height, width)."""
+    if images.ndim == 3:
+        return images.unsqueeze(1).contiguous()
+    return images.permute(0, 3, 1, 2).contiguous()
+
+
+def to_unit_cube(images: Tensor) -> Tensor:
+    """Floats in [0, 1] to the networks' input range [-1, 1] (the paper's "unitcube" scaling, Appendix A)."""
+    return images * 2.0 - 1.0
+
+
+def to_unit_interval(images: Tensor) -> Tensor:
+    """uint8 images to float32 in [0, 1]."""
+    return images.to(torch.float32).div_(255.0)

@@ -1,0 +1,150 @@
+"""`repro data prepare NAME`: download a data set through torchvision and write its prepared file."""
+
+import contextlib
+import hashlib
+import http.client
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import repro.data
+from repro.component import discover
+from repro.data.dataset import Dataset
+from repro.data.prepared import PreparedDataset
+from repro.errors import BadInput, RunFailed, did_you_mean
+
+
+@dataclass(frozen=True)
+class Download:
+    """How torchvision gives a data set, and what makes a prepared file of it."""
+
+    torchvision_class: str
+    train: Mapping[str, Any]
+    """Arguments of the class for the train split, and `test` for the test split."""
+    test: Mapping[str, Any]
+    axes: tuple[int, ...]
+    """The order in which torchvision's axes become (n, height, width) or (n, height, width, channels)."""
+    labels: str = "targets"
+    """The attribute that holds the labels."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of prepared images, as far as known. torchvision itself checks the MD5 of every archive."""
+
+
+TRAIN, TEST = {"train": True}, {"train": False}
+GRAY, COLOR = (0, 1, 2), (0, 1, 2, 3)
+DOWNLOADS = {
+    "mnist": Download(
+        "MNIST",
+        TRAIN,
+        TEST,
+        GRAY,
+        sha256={
+            "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+            "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        },
+    ),
+    "fashion_mnist": Download("FashionMNIST", TRAIN, TEST, GRAY),
+    # Published transposed: swapping height and width turns the images upright, like MNIST's.
+    "emnist": Download("EMNIST", {"split": "bymerge", **TRAIN}, {"split": "bymerge", **TEST}, (0, 2, 1)),
+    "cifar10": Download("CIFAR10", TRAIN, TEST, COLOR),
+    "cifar100": Download(
+        "CIFAR100",
+        TRAIN,
+        TEST,
+        COLOR,
+        sha256={"x_train": "4e457917601a66aed021f5fa37957b56c6319557c0a8ed5484de3c390af45430"},
+    ),
+    "svhn": Download("SVHN", {"split": "train"}, {"split": "test"}, (0, 2, 3, 1), labels="labels"),
+}
+
+
+def prepared_datasets() -> dict[str, type[PreparedDataset]]:
+    """Every data set that is read from a prepared file, by name."""
+    discover(repro.data)
+    return {name: kind for name, kind in Dataset.registry.items() if issubclass(kind, PreparedDataset)}
+
+
+def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
+    """Make the prepared file of data set `name` in `directory`, unless a good one is there; its path.
+
+    A damaged file is replaced. Raises BadInput for an unknown name or a directory that cannot be written to,
+    RunFailed if the data cannot be had; either way no new file is left behind.
+    """
+    known = prepared_datasets()
+    if name not in known:
+        if name in Dataset.registry:
+            raise BadInput(f"the data set '{name}' needs no file, so there is nothing to prepare")
+        raise BadInput(f"no data set is called '{name}'{did_you_mean(name, known)}")
+    dataset = known[name](name=name)
+    path = dataset.file(directory)
+    if path.exists():
+        try:
+            dataset.load(directory)
+        except BadInput as error:
+            say(f"{error} (doing that now)")
+        else:
+            say(f"{path}: already there, fingerprint {dataset.fingerprint(directory)}")
+            return path
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        workspace = tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory)
+    except OSError as error:
+        raise BadInput(f"{directory}: cannot write data there ({error.strerror}); see --data") from error
+    with workspace as folder:
+        say(f"{name}: downloading")
+        try:
+            arrays = _download(DOWNLOADS[name], Path(folder))
+            _check(arrays, dataset, DOWNLOADS[name].sha256)
+            _write(arrays, Path(folder) / "complete.npz", path)
+        # RuntimeError is how torchvision reports a wrong checksum, and that no mirror answers.
+        except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise RunFailed(
+                f"{name} could not be prepared: {cause}; its prepared file can be copied to {path} instead"
+            ) from error
+    counts = f"{len(arrays['x_train'])} train and {len(arrays['x_test'])} test images"
+    say(f"{path}: {counts}, fingerprint {dataset.fingerprint(directory)}")
+    return path
+
+
+def _download(source: Download, folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of the prepared file, from torchvision's download into `folder`."""
+    import torchvision
+
+    load = getattr(torchvision.datasets, source.torchvision_class)
+    # torchvision draws its progress bars on stderr, terminal or not.
+    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+        splits = {
+            part: load(folder, download=True, **arguments)
+            for part, arguments in (("train", source.train), ("test", source.test))
+        }
+    arrays = {}
+    for part, split in splits.items():
+        arrays[f"x_{part}"] = np.ascontiguousarray(np.asarray(split.data).transpose(source.axes))
+        arrays[f"y_{part}"] = np.asarray(getattr(split, source.labels), dtype=np.int64)
+    return arrays
+
+
+def _check(arrays: Mapping[str, np.ndarray], dataset: PreparedDataset, sha256: Mapping[str, str]) -> None:
+    """Raise ValueError unless the download is what `dataset` expects, with the known checksums."""
+    dataset.from_arrays(arrays)
+    for name, expected in sha256.items():
+        actual = hashlib.sha256(arrays[name].data).hexdigest()
+        if actual != expected:
+            raise ValueError(f"{name} are not the published images (SHA-256 {actual}, not {expected})")
+
+
+def _write(arrays: Mapping[str, np.ndarray], partial: Path, path: Path) -> None:
+    """Write the arrays so that `path` appears whole or not at all; `partial` is on the same file system."""
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,169 @@
+"""Data sets kept as one prepared file each, `<data directory>/<name>.npz`, and the checks when one is read.
+
+The file holds `x_train y_train x_test y_test`: uint8 images (n, height, width) or (n, height, width,
+channels) and int64 labels (n,). A set without a test split (a pool of images) leaves the last two out.
+`repro data prepare NAME` makes the file (`repro.data.prepare`).
+"""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from repro.data.dataset import Dataset, LabeledImages, Split, as_channels_first
+from repro.errors import BadInput
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+class PreparedDataset(Dataset):
+    """A data set read from its prepared file."""
+
+    shape: ClassVar[tuple[int, int, int]]
+    """(channels, height, width)."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.shape
+
+    @classmethod
+    def file(cls, directory: Path) -> Path:
+        return directory / f"{cls.model_fields['name'].default}.npz"
+
+    def load(self, directory: Path) -> LabeledImages:
+        path, remedy = self.file(directory), self._remedy(directory)
+        arrays = read_arrays(path, remedy)
+        try:
+            return self.from_arrays(arrays)
+        except ValueError as problem:
+            raise BadInput(f"{path}: {problem}; {remedy}") from problem
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> LabeledImages:
+        """The data set in the arrays of a prepared file. Raises ValueError if they are not as it must be."""
+        train = self._split(arrays, "train")
+        if "x_test" in arrays or "y_test" in arrays:
+            return LabeledImages(train, self._split(arrays, "test"))
+        return LabeledImages(train, Split(train.images[:0], train.labels[:0]))
+
+    def fingerprint(self, directory: Path) -> str:
+        """The arrays' CRC-32 checksums, which the archive's directory holds: no image is read."""
+        path, remedy = self.file(directory), self._remedy(directory)
+        with _opened(path, remedy) as archive:
+            checksums = {entry.filename.removesuffix(".npy"): entry.CRC for entry in archive.infolist()}
+        if "x_train" not in checksums:
+            raise BadInput(f"{path}: holds no x_train; {remedy}")
+        return "-".join(f"{checksums[name]:08x}" for name in ARRAYS if name in checksums)
+
+    def _remedy(self, directory: Path) -> str:
+        return f"make it with `repro data prepare {self.name} --data {directory}`"
+
+    def _split(self, arrays: Mapping[str, np.ndarray], part: str) -> Split:
+        for name in (f"x_{part}", f"y_{part}"):
+            if name not in arrays:
+                raise ValueError(f"holds no {name}")
+        images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        channels, *size = self.shape
+        shape = (len(labels), *size) if channels == 1 else (len(labels), *size, channels)
+        if labels.dtype != np.int64 or labels.ndim != 1:
+            raise ValueError(f"y_{part} is {labels.dtype} {labels.shape}, not int64 (n,)")
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise ValueError(f"x_{part} is {images.dtype} {images.shape}, not uint8 {shape}")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise ValueError(f"y_{part} has labels {labels.min()} to {labels.max()}, not 0 to {self.num_classes - 1}")
+        return Split(as_channels_first(torch.from_numpy(images)), torch.from_numpy(labels))
+
+
+def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
+    """The arrays of a prepared file. Raises BadInput, ending in `remedy`, if it is missing or damaged."""
+    with _opened(path, remedy) as archive:
+        # All checksums first: nothing is to be made of a header that may be damaged.
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
+        return {
+            name: np.lib.format.read_array(archive.open(f"{name}.npy"), allow_pickle=False)
+            for name in ARRAYS
+            if f"{name}.npy" in archive.namelist()
+        }
+
+
+@contextlib.contextmanager
+def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
+    """The archive `path`. What keeps it from being opened or read becomes a BadInput ending in `remedy`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file; {remedy}") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        cause = str(error) or type(error).__name__
+        raise BadInput(f"{path}: truncated, damaged or no .npz archive ({cause}); {remedy}") from error
+
+
+class MNIST(PreparedDataset):
+    """Handwritten digits, 60,000 train and 10,000 test (LeCun et al. 1998)."""
+
+    name: Literal["mnist"] = "mnist"
+    num_classes: ClassVar[int] = 10
+    shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+
+
+class FashionMNIST(PreparedDataset):
+    """Zalando's articles, 60,000 train and 10,000 test (Xiao et al. 2017, arXiv 1708.07747)."""
+
+    name: Literal["fashion_mnist"] = "fashion_mnist"
+    num_classes: ClassVar[int] = 10
+    shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+
+
+class EMNIST(PreparedDataset):
+    """Handwritten characters, by-merge split, 697,932 train images (Cohen et al. 2017, arXiv 1702.05373).
+
+    The published files hold each image transposed; the prepared file holds them upright, like MNIST.
+    The original code of the paper used them as published: `transposed` does the same.
+    """
+
+    name: Literal["emnist"] = "emnist"
+    transposed: bool = False
+    num_classes: ClassVar[int] = 47
+    shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+
+    def load(self, directory: Path) -> LabeledImages:
+        upright = super().load(directory)
+        if not self.transposed:
+            return upright
+        train, test = upright.train, upright.test
+        return LabeledImages(
+            Split(train.images.mT.contiguous(), train.labels), Split(test.images.mT.contiguous(), test.labels)
+        )
+
+
+class CIFAR10(PreparedDataset):
+    """Small natural images of 10 classes, 50,000 train and 10,000 test (Krizhevsky 2009)."""
+
+    name: Literal["cifar10"] = "cifar10"
+    num_classes: ClassVar[int] = 10
+    shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+
+
+class CIFAR100(PreparedDataset):
+    """Small natural images of 100 classes, 50,000 train and 10,000 test (Krizhevsky 2009)."""
+
+    name: Literal["cifar100"] = "cifar100"
+    num_classes: ClassVar[int] = 100
+    shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+
+
+class SVHN(PreparedDataset):
+    """Street-view house numbers, 73,257 train and 26,032 test (Netzer et al. 2011)."""
+
+    name: Literal["svhn"] = "svhn"
+    num_classes: ClassVar[int] = 10
+    shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)

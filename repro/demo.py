@@ -1,0 +1,42 @@
+"""`repro demo`: the paper's question, answered on the embedded digits by training, distilling and measuring."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from repro import progress
+from repro.launch.local import run_here
+from repro.launch.plan import parents_first
+from repro.launch.sweep import find_sweep, read_sweep
+from repro.runner import Runner, StopRequest
+from repro.store import Store
+from repro.training.hardware import keep_freed_memory
+
+
+def run_demo(out: Path) -> None:
+    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`."""
+    from analysis import digits
+
+    keep_freed_memory()
+    stop = StopRequest()
+    runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), stop)
+    requests = read_sweep(find_sweep("digits"), {})
+    plan = parents_first(requests)
+    missing = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
+    runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
+    with stop.listening():
+        run_here(plan, runner)
+    print(digits.comparison(digits.digits_table(runner.store)))
+    print(EXPLANATION)
+    for path in digits.draw(runner.store, out):
+        print(path)
+    sys.stdout.flush()
+
+
+EXPLANATION = """
+Mean ± standard deviation over 3 trials, on 597 test images. Agreement and KL compare with the teacher.
+student: distilled from the teacher on so many images.  control: the same student method, but another trial's
+teacher; two good classifiers agree that much anyway.  More images bring the student closer to its teacher
+(fidelity), well above the control; what it gains in accuracy is another matter.
+"""

@@ -1,0 +1,1 @@
+"""What makes a student: objectives, ensembles' logits, initialisations."""

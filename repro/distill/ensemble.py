@@ -1,0 +1,55 @@
+"""Several networks as one teacher."""
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def ensemble_logits(member_logits: Tensor) -> Tensor:
+    """The ensemble's logits, log(mean_i softmax(z_i)): (members, batch, classes) -> (batch, classes).
+
+    They are log-probabilities: their softmax is the mean of the members' distributions. Temper these, not the
+    members'. Computed in log space, hence finite where the mean probability underflows. Raises ValueError
+    unless the input has three dimensions and at least one member.
+    """
+    if member_logits.ndim != 3 or member_logits.shape[0] == 0:
+        raise ValueError(f"member logits {tuple(member_logits.shape)} are not (members >= 1, batch, classes)")
+    members = member_logits.shape[0]
+    return F.log_softmax(member_logits, dim=-1).logsumexp(dim=0) - math.log(members)
+
+
+class Ensemble(nn.Module):
+    """Trained networks, of any architectures, that are only ever evaluated.
+
+    The members given are taken over, not copied: they are put in eval mode, stay there whatever mode the
+    ensemble or a module around it is put in, and their parameters no longer ask for a gradient. Raises
+    ValueError without members.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs at least one member")
+        self.members = nn.ModuleList(members)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """Stays in eval mode: training mode would change what a teacher says, and its batch statistics."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Each member's logits, (members, batch, classes), without gradient, for the images (batch, ...).
+
+        Raises ValueError if the members disagree on the number of classes.
+        """
+        with torch.no_grad():
+            logits = [member(images) for member in self.members]
+        classes = [member_logits.shape[-1] for member_logits in logits]
+        if len(set(classes)) > 1:
+            raise ValueError(f"the ensemble's members disagree on the number of classes: {classes}")
+        return torch.stack(logits)

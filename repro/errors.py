@@ -1,0 +1,21 @@
+"""The two ways a command ends other than well. Anything else that escapes is a bug and shows its traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BadInput(Exception):
+    """The user asked for something that cannot be; the message is the one line they see (exit code 2)."""
+
+
+class RunFailed(Exception):
+    """A run started and could not finish; the message says where and why (exit code 1)."""
+
+
+def did_you_mean(given: str, valid: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `valid`, or `; valid: a, b, c` where none is near."""
+    candidates = sorted(valid)
+    nearest = difflib.get_close_matches(given, candidates, n=1, cutoff=0.5)
+    if nearest:
+        return f"; did you mean '{nearest[0]}'?"
+    return f"; valid: {', '.join(candidates)}" if candidates else ""

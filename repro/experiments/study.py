@@ -1,0 +1,70 @@
+"""What a study is: the paper's question as a small schema, from whose settings one run config follows."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import Field, ValidationError
+
+from repro import experiments
+from repro.component import Component, discover
+from repro.config import RunConfig
+from repro.config_errors import explain
+from repro.errors import BadInput, did_you_mean
+
+Preset = Literal["paper", "short", "smoke"]
+
+
+class Study(Component):
+    """One figure or table of the paper. Subclasses add the settings of its conditions as fields.
+
+    `preset` chooses the protocol: `paper` (the paper's own), `short` (a meaningful version at about 1 % of the
+    cost), `smoke` (seconds, without data files). `trial` numbers repetitions; their teachers are disjoint.
+    """
+
+    name: str
+    preset: Preset = "paper"
+    trial: int = Field(default=0, ge=0)
+    figures: ClassVar[str]
+
+    @abstractmethod
+    def config(self) -> RunConfig:
+        """The run that these settings ask for, its teachers included."""
+
+    @classmethod
+    def headline(cls) -> str:
+        """The first line of the study's docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that tell this run from the others of the study."""
+        return self.model_dump(exclude={"name"})
+
+    def label(self) -> str:
+        """The settings as a person reads them: `lenet_mnist pool=0.25 trial=1 (short)`."""
+        settings = self.settings()
+        preset = settings.pop("preset")
+        return " ".join([self.name, *(f"{key}={value}" for key, value in settings.items()), f"({preset})"])
+
+
+def studies() -> dict[str, type[Study]]:
+    """Every study by name."""
+    discover(experiments)
+    return dict(sorted(cast(dict[str, type[Study]], Study.registry).items()))
+
+
+def find_study(name: str) -> type[Study]:
+    """The study called `name`. Raises BadInput with the nearest name."""
+    known = studies()
+    if name not in known:
+        raise BadInput(f"no study is called '{name}'{did_you_mean(name, known)}")
+    return known[name]
+
+
+def parse_study(study: type[Study], settings: dict[str, Any]) -> Study:
+    """The study with these settings. Raises BadInput: one line with the key and what is valid."""
+    content = {"name": study.model_fields["name"].default, **settings}
+    try:
+        return study.model_validate(content)
+    except ValidationError as error:
+        line = explain(error, content, (study,)).replace("config key", f"{content['name']}: key")
+        raise BadInput(line) from error

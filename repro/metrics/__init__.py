@@ -1,0 +1,1 @@
+"""Fidelity, generalization, calibration and representation similarity, as functions of tensors."""

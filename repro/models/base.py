@@ -1,0 +1,36 @@
+"""What a network must offer: a schema that builds it, and the names of its stages."""
+
+from abc import abstractmethod
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+from repro.component import Component
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A network whose intermediate representations have names."""
+
+    stages: tuple[str, ...]
+    """Names of the submodules whose outputs are the representations that CKA compares, input side first."""
+
+
+class Model(Component):
+    """A network architecture. Subclasses add the architecture's options as fields."""
+
+    name: str
+
+    @abstractmethod
+    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        """A freshly initialised network for images of `image_shape` = (channels, height, width).
+
+        Weights are drawn from torch's global generator. The network maps float images (batch, channels,
+        height, width) in [-1, 1] to logits (batch, num_classes) and has the attribute `stages`.
+        Raises BadInput if the architecture does not fit the image shape.
+        """
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The number of trainable scalars."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,93 @@
+"""What a person sees while runs are made: bars with an ETA on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Mapping
+from typing import Never, Protocol
+
+from tqdm import tqdm
+
+SHOWN = ("train/loss", "test/accuracy", "test/agreement", "test/kl")
+
+
+class Progress(Protocol):
+    """Told what happens to one run after the other."""
+
+    def say(self, line: str) -> None:
+        """One line of news."""
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        """A run starts, or goes on, at `done_steps`."""
+
+    def step(self) -> None:
+        """One training step was queued. Must be cheap."""
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """An epoch with a row of metrics has ended."""
+
+    def stop(self) -> None:
+        """The run that was started is no longer being trained."""
+
+
+class Lines:
+    """Plain log lines on stderr, for files and pipes."""
+
+    def __init__(self) -> None:
+        self.title = ""
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        self.title = title
+        self.say(f"{title}: " + (f"goes on at step {done_steps} of {total_steps}" if done_steps else "starts"))
+
+    def step(self) -> None:
+        """Nothing: lines come by epoch."""
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        self.say(f"{self.title}: epoch {epoch}/{epochs}  {summarize(metrics)}")
+
+    def stop(self) -> None:
+        """Nothing to clear."""
+
+
+class Bars:
+    """One bar a run on stderr, gone when the run ends."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Never] | None = None
+
+    def say(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        self.bar = tqdm(total=total_steps, initial=done_steps, desc=title, unit="step", leave=False, dynamic_ncols=True)
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002
+        if self.bar is not None:
+            self.bar.set_postfix_str(summarize(metrics), refresh=False)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def for_this_output() -> Progress:
+    """Bars if stderr is a terminal, lines if not."""
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+def summarize(metrics: Mapping[str, float]) -> str:
+    """The metrics worth a line: `loss 0.012  accuracy 85.1%  agreement 99.2%  kl 0.004`."""
+    parts = []
+    for key in SHOWN:
+        if key in metrics:
+            name = key.partition("/")[2]
+            percent = name in ("accuracy", "agreement")
+            parts.append(f"{name} {metrics[key]:.1%}" if percent else f"{name} {metrics[key]:.3g}")
+    return "  ".join(parts)

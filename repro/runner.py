@@ -1,0 +1,266 @@
+"""One run, from its config to its finished record: lock, resume, train, evaluate, write."""
+
+import contextlib
+import logging
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from repro.config import TrainingConfig
+from repro.data.dataset import Dataset, LabeledImages
+from repro.distill.ensemble import Ensemble
+from repro.errors import BadInput, RunFailed
+from repro.progress import Progress, summarize
+from repro.provenance import code_version
+from repro.store import RunDirectory, Store
+from repro.training import hardware
+from repro.training.trainer import Trainer
+
+CHECKPOINT_SECONDS = 30.0
+
+
+class Interrupted(RunFailed):
+    """The run was asked to stop; it has written a checkpoint from which it goes on."""
+
+
+class StopRequest:
+    """Set by a signal; the training loop looks at it after every step."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as requests; the second SIGINT interrupts at once."""
+        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Makes runs in `store`, one at a time, on `device`, with prepared data from `data_directory`."""
+
+    store: Store
+    data_directory: Path
+    device: torch.device
+    progress: Progress
+    stop: StopRequest
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    def make(self, config: TrainingConfig, title: str) -> None:
+        """Finish the run of `config`, whose parents are done; at once if its record is complete.
+
+        Raises BadInput if its data are missing or are not those the record was begun with, Interrupted if
+        asked to stop, RunFailed if it cannot finish (the reason stays in `failure.json`).
+        """
+        run = self.store.run(config.run_id)
+        fingerprints = {dataset.name: dataset.fingerprint(self.data_directory) for dataset in config.data.datasets}
+        if run.is_done():
+            _same_data(run.read_json("summary.json")["data"], fingerprints, run)
+            return
+        datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
+        _has_test_images(config, datasets)
+        with run.lock(on_wait=lambda holder: self.progress.say(f"{title}: waits, being trained by {holder}")):
+            if run.is_done():  # by the one we waited for
+                return
+            run.forget_failure()
+            run.write_config(config)
+            with _log_file(run) as log:
+                try:
+                    self._train(run, config, title, datasets, fingerprints, log)
+                except (Interrupted, BadInput):
+                    raise
+                except Exception as error:
+                    log.exception("failed")
+                    run.write_json(
+                        "failure.json",
+                        {"error": str(error), "traceback": traceback.format_exc(), "time": _now()},
+                    )
+                    if isinstance(error, RunFailed):
+                        raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
+                    raise
+
+    def _train(
+        self,
+        run: RunDirectory,
+        config: TrainingConfig,
+        title: str,
+        datasets: Mapping[Dataset, LabeledImages],
+        fingerprints: Mapping[str, str],
+        log: logging.Logger,
+    ) -> None:
+        hardware.use_full_float32()
+        trainer = Trainer(config, datasets, self._teachers(config), self.device)
+        checkpoint = run.checkpoint()
+        seconds = 0.0
+        if checkpoint is not None:
+            _same_data(checkpoint["data"], fingerprints, run)
+            trainer.load_state_dict(checkpoint["trainer"])
+            seconds = checkpoint["seconds"]
+        run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
+        self._note_environment(run, trainer, log)
+        clock = _Clock(seconds, self.checkpoint_seconds)
+        rows = len(run.metrics())
+
+        def save_checkpoint() -> None:
+            content = {
+                "trainer": trainer.state_dict(),
+                "data": dict(fingerprints),
+                "seconds": clock.seconds(),
+            }
+            run.write_checkpoint(content | {"metrics_rows": rows})
+            clock.checkpointed()
+
+        def must_save() -> bool:
+            return self.stop.signal is not None or clock.checkpoint_due()
+
+        def pause() -> bool:
+            self.progress.step()
+            return must_save()
+
+        self.progress.start(title, trainer.total_steps, trainer.step)
+        try:
+            while not trainer.finished:
+                ended = trainer.advance(pause)
+                if ended and (trainer.epoch % config.evaluate_every == 0 or trainer.finished):
+                    row = self._row(trainer)
+                    run.append_metrics(row)
+                    rows += 1
+                    log.info("epoch %d/%d  %s", trainer.epoch, config.epochs, summarize(row))
+                    self.progress.epoch(trainer.epoch, config.epochs, row)
+                if trainer.finished or must_save():
+                    save_checkpoint()
+                if self.stop.signal is not None and not trainer.finished:
+                    log.info("stopped by %s at step %d", self.stop.signal, trainer.step)
+                    raise Interrupted(
+                        f"run {run.run_id} ({title}): stopped by {self.stop.signal} at step {trainer.step} of "
+                        f"{trainer.total_steps}; the same command goes on from there"
+                    )
+        finally:
+            self.progress.stop()
+        metrics, predictions = trainer.final_results()
+        run.write_tensors("model.safetensors", trainer.network.state_dict())
+        run.write_tensors("predictions.safetensors", predictions)
+        summary = {
+            "run_id": run.run_id,
+            "kind": config.model_dump()["kind"],
+            "metrics": metrics,
+            "epochs": trainer.epoch,
+            "steps": trainer.step,
+            "training_images": len(trainer.training),
+            "images_seen": trainer.images_seen,
+            "parameters": trainer.parameters,
+            "seconds": clock.seconds(),
+            "data": dict(fingerprints),
+            "finished": _now(),
+        }
+        run.write_json("summary.json", summary)
+        log.info("done  %s", summarize(metrics))
+
+    def _teachers(self, config: TrainingConfig) -> Ensemble | None:
+        members = []
+        for parent in config.parents():
+            dataset = parent.data.train.dataset
+            network = parent.model.build(dataset.num_classes, dataset.image_shape)
+            network.load_state_dict(self.store.run(parent.run_id).weights())
+            members.append(network.to(memory_format=torch.channels_last))
+        return Ensemble(members) if members else None
+
+    def _row(self, trainer: Trainer) -> dict[str, Any]:
+        return {
+            "epoch": trainer.epoch,
+            "step": trainer.step,
+            "images_seen": trainer.images_seen,
+            "learning_rate": trainer.learning_rate(trainer.step - 1),
+            **trainer.epoch_metrics(),
+        }
+
+    def _note_environment(self, run: RunDirectory, trainer: Trainer, log: logging.Logger) -> None:
+        """Add this attempt to `environment.json`; warn if the machine differs from the last attempt's."""
+        path = run.path / "environment.json"
+        attempts = run.read_json(path.name)["attempts"] if path.exists() else []
+        now = hardware.describe(self.device)
+        attempt = {
+            "started": _now(),
+            "step": trainer.step,
+            "code": code_version(),
+            "machine": now,
+            "argv": sys.argv,
+        }
+        if attempts and trainer.step and attempts[-1]["machine"] != now:
+            changed = [key for key in now if attempts[-1]["machine"].get(key) != now[key]]
+            line = f"goes on with another {', '.join(changed)}: the result may differ in the last bits"
+            log.warning(line)
+            self.progress.say(f"warning: run {run.run_id} {line}")
+        run.write_json(path.name, {"attempts": [*attempts, attempt]})
+        log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
+
+
+class _Clock:
+    """Seconds of work over all attempts, and when the next checkpoint is due."""
+
+    def __init__(self, seconds_before: float, checkpoint_seconds: float) -> None:
+        self.start = time.monotonic() - seconds_before
+        self.checkpoint_seconds = checkpoint_seconds
+        self.last = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def checkpoint_due(self) -> bool:
+        return time.monotonic() - self.last >= self.checkpoint_seconds
+
+    def checkpointed(self) -> None:
+        self.last = time.monotonic()
+
+
+def _same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: RunDirectory) -> None:
+    for name, fingerprint in present.items():
+        if recorded[name] != fingerprint:
+            raise BadInput(
+                f"run {run.run_id} was made with other {name} data (fingerprint {recorded[name]}, now {fingerprint}); "
+                f"use the data it was made with, or another --runs folder"
+            )
+
+
+def _has_test_images(config: TrainingConfig, datasets: Mapping[Dataset, LabeledImages]) -> None:
+    dataset = config.data.train.dataset
+    if len(datasets[dataset].test) == 0:
+        raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
+
+
+@contextlib.contextmanager
+def _log_file(run: RunDirectory) -> Iterator[logging.Logger]:
+    """A logger that writes `run.log`."""
+    log = logging.getLogger(f"repro.run.{run.run_id}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(run.path / "run.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

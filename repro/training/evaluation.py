@@ -1,0 +1,91 @@
+"""What a network predicts, and what that says about fidelity and generalization. Always in evaluation mode."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from repro.data.dataset import to_unit_cube, to_unit_interval
+from repro.distill.ensemble import Ensemble, ensemble_logits
+from repro.metrics.cka import StreamingCKA
+from repro.metrics.fidelity import evaluate_fidelity
+from repro.metrics.generalization import evaluate as evaluate_generalization
+from repro.models.base import Staged
+from repro.models.features import capture_stages
+from repro.seeds import stream_seed
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Images to predict on, fixed for the whole run.
+
+    images: (n, channels, height, width), uint8 or, where they were augmented, float32 in [0, 1].
+    labels: int64 (n,), or None where they are not known for every image.
+    teacher_logits: (n, classes), log of the teachers' mean probability; None for a run without teachers.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    teacher_logits: Tensor | None
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Images, uint8 or float32 in [0, 1], as a network takes them: float32 in [-1, 1], channels last."""
+    unit = to_unit_interval(images) if images.dtype == torch.uint8 else images
+    return to_unit_cube(unit).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits (n, classes) of a network; its training mode is left as it was."""
+    was_training = network.training
+    network.eval()
+    logits = torch.cat([network(as_input(batch)) for batch in torch.split(images, BATCH)])
+    network.train(was_training)
+    return logits
+
+
+def predict_members(teachers: Ensemble, images: Tensor) -> Tensor:
+    """Logits (members, n, classes) of every teacher."""
+    return torch.cat([teachers(as_input(batch)) for batch in torch.split(images, BATCH)], dim=1)
+
+
+def predict_ensemble(teachers: Ensemble, images: Tensor) -> Tensor:
+    """Logits (n, classes) of the teachers' mean probability."""
+    return ensemble_logits(predict_members(teachers, images))
+
+
+def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
+    """Every metric that can be computed on the set, as 0-dim tensors: see `repro.metrics`."""
+    metrics: dict[str, Tensor] = {}
+    if evaluation.labels is not None:
+        metrics |= evaluate_generalization(logits, evaluation.labels)
+    if evaluation.teacher_logits is not None:
+        metrics |= evaluate_fidelity(logits, evaluation.teacher_logits)
+    return metrics
+
+
+@torch.no_grad()
+def stage_similarity(student: nn.Module, teacher: nn.Module, images: Tensor, seed: int) -> dict[str, Tensor]:
+    """Linear CKA of student and teacher after each stage, by the student's names for them.
+
+    Empty where the two have different numbers of stages. The images are visited in a random order drawn from
+    `seed`, since prepared test sets may be ordered by class and the estimate needs random batches.
+    """
+    assert isinstance(student, Staged) and isinstance(teacher, Staged)
+    if len(student.stages) != len(teacher.stages):
+        return {}
+    modes = student.training, teacher.training
+    student.eval(), teacher.eval()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(stream_seed(seed, "cka")))
+    similarity = {stage: StreamingCKA() for stage in student.stages}
+    with capture_stages(student) as ours, capture_stages(teacher) as theirs:
+        for indices in torch.split(order.to(images.device), BATCH):
+            batch = as_input(images[indices])
+            student(batch), teacher(batch)
+            for own_stage, teacher_stage in zip(student.stages, teacher.stages, strict=True):
+                similarity[own_stage].update(ours[own_stage], theirs[teacher_stage])
+    student.train(modes[0]), teacher.train(modes[1])
+    return {stage: cka.value() for stage, cka in similarity.items()}

@@ -1,0 +1,67 @@
+"""The machine a run is on: device, threads, allocator, and what of it goes into the record."""
+
+import ctypes
+import platform
+import sys
+from typing import Any
+
+import torch
+
+from repro.errors import BadInput
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f"--device {name} is not a device; valid: auto, cpu, cuda, cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f"--device {name} is not supported; valid: auto, cpu, cuda, cuda:N")
+    return device
+
+
+def use_full_float32() -> None:
+    """Let float32 mean float32 on CUDA too: no TF32 in matrix products or convolutions."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory in the process.
+
+    By default every large activation is mapped anew from the kernel and returned at once; on CPUs that costs
+    more than the arithmetic of small networks. `repro bench lenet` reports what it gains. No-op elsewhere.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Hardware and versions, for `environment.json`."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123  (no path of the project)
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

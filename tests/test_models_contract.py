@@ -1,0 +1,187 @@
+"""What every network promises, whatever its architecture; and that stages are captured faithfully."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from repro.models.base import Model, Staged
+from repro.models.features import capture_stages
+from repro.models.lenet import LeNet5
+from repro.models.preresnet import PreResNet
+from repro.models.vgg import VGG
+
+MODELS: dict[str, tuple[Model, tuple[int, int, int]]] = {
+    "lenet5": (LeNet5(), (1, 28, 28)),
+    "basic": (PreResNet(depth=8), (3, 16, 16)),
+    "bottleneck": (PreResNet(depth=47), (1, 8, 8)),
+    "layer norm": (PreResNet(depth=8, norm="layer"), (3, 16, 16)),
+    "plain": (PreResNet(depth=8, skip_connections=False), (3, 16, 16)),
+    "vgg": (VGG(), (3, 32, 32)),
+}
+
+Build = Callable[[], nn.Module]
+
+
+@pytest.fixture(params=MODELS)
+def case(request: pytest.FixtureRequest) -> tuple[Model, tuple[int, int, int]]:
+    return MODELS[request.param]
+
+
+@pytest.fixture
+def build(case: tuple[Model, tuple[int, int, int]]) -> Build:
+    model, image_shape = case
+    return lambda: model.build(5, image_shape)
+
+
+@pytest.fixture
+def images(case: tuple[Model, tuple[int, int, int]]) -> Tensor:
+    return torch.randn(4, *case[1], generator=torch.Generator().manual_seed(1))
+
+
+def test_the_seed_fixes_the_weights_and_another_seed_changes_them(build: Build) -> None:
+    def weights(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return nn.utils.parameters_to_vector(build().parameters())
+
+    first = weights(0)
+    assert torch.equal(first, weights(0))
+    assert not torch.equal(first, weights(1))
+
+
+def test_every_parameter_gets_a_gradient(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = build().train()
+    parameters = dict(network.named_parameters())
+    loss = F.cross_entropy(network(images), torch.arange(4))
+    for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True):
+        assert gradient.isfinite().all(), name
+        assert gradient.any(), name
+
+
+def test_predictions_of_the_evaluated_network_are_independent_of_the_batch(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = build()
+    with torch.no_grad():
+        network.train()(images)  # moves the running statistics off their initial values
+        network.eval()
+        together = network(images)
+        alone = torch.cat([network(image.unsqueeze(0)) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_dict_carries_the_whole_function(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    trained, restored = build(), build()
+    with torch.no_grad():
+        trained.train()(images)
+        restored.load_state_dict(trained.state_dict())
+        assert torch.equal(restored.eval()(images), trained.eval()(images))
+
+
+def test_a_functional_call_uses_the_given_weights_and_keeps_the_networks_own(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    host, guest = build().eval(), build().eval()
+    with torch.no_grad():
+        own = host(images)
+        assert torch.equal(functional_call(host, dict(guest.state_dict()), (images,)), guest(images))
+        assert torch.equal(host(images), own)
+
+
+def test_channels_last_memory_gives_the_same_logits(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = build().eval()
+    with torch.no_grad():
+        expected = network(images)
+        network.to(memory_format=torch.channels_last)
+        logits = network(images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_captured_stages_equal_the_submodules_called_one_after_another(build: Build, images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = build().eval()
+    assert isinstance(network, Staged)
+    with torch.no_grad(), capture_stages(network) as captured:
+        network(images)
+        x = network.get_submodule("stem")(images) if hasattr(network, "stem") else images
+        expected = {}
+        for stage in network.stages:
+            expected[stage] = network.get_submodule(stage)(x.flatten(1) if stage == "hidden" else x).clone()
+            x = expected[stage]
+    assert list(captured) == list(network.stages)
+    for stage, output in captured.items():
+        assert torch.equal(output, expected[stage])
+
+
+def lenet() -> nn.Module:
+    return LeNet5().build(10, (1, 28, 28))
+
+
+def test_each_forward_pass_replaces_what_was_captured() -> None:
+    network = lenet()
+    with capture_stages(network) as captured:
+        network(torch.zeros(1, 1, 28, 28))
+        assert {output.shape[0] for output in captured.values()} == {1}
+        network(torch.zeros(3, 1, 28, 28))
+        assert {output.shape[0] for output in captured.values()} == {3}
+
+
+def test_captured_tensors_carry_gradients_exactly_if_the_caller_records_them() -> None:
+    network = lenet()
+    with capture_stages(network) as captured:
+        with torch.no_grad():
+            network(torch.randn(2, 1, 28, 28))
+        assert not any(output.requires_grad for output in captured.values())
+        network(torch.randn(2, 1, 28, 28))
+        assert all(output.requires_grad for output in captured.values())
+        first_weight = next(network.parameters())
+        (gradient,) = torch.autograd.grad(captured["hidden"].sum(), first_weight)
+    assert gradient.any()
+
+
+def test_nothing_is_captured_after_the_block_ended() -> None:
+    network = lenet()
+    with capture_stages(network) as captured:
+        pass
+    network(torch.zeros(1, 1, 28, 28))
+    assert captured == {}
+
+
+def test_nothing_is_captured_after_the_block_failed() -> None:
+    network = lenet()
+    with pytest.raises(ZeroDivisionError), capture_stages(network) as captured:
+        raise ZeroDivisionError
+    network(torch.zeros(1, 1, 28, 28))
+    assert captured == {}
+
+
+def test_nested_captures_do_not_disturb_each_other() -> None:
+    network = lenet()
+    with capture_stages(network) as outer:
+        with capture_stages(network) as inner:
+            network(torch.zeros(1, 1, 28, 28))
+        network(torch.zeros(3, 1, 28, 28))
+    assert inner["hidden"].shape[0] == 1
+    assert outer["hidden"].shape[0] == 3
+
+
+class Misnamed(nn.Module):
+    stages = ("body", "neck")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+
+
+def test_a_stage_that_does_not_exist_is_named_with_its_network() -> None:
+    with pytest.raises(ValueError, match="Misnamed has no submodule 'neck'"), capture_stages(Misnamed()):
+        pass
+
+
+def test_a_network_without_stages_is_refused() -> None:
+    with pytest.raises(TypeError, match="Linear does not name its stages"), capture_stages(nn.Linear(2, 2)):
+        pass
