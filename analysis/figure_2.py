@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 from analysis.fidelity_table import fidelity_table
-from analysis.growing_data import draw_growing_data
+from analysis.growing_data import add_legends, draw_growing_data
 from analysis.paper import paper_values
 from analysis.style import PAPER, TEACHER, save, use_style
 from repro.errors import BadInput
@@ -40,8 +40,7 @@ def draw(store: Store, out: Path) -> list[Path]:
                 linestyle=":",
                 label="paper, with most data: above",
             )
-            fidelity.legend(loc="best")
-            generalization.legend(loc="best")
+            add_legends(fidelity, generalization)
         written += save(figure, table, out, f"figure_2_{preset}")
     if not written:
         raise BadInput(f"{store.root}: holds no run of Figure 2; make them with `repro launch sweeps/lenet_mnist.yaml`")

@@ -3,33 +3,43 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from analysis.style import CONTROL, STUDENT, TEACHER, WIDTH, draw_trials
 
 
 def draw_growing_data(table: pd.DataFrame, title: str) -> tuple[Figure, Axes, Axes]:
     """Two panels from a `fidelity_table`: test agreement on the left, test accuracy on the right."""
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     fidelity, generalization = figure.subplots(1, 2)
     x = "training_images"
-    trials = table["trial"].nunique()
-    draw_trials(fidelity, table, x, "student_agreement", STUDENT, "student and its teacher")
+    draw_trials(fidelity, table, x, "student_agreement", STUDENT, "student with its teacher")
     control = table.dropna(subset=["control_agreement"])
     if len(control):
-        draw_trials(fidelity, control, x, "control_agreement", CONTROL, "control: student of another teacher")
+        draw_trials(fidelity, control, x, "control_agreement", CONTROL, "control: with another trial's teacher")
     fidelity.set(title="Fidelity", ylabel="top-1 agreement on test")
     draw_trials(generalization, table, x, "teacher_accuracy", TEACHER, "teacher")
     draw_trials(generalization, table, x, "student_accuracy", STUDENT, "student")
     generalization.set(title="Generalization", ylabel="top-1 accuracy on test")
     for axes in (fidelity, generalization):
-        axes.set_xlabel("images distilled on")
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
-        )
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    fidelity.legend(loc="best")
-    generalization.legend(loc="best")
-    spread = f"mean and standard deviation over n = {trials} trials" if trials > 1 else "n = 1 trial, no spread"
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(sorted(table[x].unique())))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda images, _: _count(images)))
+        axes.set_xlabel("images distilled on (log scale)")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    trials = table["trial"].nunique()
+    spread = f"mean ± standard deviation of n = {trials} trials (dots)" if trials > 1 else "n = 1 trial, no spread"
     figure.suptitle(f"{title}\n{spread}", fontsize="small")
+    add_legends(fidelity, generalization)
     return figure, fidelity, generalization
+
+
+def add_legends(*panels: Axes) -> None:
+    """One legend beneath each panel, where it covers no data."""
+    for axes in panels:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="x-small")
+
+
+def _count(images: float) -> str:
+    return f"{images / 1000:.3g}k" if images >= 10_000 else f"{images:,.0f}"

@@ -19,7 +19,16 @@ def use_style() -> None:
     """Set matplotlib up: no display, small type, quiet grid."""
     mpl.use("agg")
     sns.set_theme(context="paper", style="whitegrid")
-    mpl.rcParams.update({"axes.titleweight": "bold", "legend.frameon": False, "pdf.fonttype": 42})
+    mpl.rcParams.update(
+        {
+            "axes.titleweight": "bold",
+            "axes.edgecolor": "0.6",
+            "grid.linewidth": 0.5,
+            "lines.linewidth": 1.2,
+            "legend.frameon": False,
+            "pdf.fonttype": 42,
+        }
+    )
 
 
 def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str) -> None:
@@ -36,7 +45,7 @@ def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
         capsize=3,
         label=label,
     )
-    axes.plot(table[x], table[y], linestyle="none", marker=".", markersize=3, color=color, alpha=0.5)
+    axes.plot(table[x], table[y], linestyle="none", marker=".", markersize=4, color=color, alpha=0.5)
 
 
 def save(figure: Figure, table: pd.DataFrame, out: Path, name: str) -> list[Path]:

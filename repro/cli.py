@@ -103,6 +103,12 @@ def build_parser() -> Parser:
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
 
+    export = _command(commands, "export", "export", "write a sweep's finished runs as compact JSON lines")
+    export.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
+    export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    _runs_option(export)
+
     bench = _command(commands, "bench", "bench", "measure speed as ratios against baselines")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all)")
     bench.add_argument("--json", action="store_true", help="as JSON")

@@ -12,6 +12,7 @@ from repro import progress
 from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import find_study
+from repro.export import export_runs
 from repro.launch.local import run_here, run_side_by_side
 from repro.launch.plan import Request, parents_first
 from repro.launch.sweep import parse_settings, read_sweep, request_run
@@ -111,6 +112,14 @@ def figures(options: argparse.Namespace) -> None:
     for name in names:
         for path in known[name](Store(options.runs), options.out):
             print(path)
+
+
+def export(options: argparse.Namespace) -> None:
+    """`repro export SWEEP.yaml --out FILE`"""
+    store = Store(options.runs)
+    plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
+    count = export_runs([(request.label, store.run(request.config.run_id)) for request in plan], options.out)
+    print(f"{options.out}: {count} of {len(plan)} runs")
 
 
 def bench(options: argparse.Namespace) -> None:

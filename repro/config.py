@@ -1,5 +1,6 @@
 """The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
 
+import copy
 import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
@@ -177,41 +178,57 @@ def canonical_json(config: TrainingConfig) -> str:
 def parse_config(content: Any) -> TeacherConfig | StudentConfig:
     """A run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
     try:
-        # Through JSON text, so that in strict mode lists become tuples and nothing else is converted.
-        return _RUN.validate_json(json.dumps(content))
+        return _RUN.validate_json(as_json(content))
     except ValidationError as error:
-        raise BadInput(explain(error, content, (TeacherConfig, StudentConfig))) from error
+        raise explain(error, content, (TeacherConfig, StudentConfig)) from error
+
+
+def as_json(content: Any) -> str:
+    """JSON text to validate: in strict mode its lists become tuples, and nothing else is converted.
+
+    Raises BadInput for what JSON cannot hold, such as the dates of YAML.
+    """
+    try:
+        return json.dumps(content)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"a value is nothing that JSON can hold: {error}") from error
 
 
 def override(config: TeacherConfig | StudentConfig, changes: dict[str, Any]) -> TeacherConfig | StudentConfig:
     """The config with values replaced at dotted keys: {"optimizer.learning_rate": 0.1, "teachers.epochs": 5}.
 
-    A key that meets a list without an index changes every element. Raises BadInput for unknown keys.
+    A key that meets a list without an index changes every element. A new `name` drops the options of the
+    component that was there; the order of `changes` does not matter. Raises BadInput for unknown keys.
     """
     content = config.model_dump(mode="json")
-    for key, value in changes.items():
-        _assign(content, key.split("."), value)
+    # The outermost first, and of one component its name, so that no change undoes another.
+    for key in sorted(changes, key=lambda key: (key.count("."), key.rpartition(".")[2] != "name")):
+        _assign(content, key.split("."), changes[key], key)
     return parse_config(content)
 
 
-def _assign(content: Any, path: list[str], value: Any) -> None:
-    """Set one dotted key; keys that the schema does not know are left for `parse_config` to refuse."""
+def _assign(content: Any, path: list[str], value: Any, key: str) -> None:
+    """Set what `path`, the rest of `key`, leads to; unknown keys are left for `parse_config` to refuse."""
     head, *rest = path
-    if isinstance(content, list):
-        if head.isdigit() and int(head) < len(content):
-            targets, path = [content[int(head)]], rest
-            if not rest:
-                content[int(head)] = value
-                return
-        else:
-            targets = content
-        for element in targets:
-            _assign(element, path, value)
-    elif not isinstance(content, dict):
-        raise BadInput(f"'{'.'.join(path)}' is set inside a value that has no keys ({content!r})")
-    elif not rest:
-        if head == "name" and content.get("name") not in (None, value):
+    place: str | int = head
+    if isinstance(content, dict):
+        if rest:
+            content.setdefault(head, {})
+        elif head == "name" and content.get("name") not in (None, value):
             content.clear()  # another component: the options of the old one do not apply to it
-        content[head] = value
+    elif not isinstance(content, list):
+        raise BadInput(f"config key '{key}' is set inside {content!r}, which has no keys", key)
+    elif head.isdecimal():
+        place = int(head)
+        if place >= len(content):
+            raise BadInput(f"config key '{key}': there is no element {head}, the list has {len(content)}", key)
     else:
-        _assign(content.setdefault(head, {}), rest, value)
+        if not content:
+            raise BadInput(f"config key '{key}' changes nothing: the list that '{head}' would be set in is empty", key)
+        for element in content:
+            _assign(element, path, value, key)
+        return
+    if rest:
+        _assign(content[place], rest, value, key)
+    else:
+        content[place] = copy.deepcopy(value)

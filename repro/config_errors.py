@@ -5,43 +5,61 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from repro.errors import did_you_mean
+from repro.errors import BadInput, did_you_mean
 
 
-def explain(error: ValidationError, content: Any, roots: Sequence[type[BaseModel]]) -> str:
-    """One line about the first problem of `content`, which should have been one of `roots`."""
-    problems = error.errors(include_url=False)
+def explain(
+    error: ValidationError, content: Any, roots: Sequence[type[BaseModel]], noun: str = "config key"
+) -> BadInput:
+    """One line about the first problem of `content`, which should have been one of `roots`.
+
+    `noun` is what a key of `content` is called.
+    """
+    problems = _without_consequences(error.errors(include_url=False))
     # A misspelt key shows twice: as unknown and, where it was required, as missing. The first explains both.
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     path = _without_tags(first["loc"], content)
-    key = ".".join(str(part) for part in path) or "the config"
+    key = ".".join(str(part) for part in path)
+    subject = f"{noun} '{key}'" if path else "the config"
     kind, context = first["type"], first.get("ctx", {})
     if kind == "extra_forbidden":
         parent = path[:-1]
         valid = sorted({name for schema in _schemas_at(roots, content, parent) for name in schema.model_fields})
         prefix = "".join(f"{part}." for part in parent)
         hint = did_you_mean(str(path[-1]), valid).replace("did you mean '", f"did you mean '{prefix}")
-        line = f"unknown config key '{key}' (given {_shorten(first['input'])}){hint}"
+        line = f"unknown {subject} (given {_shorten(first['input'])}){hint}"
     elif kind == "missing":
-        line = f"config key '{key}' is missing"
-    elif kind == "union_tag_invalid":
-        valid = [tag.strip().strip("'") for tag in str(context["expected_tags"]).split(",")]
-        given, tag_key = str(context["tag"]), str(context["discriminator"]).strip("'")
-        line = f"config key '{key}.{tag_key}' is '{given}'{did_you_mean(given, valid)}"
-    elif kind == "union_tag_not_found":
-        line = f"config key '{key}' names no component: it needs the key {context['discriminator']}"
+        line = f"{subject} is missing"
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        key = ".".join([*map(str, path), str(context["discriminator"]).strip("'")])
+        valid = [tag.strip().strip("'") for tag in str(context.get("expected_tags", "")).split(",")]
+        given = str(context.get("tag"))
+        line = f"{noun} '{key}' is " + (f"'{given}'{did_you_mean(given, valid)}" if "tag" in context else "missing")
     elif kind == "value_error":
-        line = f"config key '{key}': {context['error']}"
+        line = f"{subject}: {context['error']}"
     elif kind == "literal_error":
         valid = [choice.strip().strip("'") for choice in str(context["expected"]).replace(" or ", ",").split(",")]
-        line = f"config key '{key}' is {_shorten(first['input'])}{did_you_mean(str(first['input']), valid)}"
+        line = f"{subject} is {_shorten(first['input'])}{did_you_mean(str(first['input']), valid)}"
+    elif kind == "too_short":
+        line = f"{subject} is {_shorten(first['input'])}: it needs at least {context['min_length']} element"
     else:
         message = first["msg"][0].lower() + first["msg"][1:]
-        line = f"config key '{key}' is {_shorten(first['input'])}: {message}"
+        line = f"{subject} is {_shorten(first['input'])}: {message}"
     others = len(problems) - 1
-    return line + (f" (and {others} more problem{'s' if others > 1 else ''})" if others else "")
+    return BadInput(line + (f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""), key)
+
+
+def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out the lists that are too short only because elements of theirs are wrong."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem, place in zip(problems, places, strict=True)
+        if problem["type"] != "too_short" or all(other == place or other[: len(place)] != place for other in places)
+    ]
 
 
 def _shorten(value: Any) -> str:

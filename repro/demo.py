@@ -35,8 +35,8 @@ def run_demo(out: Path) -> None:
 
 
 EXPLANATION = """
-Mean ± standard deviation over 3 trials, on 597 test images. Agreement and KL compare with the teacher.
-student: distilled from the teacher on so many images.  control: the same student method, but another trial's
-teacher; two good classifiers agree that much anyway.  More images bring the student closer to its teacher
-(fidelity), well above the control; what it gains in accuracy is another matter.
+Mean ± standard deviation over 3 trials, on 597 test images. Agreement and KL are with the teacher.
+control: how well students of the *other* trials' teachers, distilled the same way, match this teacher. Networks
+that classify well agree anyway, so only what a student has above its control is fidelity to *its* teacher.
+Read downwards: does the student come closer to its teacher? And does it become more accurate?
 """

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 
 
 class BadInput(Exception):
-    """The user asked for something that cannot be; the message is the one line they see (exit code 2)."""
+    """The user asked for something that cannot be; the message is the one line they see (exit code 2).
+
+    `key` is the dotted config key at fault, where it is one.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class RunFailed(Exception):

@@ -1,1 +1,32 @@
-"""Speed as ratios against stated baselines, measured in one run."""
+"""Speed as ratios against stated baselines, measured in one run.
+
+A bench is one file here whose `measure` returns a Report, and one line in BENCHES. A bench may measure a
+process before and after `keep_freed_memory`, which nothing can undo: a process that has called it, or has run
+such a bench, measures it wrongly.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+
+from repro.bench import lenet
+from repro.bench.timing import Report
+from repro.errors import BadInput, did_you_mean
+
+BENCHES: dict[str, Callable[[], Report]] = {
+    "lenet": lenet.measure,
+}
+
+
+def run_benches(names: Sequence[str], as_json: bool) -> str:
+    """Run the benches called `names` (all if empty), each once, and return what they found.
+
+    As JSON: one object, with each bench's numbers under its name; its `measure` documents them.
+    Raises BadInput for an unknown name, before anything is measured.
+    """
+    for name in names:
+        if name not in BENCHES:
+            raise BadInput(f"no bench is called '{name}'{did_you_mean(name, BENCHES)}")
+    reports = {name: BENCHES[name]() for name in dict.fromkeys(names or BENCHES)}
+    if as_json:
+        return json.dumps({name: report.numbers for name, report in reports.items()}, indent=1, allow_nan=False)
+    return "\n\n".join(report.text for report in reports.values())

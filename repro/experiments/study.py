@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from repro import experiments
 from repro.component import Component, discover
-from repro.config import RunConfig
+from repro.config import RunConfig, as_json
 from repro.config_errors import explain
 from repro.errors import BadInput, did_you_mean
 
@@ -64,7 +64,7 @@ def parse_study(study: type[Study], settings: dict[str, Any]) -> Study:
     """The study with these settings. Raises BadInput: one line with the key and what is valid."""
     content = {"name": study.model_fields["name"].default, **settings}
     try:
-        return study.model_validate(content)
+        return study.model_validate_json(as_json(content))
     except ValidationError as error:
-        line = explain(error, content, (study,)).replace("config key", f"{content['name']}: key")
-        raise BadInput(line) from error
+        problem = explain(error, content, (study,), noun="setting")
+        raise BadInput(f"{study.model_fields['name'].default}: {problem}", problem.key) from error

@@ -1,7 +1,8 @@
 """Sweep files: W&B's sweep schema, expanded here without any server."""
 
 import itertools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,29 +28,30 @@ SWEEP_KEYS = (
 )
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        + [("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse_settings(texts: list[str]) -> dict[str, Any]:
     """`["pool=0.25", "trial=[0, 1]"]` to a dict; values are YAML. Raises BadInput."""
-    settings = {}
+    settings: dict[str, Any] = {}
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator or not key:
             raise BadInput(f"'{text}' is not a setting; write key=value, for example trial=1")
+        if key in settings:
+            raise BadInput(f"'{key}' is set twice")
         try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            settings[key] = yaml.load(value, _Loader)
+        except (yaml.YAMLError, ValueError) as error:
             raise BadInput(f"the value of '{text}' is not valid YAML") from error
-        if key in settings and isinstance(settings[key], str) and _is_exponent_float(settings[key]):
-            settings[key] = float(settings[key])
     return settings
-
-
-def _is_exponent_float(text: str) -> bool:
-    """`1e-3`: a float to everyone but YAML 1.1, which asks for a dot."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "e" in text.lower()
 
 
 def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
@@ -61,9 +63,8 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
     for key in rest:
         if key.split(".")[0] not in fields:
             name = study.model_fields["name"].default
-            raise BadInput(
-                f"{name} has no setting '{key}'{did_you_mean(key, {*study.model_fields, *fields} - {'name'})}"
-            )
+            hint = did_you_mean(key, {*study.model_fields, *fields} - {"name"})
+            raise BadInput(f"{name} has no setting '{key}'{hint}", key)
     label = parse_study(study, own).label()
     changes = " ".join(f"{key}={value}" for key, value in rest.items())
     return Request(f"{label} {changes}".strip(), override(config, rest) if rest else config)
@@ -107,6 +108,8 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
         raise refuse("parameters", "'parameters' must map names to `value:` or `values:`")
     grid: dict[str, list[Any]] = {}
     for name, parameter in content["parameters"].items():
+        if not isinstance(name, str):
+            raise refuse(f"parameters.{name}", f"parameter {name!r} is not a name")
         if isinstance(parameter, dict) and set(parameter) == {"value"}:
             grid[name] = [parameter["value"]]
         elif isinstance(parameter, dict) and set(parameter) == {"values"} and isinstance(parameter["values"], list):
@@ -114,6 +117,10 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
         else:
             raise refuse(f"parameters.{name}", f"parameter '{name}' needs either `value: x` or `values: [x, y]`")
     grid |= {name: value if isinstance(value, list) else [value] for name, value in changes.items()}
+    for name, choices in grid.items():
+        if not choices:
+            problem = f"'{name}' is given no value, so that no run is left"
+            raise BadInput(problem) if name in changes else refuse(f"parameters.{name}", problem)
     try:
         study = find_study(Path(str(content["program"])).stem)
     except BadInput as error:
@@ -124,29 +131,48 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
         try:
             made.append(make(study, settings))
         except BadInput as error:
-            named = next((name for name in settings if f"'{name}" in str(error)), "")
-            if named in changes:
+            at_fault = _setting_at_fault(error.key, settings)
+            if at_fault in changes:
                 raise  # the command line's fault, not the file's
-            raise refuse(f"parameters.{named}" if named else "parameters", str(error)) from error
+            raise refuse(f"parameters.{at_fault}" if at_fault else "parameters", str(error)) from error
     return made
+
+
+def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:
+    """The most specific of the settings that set the config key `key`, something around it or something in it."""
+
+    def parts(dotted: str) -> list[str]:
+        # Without indices: `teachers.epochs` sets `teachers.0.epochs`.
+        return [part for part in dotted.split(".") if not part.isdecimal()]
+
+    wanted = parts(key or "")
+    fitting = [name for name in settings if all(a == b for a, b in zip(parts(name), wanted, strict=False))]
+    return max(fitting, key=len, default=None)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The content of a sweep file, and the line (from 1) of every key; parameters as `parameters.x`."""
     try:
         text = path.read_text()
-        root = yaml.compose(text)
-        content = yaml.safe_load(text)
+        root = yaml.compose(text, _Loader)
+        content = yaml.load(text, _Loader)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{path}:{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f"{path}: not a YAML text file") from error
     if not isinstance(root, yaml.MappingNode) or not isinstance(content, dict):
         raise BadInput(f"{path}:1: a sweep is a mapping with the keys program, method and parameters")
-    lines = {}
+    keys = [(str(key.value), key) for key, _ in root.value]
     for key, value in root.value:
-        lines[str(key.value)] = key.start_mark.line + 1
         if key.value == "parameters" and isinstance(value, yaml.MappingNode):
-            lines |= {f"parameters.{inner.value}": inner.start_mark.line + 1 for inner, _ in value.value}
+            keys += [(f"parameters.{inner.value}", inner) for inner, _ in value.value]
+    lines: dict[str, int] = {}
+    for name, node in keys:
+        line = node.start_mark.line + 1
+        if name in lines:
+            raise BadInput(f"{path}:{line}: '{node.value}' was set already, in line {lines[name]}")
+        lines[name] = line
     return content, lines

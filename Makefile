@@ -1,0 +1,31 @@
+# The README's two commands. Each makes the environment (.venv) first if it is missing or older than pyproject.toml.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-fast check
+
+demo: $(VENV)/.installed
+	$(BIN)/repro demo
+
+test: $(VENV)/.installed
+	$(BIN)/pytest -n 2
+
+test-fast: $(VENV)/.installed
+	$(BIN)/pytest -n 2 -m "not slow"
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# uv, itself from PyPI, installs torch's gigabytes several times faster than pip.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "repro needs Python 3.11 or newer; say which with 'make PYTHON=python3.12 ...'" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' || \
+		{ echo "this Python has no ensurepip; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,wandb,slurm]'
+	touch $@

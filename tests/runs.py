@@ -1,0 +1,55 @@
+"""Small run configs and a runner for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.config import DataConfig, Selection, StudentConfig, TeacherConfig
+from repro.data.digits import Digits
+from repro.distill.divergences import ForwardCrossEntropy
+from repro.distill.initialization import Random
+from repro.distill.supervised import CrossEntropy
+from repro.models.lenet import LeNet5
+from repro.models.preresnet import PreResNet
+from repro.optimization import SGD, Cosine
+from repro.progress import Lines
+from repro.runner import Runner, StopRequest
+from repro.store import Store
+
+SMALL = Digits(image_size=8)
+
+
+def small_teacher(**changes: Any) -> TeacherConfig:
+    """A BatchNorm ResNet-8 on 8x8 digits: 3 epochs of 7 steps, the last batch ragged."""
+    settings: dict[str, Any] = {
+        "data": DataConfig(train=Selection(dataset=SMALL, size=200)),
+        "model": PreResNet(depth=8),
+        "init": Random(),
+        "objective": CrossEntropy(),
+        "optimizer": SGD(learning_rate=0.05, nesterov=True, weight_decay=1e-4),
+        "schedule": Cosine(),
+        "epochs": 3,
+        "batch_size": 32,
+        "evaluate_every": 1,
+        "seed": 0,
+    }
+    return TeacherConfig(**settings | changes)
+
+
+def small_student(**changes: Any) -> StudentConfig:
+    """A student like `small_teacher`, of one such teacher."""
+    settings = {name: getattr(small_teacher(), name) for name in TeacherConfig.model_fields if name != "kind"}
+    settings |= {"teachers": (small_teacher(),), "objective": ForwardCrossEntropy(temperature=2.0), "seed": 1}
+    return StudentConfig(**settings | changes)
+
+
+def lenet_teacher(**changes: Any) -> TeacherConfig:
+    """LeNet-5 on 28x28 digits."""
+    data = DataConfig(train=Selection(dataset=Digits(), size=100))
+    return small_teacher(**{"model": LeNet5(), "data": data} | changes)
+
+
+def runner(root: Path, checkpoint_seconds: float = 30.0) -> Runner:
+    """A runner on the CPU that keeps its runs in `root` and reads data from nowhere."""
+    return Runner(Store(root), root / "no data", torch.device("cpu"), Lines(), StopRequest(), checkpoint_seconds)

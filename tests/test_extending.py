@@ -1,0 +1,40 @@
+"""docs/extending.md is true: its files, added to a copy of the suite that is otherwise unchanged, work."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: Path) -> None:
+    suite = tmp_path / "suite"
+    shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) == 4
+    for name, code in blocks:
+        assert not (suite / name).exists()
+        (suite / name).write_text(code)
+
+    def repro(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(suite), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "repro", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+
+    done = repro("run", "stripes_study", "preset=smoke", "hidden=16", "--runs", "runs")
+    assert done.returncode == 0, done.stderr
+    summaries = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/summary.json")]
+    assert sorted(summary["kind"] for summary in summaries) == ["student", "teacher"]
+    student = next(summary for summary in summaries if summary["kind"] == "student")
+    assert student["parameters"] == (64 * 16 + 16) + (16 * 2 + 2)
+    assert student["data"] == {"stripes": "stripes-1"}
+    assert {"test/agreement", "test/kl", "test/cka/hidden"} <= student["metrics"].keys()
+
+    assert "stripes_study" in repro("run", "--help").stdout
+    refused = repro("run", "stripes_study", "preset=smoke", "model.hiden=8", "--runs", "runs")
+    assert refused.returncode == 2
+    assert "did you mean 'model.hidden'?" in refused.stderr

@@ -1,0 +1,196 @@
+"""Interrupted and resumed equals uninterrupted, to the bit, however and whenever it was interrupted."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
+
+from repro.config import DataConfig, Selection, TrainingConfig
+from repro.data.augment_geometric import HorizontalFlip, RandomCrop
+from repro.data.augment_noise import UniformNoise
+from repro.data.digits import Digits
+from repro.distill.ensemble import Ensemble
+from repro.distill.hard_labels import HardLabels
+from repro.errors import BadInput
+from repro.models.vgg import VGG
+from repro.runner import Interrupted
+from repro.store import RunDirectory, Store
+from repro.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+# Every random stream is in use: order, augmentation, sampled hard labels, and BatchNorm statistics move.
+RANDOM_STUDENT = small_student(
+    augmentation=(RandomCrop(padding=1), HorizontalFlip(), UniformNoise(p=0.3)),
+    objective=HardLabels(labels_from="sample"),
+    epochs=6,
+    evaluate_every=2,
+)
+
+
+def assert_same_record(one: RunDirectory, other: RunDirectory) -> None:
+    for name in ("metrics.jsonl", "model.safetensors", "predictions.safetensors", "config.json"):
+        assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
+    summaries = [run.read_json("summary.json") for run in (one, other)]
+    for summary in summaries:
+        del summary["seconds"], summary["finished"]
+    assert summaries[0] == summaries[1]
+
+
+def make(root: Path, config: TrainingConfig, **options: float) -> RunDirectory:
+    worker = runner(root, **options)
+    for parent in config.parents():
+        worker.make(parent, "parent")
+    worker.make(config, "run")
+    return Store(root).run(config.run_id)
+
+
+KILLER = """
+    import os, random, signal, sys, time
+    from pathlib import Path
+    import torch
+    from runs import runner
+    from test_resume import RANDOM_STUDENT
+    torch.set_num_threads(1)
+    root, moments = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
+    work = runner(root, checkpoint_seconds=0.01)
+    for parent in RANDOM_STUDENT.parents():
+        work.make(parent, "parent")
+    attempts, killed, states = 0, 0, set()
+    while not work.store.run(RANDOM_STUDENT.run_id).is_done():
+        attempts += 1
+        child = os.fork()
+        if child == 0:
+            work.make(RANDOM_STUDENT, "run")
+            os._exit(0)
+        time.sleep(moments.uniform(0.0, 0.1 * 1.08**attempts))  # longer and longer, so that it ends
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        states.add(work.store.run(RANDOM_STUDENT.run_id).state())
+    print(killed, sorted(states))
+"""
+
+
+def test_a_run_killed_at_random_moments_ends_like_one_that_never_was(tmp_path: Path) -> None:
+    undisturbed = make(tmp_path / "undisturbed", RANDOM_STUDENT)
+    seed = random.SystemRandom().randrange(10**6)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLER), str(tmp_path / "killed"), str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stderr[-2000:]}"
+    kills = int(done.stdout.split()[0])
+    assert kills >= 5, f"seed {seed}: the run was over after {kills} kills, too few to mean anything"
+    assert_same_record(undisturbed, Store(tmp_path / "killed").run(RANDOM_STUDENT.run_id))
+
+
+@pytest.mark.parametrize("steps", [1, 6, 7, 8, 13])
+def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int) -> None:
+    config = RANDOM_STUDENT
+    datasets = {SMALL: SMALL.load(Path())}
+
+    def fresh() -> Trainer:
+        teacher = config.teachers[0].model.build(10, SMALL.image_shape)
+        teacher.load_state_dict(weights)
+        return Trainer(config, datasets, Ensemble([teacher]), CPU)
+
+    torch.manual_seed(0)
+    weights = config.teachers[0].model.build(10, SMALL.image_shape).state_dict()
+    uninterrupted, first = fresh(), fresh()
+    while not uninterrupted.finished:
+        uninterrupted.advance(lambda: False)
+    while first.step < steps:
+        first.advance(lambda: first.step >= steps)
+    state = first.state_dict()
+    torch.manual_seed(12345)  # whatever happened meanwhile
+    second = fresh()
+    second.load_state_dict(state)
+    assert second.step == steps
+    while not second.finished:
+        second.advance(lambda: False)
+    for name, tensor in uninterrupted.network.state_dict().items():
+        assert torch.equal(tensor, second.network.state_dict()[name]), name
+
+
+def test_dropout_is_drawn_from_the_restored_stream() -> None:
+    dataset = Digits(image_size=32)
+    config = small_teacher(data=DataConfig(train=Selection(dataset=dataset, size=12)), model=VGG(), batch_size=4, epochs=1)
+    datasets = {dataset: dataset.load(Path())}
+    small = {dataset: type(datasets[dataset])(datasets[dataset].train, datasets[dataset].test.subset(torch.arange(8)))}
+    uninterrupted = Trainer(config, small, None, CPU)
+    uninterrupted.advance(lambda: False)
+    first = Trainer(config, small, None, CPU)
+    first.advance(lambda: True)
+    state = first.state_dict()
+    second = Trainer(config, small, None, CPU)  # draws from the global stream, and seeds it
+    second.load_state_dict(state)
+    second.advance(lambda: False)
+    assert torch.equal(uninterrupted.losses, second.losses)
+
+
+def test_a_stop_request_leaves_a_checkpoint_from_which_the_same_call_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_teacher()
+    undisturbed = make(tmp_path / "undisturbed", config)
+    worker = runner(tmp_path / "stopped")
+    worker.stop.signal = "SIGTERM"
+    with pytest.raises(Interrupted, match="goes on from there"):
+        worker.make(config, "run")
+    stopped = Store(tmp_path / "stopped").run(config.run_id)
+    assert stopped.state() == "interrupted"
+    assert_same_record(undisturbed, make(tmp_path / "stopped", config))
+    assert "goes on at step 1 of 21" in capsys.readouterr().err
+
+
+def test_rows_written_after_the_checkpoint_are_not_doubled(tmp_path: Path) -> None:
+    config = small_teacher()
+    worker = runner(tmp_path)
+    worker.stop.signal = "SIGTERM"
+    with pytest.raises(Interrupted):
+        worker.make(config, "run")
+    run = Store(tmp_path).run(config.run_id)
+    run.append_metrics({"epoch": 1, "left by": "a process that died before its next checkpoint"})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "torn')
+    make(tmp_path, config)
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+
+
+def test_a_run_is_not_continued_or_reused_on_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_teacher()
+    make(tmp_path, config)
+    monkeypatch.setattr(Digits, "fingerprint", lambda self, directory: "other")
+    with pytest.raises(BadInput, match="other digits data"):
+        make(tmp_path, config)
+
+
+def test_a_diverging_run_stops_with_step_and_cause_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    from repro.config import override
+    from repro.errors import RunFailed
+
+    config = override(
+        lenet_teacher(epochs=6, batch_size=16),
+        {"optimizer.learning_rate": 1e8, "schedule": {"name": "constant", "warmup_epochs": 5, "per": "step"}},
+    )
+    with pytest.raises(RunFailed, match=r"the loss became (nan|inf) at epoch \d+, step \d+ .*learning_rate"):
+        make(tmp_path, config, checkpoint_seconds=0.0)
+    run = Store(tmp_path).run(config.run_id)
+    assert run.state() == "failed"
+    assert "learning_rate" in run.read_json("failure.json")["error"]
+    checkpoint = run.checkpoint()
+    assert checkpoint is not None
+    assert all(tensor.isfinite().all() for tensor in checkpoint["trainer"]["losses"])
+    assert json.loads((run.path / "config.json").read_text())["run_id"] == run.run_id
