@@ -28,18 +28,29 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
     try:
-        options = build_parser().parse_args(arguments)
+        options = parse(arguments)
         from repro import commands  # only now: it imports torch, which `--help` does not need
 
         command: Callable[[argparse.Namespace], None] = getattr(commands, options.command)
         command(options)
-    except BadInput as error:
-        print(f"repro: {error}", file=sys.stderr)
-        return 2
-    except RunFailed as error:
-        print(f"repro: {error}", file=sys.stderr)
-        return 1
+    except (BadInput, RunFailed) as error:
+        print("repro:", *str(error).splitlines(), file=sys.stderr)  # one line, whatever the message quotes
+        return 2 if isinstance(error, BadInput) else 1
     return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command. Raises BadInput."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse leaves over the key=value that come after an option; here they may come anywhere.
+    settings = [text for text in rest if not text.startswith("-")] if "settings" in options else []
+    unknown = [text for text in rest if text not in settings]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if settings:
+        options.settings = [*options.settings, *settings]
+    return options
 
 
 def build_parser() -> Parser:
@@ -159,6 +170,6 @@ def _list_studies() -> str:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)

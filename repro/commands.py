@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     """`repro run STUDY`"""
     request = request_run(find_study(Path(options.study).stem), parse_settings(options.settings))
     plan = parents_first([request])
+    _check_data(plan, options.data)
     runner = _runner(options)
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
@@ -78,6 +79,7 @@ def launch(options: argparse.Namespace) -> None:
         store = Store(options.runs)
         print(status_table([status_row(r.label, store.run(r.config.run_id)) for r in plan]))
         return
+    _check_data(plan, options.data)
     runner = _runner(options)
     missing = _missing(plan, runner.store)
     runner.progress.say(f"{options.sweep}: {len(plan)} runs, {len(plan) - len(missing)} done, {len(missing)} to make")
@@ -133,6 +135,12 @@ def _runner(options: argparse.Namespace) -> Runner:
     keep_freed_memory()
     device = choose_device(options.device)
     return Runner(Store(options.runs), options.data, device, progress.for_this_output(), StopRequest())
+
+
+def _check_data(plan: Sequence[Request], directory: Path) -> None:
+    """Raise BadInput if a data set that any of the runs reads is not there: before the first of them starts."""
+    for dataset in sorted({d for request in plan for d in request.config.data.datasets}, key=lambda d: d.name):
+        dataset.fingerprint(directory)
 
 
 def _missing(plan: Sequence[Request], store: Store) -> list[Request]:

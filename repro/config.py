@@ -137,6 +137,8 @@ class TeacherConfig(TrainingConfig):
     def _no_teacher(self) -> Self:
         if self.objective.needs_teacher:
             raise ValueError(f"a teacher cannot train with the objective {self.objective.name}: it needs a teacher")
+        if self.init.needs_teacher:
+            raise ValueError(f"a teacher cannot start from init {self.init.name}: it needs a teacher")
         return self
 
 
@@ -150,6 +152,8 @@ class StudentConfig(TrainingConfig):
     def _fits_teachers(self) -> Self:
         if not self.objective.needs_teacher:
             raise ValueError(f"a student needs an objective with a teacher, not {self.objective.name}")
+        if self.init.needs_teacher and [teacher.model for teacher in self.teachers] != [self.model]:
+            raise ValueError(f"init {self.init.name} needs exactly one teacher, of the student's own architecture")
         own = self.data.train.dataset
         for teacher in self.teachers:
             dataset = teacher.data.train.dataset

@@ -1,6 +1,5 @@
 """How runs stand, as rows for a table or JSON."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +21,7 @@ def status_row(label: str, run: RunDirectory) -> dict[str, Any]:
         "epochs": None,
     }
     row |= {"metrics": {}, "seconds_since_write": None, "holder": None, "error": None}
-    if state == "missing":
+    if not (run.path / "config.json").exists():  # missing, or begun just now
         return row
     config = run.read_json("config.json")["config"]
     row["epochs"] = config["epochs"]
@@ -36,9 +35,8 @@ def status_row(label: str, run: RunDirectory) -> dict[str, Any]:
         row["epoch"] = metrics[-1]["epoch"] if metrics else 0
         row["metrics"] = metrics[-1] if metrics else {}
         row["holder"] = run.holder()
-        if state == "failed":
-            row["error"] = run.read_json("failure.json")["error"]
-    row["seconds_since_write"] = round(time.time() - max(file.stat().st_mtime for file in run.path.iterdir()), 1)
+        row["error"] = run.failure() if state == "failed" else None
+    row["seconds_since_write"] = round(run.seconds_since_write(), 1)
     return row
 
 
@@ -57,7 +55,8 @@ def status_table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     counts = Counter(row["state"] for row in rows)
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    table = tabulate(lines, headers=["run", "what", "state", "epoch", "last metrics", "written"])
+    headers = ["run", "what", "state", "epoch", "last metrics", "written"]
+    table = tabulate(lines, headers=headers, disable_numparse=True)  # a run id such as 1234567890e1 is no number
     return f"{table}\n\n{len(rows)} runs: {total}" if rows else "no runs"
 
 

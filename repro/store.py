@@ -6,6 +6,7 @@ whose summary exists is done.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import socket
@@ -13,31 +14,43 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from repro.config import StudentConfig, TeacherConfig, TrainingConfig, parse_config
-from repro.errors import BadInput
+from repro.errors import BadInput, RunFailed
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, `path` holds either its old content or the new, whole."""
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that, whatever happens, `path` holds either its old content or the new, whole.
+
+    Raises RunFailed if it cannot be written, say on a full disk.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    with _writing(path):
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        yield
+    except OSError as error:
+        raise RunFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,14 @@ class RunDirectory:
     def read_json(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.path / name).read_text())
         return content
+
+    def failure(self) -> str | None:
+        """Why the last attempt failed; None if it did not, or if another attempt has just begun."""
+        try:
+            error: str = self.read_json("failure.json")["error"]
+        except FileNotFoundError:
+            return None
+        return error
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, oldest first; none if there is no such file yet."""
@@ -106,11 +127,11 @@ class RunDirectory:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                on_wait(file.read().strip() or "another process")
+                on_wait(_holder_named_in(file))
                 fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
-            file.flush()
+            with _writing(self.path / "lock"):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n".encode())
             yield
 
     def holder(self) -> str | None:
@@ -118,17 +139,25 @@ class RunDirectory:
         path = self.path / "lock"
         if not path.exists():
             return None
-        with path.open() as file:
+        with path.open("rb", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip() or "another process"
+                return _holder_named_in(file)
         return None
 
-    def _open_lock(self) -> IO[str]:
+    def seconds_since_write(self) -> float:
+        """The age of the newest file of the record."""
+        times = []
+        for path in self.path.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # renamed or removed by the run's writer just now
+                times.append(path.stat().st_mtime)
+        return time.time() - max(times)
+
+    def _open_lock(self) -> io.FileIO:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / "lock").open("a+")
+            return (self.path / "lock").open("ab+", buffering=0)
         except OSError as error:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
@@ -143,15 +172,14 @@ class RunDirectory:
         write_atomically(self.path / name, save(contiguous))
 
     def write_checkpoint(self, content: dict[str, Any]) -> None:
-        partial = self.path / ".checkpoint.pt.partial"
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path / "checkpoint.pt")
+        # Through memory: where the disk is full, torch would hide the cause behind an error of its own.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomically(self.path / "checkpoint.pt", buffer.getbuffer())
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a") as file:
+        path = self.path / "metrics.jsonl"
+        with _writing(path), path.open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -165,6 +193,10 @@ class RunDirectory:
 
     def forget_failure(self) -> None:
         (self.path / "failure.json").unlink(missing_ok=True)
+
+
+def _holder_named_in(lock: io.FileIO) -> str:
+    return lock.read().decode().strip() or "another process"
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,40 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from repro.component import Component
+
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class TeacherPoints:
+    """The two points of a teacher's training that a student may start near."""
+
+    initial: Callable[[], nn.Module]
+    final: nn.Module
 
 
 class Initialization(Component):
     """A starting point, chosen by name."""
 
     name: str
+    needs_teacher: ClassVar[bool] = False
+    """Whether it is given in terms of the run's one teacher, which must then have the same architecture."""
+
+    @property
+    def reestimates_batch_norm(self) -> bool:
+        """Whether BatchNorm statistics are to be taken anew from the training images before training starts."""
+        return False
 
     @abstractmethod
-    def initialize(self, build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:
         """A network made by `build`, at its starting point. torch's global generator is left as it was."""
 
 
@@ -25,7 +44,54 @@ class Random(Initialization):
 
     name: Literal["random"] = "random"
 
-    def initialize(self, build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:  # noqa: ARG002
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build()
+
+
+class Interpolated(Initialization):
+    """theta = weight * theta_teacher + (1 - weight) * theta_random, for every parameter and buffer (Section 6.2).
+
+    weight: the *teacher's* weight, lambda in the paper (the original code's lambda is the random network's).
+    endpoint: the teacher's weights at the end of its training (Figure 6b, c) or at its start (Table 1).
+    batch_norm: `reestimated` takes BatchNorm statistics from one pass over the augmented training images, as the
+    original code does, so that weight = 1 is not exactly the teacher; `kept` interpolates them like the rest.
+    """
+
+    name: Literal["interpolated"] = "interpolated"
+    needs_teacher: ClassVar[bool] = True
+    weight: float = Field(ge=0.0, le=1.0)
+    endpoint: Literal["final", "initial"] = "final"
+    batch_norm: Literal["reestimated", "kept"] = "reestimated"
+
+    @property
+    def reestimates_batch_norm(self) -> bool:
+        return self.batch_norm == "reestimated"
+
+    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:
+        if teacher is None:
+            raise ValueError("an interpolated start needs a teacher")
+        network = Random().initialize(build, seed, None)
+        endpoint = teacher.final if self.endpoint == "final" else teacher.initial()
+        interpolate_into(network, endpoint, self.weight)
+        return network
+
+
+@torch.no_grad()
+def interpolate_into(network: nn.Module, endpoint: nn.Module, weight: float) -> None:
+    """Move `network` to weight * endpoint + (1 - weight) * network, for every parameter and buffer by name.
+
+    Integer buffers (BatchNorm's count of batches) have no value in between and stay as they are. Raises ValueError
+    that names the first entry which one of the two lacks or which differs in shape.
+    """
+    own, other = network.state_dict(), endpoint.state_dict()
+    for name in own.keys() ^ other.keys():
+        raise ValueError(f"cannot interpolate: '{name}' is in only one of the two networks")
+    for name, tensor in own.items():
+        target = other[name].to(tensor.device)
+        if target.shape != tensor.shape:
+            raise ValueError(f"cannot interpolate '{name}': shapes {tuple(tensor.shape)} and {tuple(target.shape)}")
+        if tensor.is_floating_point():
+            # Exact at both ends: x + w (y - x) would not be.
+            tensor.copy_((1.0 - weight) * tensor + weight * target)

@@ -28,7 +28,8 @@ def run_side_by_side(plan: Sequence[Request], runner: Runner, device: str, worke
     Raises RunFailed at the end if any run failed.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
-    waiting = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
+    run_here([request for request in plan if _is_done(request, runner)], runner)  # only checks their data
+    waiting = [request for request in plan if not _is_done(request, runner)]
     unmade = {request.config.run_id for request in waiting}
     active: dict[subprocess.Popen[bytes], Request] = {}
     failed: list[str] = []
@@ -54,6 +55,10 @@ def run_side_by_side(plan: Sequence[Request], runner: Runner, device: str, worke
     if failed or waiting:
         not_started = f", {len(waiting)} not started" if waiting else ""
         raise RunFailed(f"{len(failed)} of {len(plan)} runs did not finish ({', '.join(failed)}){not_started}")
+
+
+def _is_done(request: Request, runner: Runner) -> bool:
+    return runner.store.run(request.config.run_id).is_done()
 
 
 def _start_worker(request: Request, runner: Runner, device: str, threads: int) -> subprocess.Popen[bytes]:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.config import TrainingConfig
 from repro.data.augmentation import augment
 from repro.data.dataset import Dataset, LabeledImages, Split, to_unit_interval
 from repro.distill.ensemble import Ensemble
+from repro.distill.initialization import TeacherPoints
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
 from repro.seeds import stream_seed
@@ -26,6 +27,23 @@ from repro.training.images import NO_LABEL, assemble
 
 TRAIN_SAMPLE = 10_000
 """At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
+
+
+def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Module:
+    """The network of a run before its first step, on the CPU (before any BatchNorm re-estimation).
+
+    `teachers` are the run's trained teachers; only a start that is given in terms of them looks at them.
+    """
+
+    def build() -> nn.Module:
+        dataset = config.data.train.dataset
+        return config.model.build(dataset.num_classes, dataset.image_shape)
+
+    points = None
+    if config.init.needs_teacher and teachers is not None:
+        (parent,) = config.parents()
+        points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
+    return config.init.initialize(build, stream_seed(config.seed, "init"), points)
 
 
 class Trainer:
@@ -46,10 +64,7 @@ class Trainer:
         self.teachers = teachers.to(device) if teachers is not None else None
         self.training = assemble(config.data, datasets, device)
         dataset = config.data.train.dataset
-        network = config.init.initialize(
-            lambda: config.model.build(dataset.num_classes, dataset.image_shape),
-            stream_seed(config.seed, "init"),
-        )
+        network = initial_network(config, self.teachers)
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.optimizer = config.optimizer.build(self.network.parameters())
         self.generators = {
@@ -61,6 +76,8 @@ class Trainer:
         self.position = 0  # steps done in this epoch
         self.steps_per_epoch = -(-len(self.training) // config.batch_size)
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of this epoch, by step
+        if config.init.reestimates_batch_norm:
+            self._reestimate_batch_norm()
         self.test_set = self._test_set(datasets[dataset].test)
         self.train_sample, self.train_sample_indices = self._train_sample()
         # Without augmentation a teacher always sees the same image, so its logits are computed once.
@@ -194,6 +211,23 @@ class Trainer:
             f"training diverged at learning rate {self.learning_rate(step):.3g}: "
             "lower optimizer.learning_rate or set schedule.warmup_epochs"
         )
+
+    @torch.no_grad()
+    def _reestimate_batch_norm(self) -> None:
+        """Set BatchNorm's running statistics to their averages over one pass through the augmented images."""
+        layers = [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a plain average over batches
+        generator = torch.Generator(self.device).manual_seed(stream_seed(self.config.seed, "batch norm"))
+        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(generator.initial_seed()))
+        self.network.train()
+        for indices in torch.split(order.to(self.device), self.config.batch_size):
+            images = to_unit_interval(self.training.images[indices])
+            self.network(as_input(augment(images, self.config.augmentation, generator)))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
