@@ -18,6 +18,7 @@ from repro.distill.objective import Objective
 from repro.errors import BadInput
 from repro.models.base import Model
 from repro.optimization import Optimizer, Schedule
+from repro.seeds import stream_seed
 
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the same config comes to mean another computation."""
@@ -101,6 +102,7 @@ class TrainingConfig(Schema):
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: Literal["float32"] = "float32"
     seed: int = Field(ge=0)
+    kind: str
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -126,6 +128,14 @@ class TrainingConfig(Schema):
     def parents(self) -> tuple["RunConfig", ...]:
         """The runs whose results this one needs."""
         return ()
+
+    def stream_seed(self, *names: str | int) -> int:
+        """The seed of one of the run's random streams.
+
+        The kind is part of it: a teacher and a student that share a `seed` share no stream. Otherwise such a
+        student would start from its teacher's initial weights and see the images in its teacher's order.
+        """
+        return stream_seed(self.seed, self.kind, *names)
 
 
 class TeacherConfig(TrainingConfig):

@@ -126,7 +126,9 @@ def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int) -> No
 
 def test_dropout_is_drawn_from_the_restored_stream() -> None:
     dataset = Digits(image_size=32)
-    config = small_teacher(data=DataConfig(train=Selection(dataset=dataset, size=12)), model=VGG(), batch_size=4, epochs=1)
+    config = small_teacher(
+        data=DataConfig(train=Selection(dataset=dataset, size=12)), model=VGG(), batch_size=4, epochs=1
+    )
     datasets = {dataset: dataset.load(Path())}
     small = {dataset: type(datasets[dataset])(datasets[dataset].train, datasets[dataset].test.subset(torch.arange(8)))}
     uninterrupted = Trainer(config, small, None, CPU)
@@ -172,7 +174,7 @@ def test_rows_written_after_the_checkpoint_are_not_doubled(tmp_path: Path) -> No
 def test_a_run_is_not_continued_or_reused_on_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_teacher()
     make(tmp_path, config)
-    monkeypatch.setattr(Digits, "fingerprint", lambda self, directory: "other")
+    monkeypatch.setattr(Digits, "fingerprint", lambda *_: "other")
     with pytest.raises(BadInput, match="other digits data"):
         make(tmp_path, config)
 

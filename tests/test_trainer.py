@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from runs import SMALL, lenet_teacher, small_student, small_teacher
 
 from repro.config import DataConfig, Selection
@@ -17,7 +17,6 @@ from repro.distill.ensemble import Ensemble
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
-from repro.seeds import stream_seed
 from repro.training.images import NO_LABEL, assemble
 from repro.training.trainer import Trainer
 
@@ -46,13 +45,13 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledImag
     )
     trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
     with torch.random.fork_rng():
-        torch.manual_seed(stream_seed(config.seed, "init"))
+        torch.manual_seed(config.stream_seed("init"))
         plain = PreResNet(depth=8).build(10, SMALL.image_shape)
     teacher = network(5).eval()
     velocity = [torch.zeros_like(p) for p in plain.parameters()]
     rates = [0.02, 1e-3 + (0.02 - 1e-3) / 2]  # cosine at 0 and at half of the run
     for epoch, rate in enumerate(rates):
-        order = torch.randperm(1200, generator=torch.Generator().manual_seed(stream_seed(config.seed, "order", epoch)))
+        order = torch.randperm(1200, generator=torch.Generator().manual_seed(config.stream_seed("order", epoch)))
         for rows in (order[:500], order[500:1000], order[1000:]):
             images = digits.train.images[rows].float() / 127.5 - 1
             with torch.no_grad():
@@ -68,6 +67,15 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledImag
         trainer.advance(lambda: False)
     for (name, ours), theirs in zip(trainer.network.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_student_with_its_teachers_seed_shares_neither_start_nor_order_with_it(digits: LabeledImages) -> None:
+    teacher = Trainer(small_teacher(seed=3), {SMALL: digits}, None, CPU)
+    student = Trainer(small_student(seed=3), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    weights = [dict(trainer.network.named_parameters()) for trainer in (teacher, student)]
+    name = next(key for key, tensor in weights[0].items() if tensor.ndim == 4)
+    assert not torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(teacher._order(), student._order())
 
 
 def test_labels_do_not_reach_a_student_that_must_not_see_them(digits: LabeledImages) -> None:
@@ -92,9 +100,7 @@ def test_cached_teacher_logits_give_the_same_student_as_asking_the_teacher_at_ev
     torch.testing.assert_close(cached.losses, asking.losses, rtol=1e-4, atol=1e-5)
 
 
-def test_a_student_takes_teachers_of_other_architectures_and_sees_their_mean_probability(
-    digits: LabeledImages,
-) -> None:
+def test_a_student_takes_teachers_of_other_architectures_and_sees_their_mean_probability() -> None:
     dataset = Digits(image_size=28)
     data = dataset.load(Path())
     torch.manual_seed(3)

@@ -44,6 +44,7 @@ def student(
     epochs: int,
     seed: int,
     augmentation: tuple[Augmentation, ...] = (),
+    batch_size: int = 128,
 ) -> StudentConfig:
     """A student: batch 128, SGD with Nesterov momentum 0.9, weight decay 1e-4, 5e-2 -> 1e-6 by cosine."""
     return StudentConfig(
@@ -56,7 +57,7 @@ def student(
         optimizer=SGD(learning_rate=5e-2, momentum=0.9, nesterov=True, weight_decay=1e-4),
         schedule=Cosine(final=1e-6),
         epochs=epochs,
-        batch_size=128,
+        batch_size=batch_size,
         evaluate_every=max(1, epochs // 10),
         seed=seed,
     )

@@ -67,7 +67,7 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
             raise BadInput(f"{name} has no setting '{key}'{hint}", key)
     label = parse_study(study, own).label()
     changes = " ".join(f"{key}={value}" for key, value in rest.items())
-    return Request(f"{label} {changes}".strip(), override(config, rest) if rest else config)
+    return Request(f"{label} {changes}".strip(), override(config, rest))
 
 
 def find_sweep(name: str) -> Path:

@@ -12,7 +12,6 @@ from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate as evaluate_generalization
 from repro.models.base import Staged
 from repro.models.features import capture_stages
-from repro.seeds import stream_seed
 
 BATCH = 500
 
@@ -79,7 +78,7 @@ def stage_similarity(student: nn.Module, teacher: nn.Module, images: Tensor, see
         return {}
     modes = student.training, teacher.training
     student.eval(), teacher.eval()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(stream_seed(seed, "cka")))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     similarity = {stage: StreamingCKA() for stage in student.stages}
     with capture_stages(student) as ours, capture_stages(teacher) as theirs:
         for indices in torch.split(order.to(images.device), BATCH):

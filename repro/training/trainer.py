@@ -13,7 +13,6 @@ from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import TeacherPoints
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
-from repro.seeds import stream_seed
 from repro.training.evaluation import (
     EvaluationSet,
     as_input,
@@ -43,7 +42,7 @@ def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Mod
     if config.init.needs_teacher and teachers is not None:
         (parent,) = config.parents()
         points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
-    return config.init.initialize(build, stream_seed(config.seed, "init"), points)
+    return config.init.initialize(build, config.stream_seed("init"), points)
 
 
 class Trainer:
@@ -68,10 +67,10 @@ class Trainer:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.optimizer = config.optimizer.build(self.network.parameters())
         self.generators = {
-            name: torch.Generator(device).manual_seed(stream_seed(config.seed, name))
+            name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
         }
-        torch.manual_seed(stream_seed(config.seed, "dropout"))
+        torch.manual_seed(config.stream_seed("dropout"))
         self.epoch = 0
         self.position = 0  # steps done in this epoch
         self.steps_per_epoch = -(-len(self.training) // config.batch_size)
@@ -153,7 +152,7 @@ class Trainer:
 
     def _order(self) -> Tensor:
         """This epoch's random order of the training images; a function of seed and epoch alone."""
-        generator = torch.Generator().manual_seed(stream_seed(self.config.seed, "order", self.epoch))
+        generator = torch.Generator().manual_seed(self.config.stream_seed("order", self.epoch))
         return torch.randperm(len(self.training), generator=generator).to(self.device)
 
     def _train_step(self, order: Tensor) -> None:
@@ -220,7 +219,7 @@ class Trainer:
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # a plain average over batches
-        generator = torch.Generator(self.device).manual_seed(stream_seed(self.config.seed, "batch norm"))
+        generator = torch.Generator(self.device).manual_seed(self.config.stream_seed("batch norm"))
         order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(generator.initial_seed()))
         self.network.train()
         for indices in torch.split(order.to(self.device), self.config.batch_size):
@@ -247,7 +246,7 @@ class Trainer:
         metrics = test_metrics | train_metrics
         if self.teachers is not None and len(self.teachers.members) == 1:
             teacher = self.teachers.members[0]
-            similarity = stage_similarity(self.network, teacher, self.test_set.images, self.config.seed)
+            similarity = stage_similarity(self.network, teacher, self.test_set.images, self.config.stream_seed("cka"))
             metrics |= {f"test/cka/{stage}": value for stage, value in similarity.items()}
         assert self.test_set.labels is not None
         predictions = {
@@ -271,7 +270,7 @@ class Trainer:
 
     def _train_sample(self) -> tuple[EvaluationSet, Tensor]:
         """A fixed sample of the training images as training sees them: augmented, with draws of its own."""
-        seed = stream_seed(self.config.seed, "train sample")
+        seed = self.config.stream_seed("train sample")
         order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
         indices = order[:TRAIN_SAMPLE].sort().values.to(self.device)
         images = self.training.images[indices]
