@@ -9,22 +9,22 @@ from analysis.fidelity_table import METRICS, fidelity_table
 from analysis.growing_data import draw_growing_data
 from analysis.style import save, use_style
 from repro.errors import BadInput
+from repro.experiments.study import Preset
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.store import Store
 
-PRESET = "short"
 
-
-def draw(store: Store, out: Path) -> list[Path]:
+def draw(store: Store, out: Path, preset: Preset = "short") -> list[Path]:
     """Draw the figure and write the table behind it. Raises BadInput if no run of the study is done."""
     use_style()
-    figure, _, _ = draw_growing_data(table := digits_table(store), "Digits: LeNet-5 distilled into LeNet-5")
+    table = digits_table(store, preset)
+    figure, _, _ = draw_growing_data(table, "Digits: LeNet-5 distilled into LeNet-5")
     return save(figure, table, out, "digits")
 
 
-def digits_table(store: Store) -> pd.DataFrame:
+def digits_table(store: Store, preset: Preset = "short") -> pd.DataFrame:
     """The study's `fidelity_table`."""
-    table = fidelity_table(store, sweep_studies(find_sweep("digits"), {"preset": PRESET}))
+    table = fidelity_table(store, sweep_studies(find_sweep("digits"), {"preset": preset}))
     if table.empty:
         raise BadInput(f"{store.root}: holds no run of the digits study; make them with `repro demo`")
     return table
@@ -43,10 +43,11 @@ def comparison(table: pd.DataFrame) -> str:
 
 
 def _spread(group: pd.DataFrame, column: str) -> str:
-    """`91.2 +- 0.4 %` for shares, `0.123 +- 0.004` for the rest, empty where the quantity does not exist."""
+    """Mean and, over several trials, standard deviation; empty where the quantity does not exist."""
     if column not in group or group[column].isna().all():
         return ""
+    share = column.endswith(("accuracy", "agreement"))
     mean, deviation = group[column].mean(), group[column].std(ddof=1)
-    if column.endswith(("accuracy", "agreement")):
-        return f"{mean:6.1%} ± {deviation:.1%}"
-    return f"{mean:.3f} ± {deviation:.3f}"
+    if len(group) == 1:
+        return f"{mean:.1%}" if share else f"{mean:.3f}"
+    return f"{mean:.1%} ± {deviation:.1%}" if share else f"{mean:.3f} ± {deviation:.3f}"

@@ -68,7 +68,13 @@ def build_parser() -> Parser:
     data = _command(commands, "data", None, "list the data sets, or prepare one")
     data_commands = data.add_subparsers(metavar="list|prepare", required=True)
     _data_option(_command(data_commands, "list", "data_list", "every data set and the state of its file"))
-    prepare = _command(data_commands, "prepare", "data_prepare", "download a data set and write its file")
+    prepare = _command(
+        data_commands,
+        "prepare",
+        "data_prepare",
+        "download a data set and write its file",
+        "example:\n  repro data prepare mnist --data data",
+    )
     prepare.add_argument("name", metavar="NAME", help="as `repro data list` shows it")
     _data_option(prepare)
 
@@ -103,7 +109,16 @@ def build_parser() -> Parser:
     launch.add_argument("--dry-run", action="store_true", help="only show what would be made")
     _run_options(launch)
 
-    status = _command(commands, "status", "status", "what is done, running, failed or missing")
+    status = _command(
+        commands,
+        "status",
+        "status",
+        "what is done, running, failed or missing",
+        "examples:\n"
+        "  repro status\n"
+        "  repro status sweeps/lenet_mnist.yaml preset=short\n"
+        "  repro status sweeps/lenet_mnist.yaml --json",
+    )
     status.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only, and all, runs of this sweep")
     status.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
     status.add_argument("--json", action="store_true", help="as JSON (documented in docs/architecture.md)")

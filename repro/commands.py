@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import find_study
 from repro.export import export_runs
 from repro.launch.local import run_here, run_side_by_side
-from repro.launch.plan import Request, parents_first
+from repro.launch.plan import Request, count_work, parents_first
 from repro.launch.sweep import parse_settings, read_sweep, request_run
 from repro.runner import Runner, StopRequest
 from repro.status import status_row, status_table
@@ -78,6 +79,7 @@ def launch(options: argparse.Namespace) -> None:
     if options.dry_run:
         store = Store(options.runs)
         print(status_table([status_row(r.label, store.run(r.config.run_id)) for r in plan]))
+        print(count_work(plan))
         return
     _check_data(plan, options.data)
     runner = _runner(options)
@@ -128,6 +130,7 @@ def bench(options: argparse.Namespace) -> None:
     """`repro bench [NAME ...]`"""
     from repro.bench import run_benches
 
+    print("measuring; leave the machine alone meanwhile", file=sys.stderr, flush=True)
     print(run_benches(options.names, as_json=options.json))
 
 

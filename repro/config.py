@@ -43,8 +43,8 @@ else:
 class Selection(Schema):
     """A part of a data set's training images; without options all of them.
 
-    `half` takes one of two disjoint stratified halves (Section 5.2: D0 and D1); `size` (images) or `fraction`
-    then takes a stratified subset of what is left. Subsets with the same seed are nested.
+    `size` (images) or `fraction` takes a stratified subset; `half` then takes one of its two disjoint stratified
+    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested.
     """
 
     dataset: AnyDataset

@@ -21,7 +21,7 @@ class Progress(Protocol):
     def step(self) -> None:
         """One training step was queued. Must be cheap."""
 
-    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         """An epoch with a row of metrics has ended."""
 
     def stop(self) -> None:
@@ -44,7 +44,7 @@ class Lines:
     def step(self) -> None:
         """Nothing: lines come by epoch."""
 
-    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         self.say(f"{self.title}: epoch {epoch}/{epochs}  {summarize(metrics)}")
 
     def stop(self) -> None:
@@ -67,7 +67,7 @@ class Bars:
         if self.bar is not None:
             self.bar.update()
 
-    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:  # noqa: ARG002
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:  # noqa: ARG002
         if self.bar is not None:
             self.bar.set_postfix_str(summarize(metrics), refresh=False)
 
@@ -82,12 +82,12 @@ def for_this_output() -> Progress:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def summarize(metrics: Mapping[str, float]) -> str:
+def summarize(metrics: Mapping[str, float | None]) -> str:
     """The metrics worth a line: `loss 0.012  accuracy 85.1%  agreement 99.2%  kl 0.004`."""
     parts = []
     for key in SHOWN:
-        if key in metrics:
+        value = metrics.get(key)
+        if value is not None:
             name = key.partition("/")[2]
-            percent = name in ("accuracy", "agreement")
-            parts.append(f"{name} {metrics[key]:.1%}" if percent else f"{name} {metrics[key]:.3g}")
+            parts.append(f"{name} {value:.1%}" if name in ("accuracy", "agreement") else f"{name} {value:.3g}")
     return "  ".join(parts)

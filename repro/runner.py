@@ -89,11 +89,8 @@ class Runner:
                     raise
                 except Exception as error:
                     log.exception("failed")
-                    run.write_json(
-                        "failure.json",
-                        {"error": str(error), "traceback": traceback.format_exc(), "time": _now()},
-                    )
-                    if isinstance(error, RunFailed):
+                    _write_failure(run, error)
+                    if isinstance(error, RunFailed | OSError):
                         raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
                     raise
 
@@ -244,6 +241,13 @@ def _has_test_images(config: TrainingConfig, datasets: Mapping[Dataset, LabeledI
     dataset = config.data.train.dataset
     if len(datasets[dataset].test) == 0:
         raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
+
+
+def _write_failure(run: RunDirectory, error: Exception) -> None:
+    """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
+    content = {"error": str(error), "traceback": traceback.format_exc(), "time": _now()}
+    with contextlib.suppress(OSError, RunFailed):
+        run.write_json("failure.json", content)
 
 
 @contextlib.contextmanager

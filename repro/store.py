@@ -165,7 +165,7 @@ class RunDirectory:
         self.write_json("config.json", {"run_id": config.run_id, "config": config.model_dump(mode="json")})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+        write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     def write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
@@ -180,7 +180,7 @@ class RunDirectory:
     def append_metrics(self, row: dict[str, Any]) -> None:
         path = self.path / "metrics.jsonl"
         with _writing(path), path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

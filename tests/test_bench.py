@@ -12,7 +12,6 @@ from repro.bench import BENCHES, lenet, run_benches
 from repro.bench.timing import Report, Work, interleave, ratio, repeat, spread
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
-from repro.seeds import stream_seed
 from repro.training.trainer import Trainer
 
 CONTENDERS = {"reference", "ours", "ours, steps", "teacher pass", "bare", "reference, crop", "ours, crop"}
@@ -29,7 +28,7 @@ def test_the_reference_and_ours_train_the_same_network_to_the_same_weights() -> 
     start = torch.nn.utils.parameters_to_vector(student.parameters()).detach().clone()
 
     trainer.advance(lambda: False)
-    order = torch.randperm(1000, generator=torch.Generator().manual_seed(stream_seed(config.seed, "order", 0)))
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
     dataset = lenet.PilImages(images.train, crop=False)
     batches = DataLoader(dataset, batch_size=config.batch_size, sampler=order.tolist())
     steps = list(lenet.plain_loop(student, teacher, batches))

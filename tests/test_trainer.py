@@ -170,14 +170,14 @@ def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     data = LabeledImages(Split(images, labels), Split(images[:0], labels[:0]))
     config = DataConfig(
         train=Selection(dataset=SMALL, half="D0"),
-        pools=(Selection(dataset=SMALL, half="D1", fraction=0.5),),
+        pools=(Selection(dataset=SMALL, half="D1"),),
     )
     training = assemble(config, {SMALL: data}, CPU)
-    assert len(training) == 30
+    assert len(training) == 40
     assert (training.labels[:20] != NO_LABEL).all()
     assert (training.labels[20:] == NO_LABEL).all()
     seen = training.images[:, 0, 0, 0].tolist()
-    assert len(set(seen)) == 30
+    assert len(set(seen)) == 40
 
 
 def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: LabeledImages) -> None:

@@ -173,7 +173,8 @@ def measure(count: int = 60_000, rounds: int = 5, seconds: float = 1.0) -> Repor
     images_per_second: allocator (`default` or `kept`) -> contender -> one number per round. Contenders are those
         of this module; `ours` is made up of `ours, steps` and its share of `teacher pass`.
     ratios: name -> {median, low, high}. Contenders are compared under `kept` unless the name says `default`;
-        `kept / default, X` is what keeping freed memory gives contender X, measured one after the other.
+        `kept / default, X` is what keeping freed memory gives contender X, not interleaved: a drift of
+        the machine's speed is part of it.
     """
     load, images = os.getloadavg()[0], random_images(count)
     default = measure_speeds(images, rounds, seconds)
@@ -205,7 +206,8 @@ def measure(count: int = 60_000, rounds: int = 5, seconds: float = 1.0) -> Repor
 Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
 {count:,} images, batches of {batch_size}; median (range) of {rounds} rounds of {seconds:g} s
 
-{tabulate(speeds, headers=["images/s", "default allocator", "freed memory kept", "gain"], stralign="right")}
+{tabulate(speeds, headers=["images/s", "default allocator", "freed memory kept", "kept / default *"], stralign="right")}
+* not interleaved: also holds whatever the machine's speed did meanwhile
 
 {tabulate(between, headers=["ratio", "freed memory kept, unless it says default"])}"""
     return Report(text, numbers)

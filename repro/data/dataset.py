@@ -46,6 +46,11 @@ class Dataset(Component):
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
 
+    @property
+    def train_size(self) -> int | None:
+        """How many train images there are, where that is known without reading them; for estimates of cost."""
+        return None
+
     @abstractmethod
     def load(self, directory: Path) -> LabeledImages:
         """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""

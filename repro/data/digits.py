@@ -30,6 +30,10 @@ class Digits(Dataset):
     def image_shape(self) -> tuple[int, int, int]:
         return (1, self.image_size, self.image_size)
 
+    @property
+    def train_size(self) -> int:
+        return 1797 - TEST_IMAGES
+
     def load(self, directory: Path) -> LabeledImages:  # noqa: ARG002  (embedded: needs no file)
         grey, labels = _grey_levels()
         images = torch.from_numpy(grey).unsqueeze(1) / 16.0

@@ -27,6 +27,13 @@ class PreparedDataset(Dataset):
     shape: ClassVar[tuple[int, int, int]]
     """(channels, height, width)."""
 
+    published_size: ClassVar[int]
+    """Train images of the published set; a prepared file may hold fewer."""
+
+    @property
+    def train_size(self) -> int:
+        return self.published_size
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.shape
@@ -113,6 +120,7 @@ class MNIST(PreparedDataset):
     name: Literal["mnist"] = "mnist"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+    published_size: ClassVar[int] = 60_000
 
 
 class FashionMNIST(PreparedDataset):
@@ -121,6 +129,7 @@ class FashionMNIST(PreparedDataset):
     name: Literal["fashion_mnist"] = "fashion_mnist"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+    published_size: ClassVar[int] = 60_000
 
 
 class EMNIST(PreparedDataset):
@@ -134,6 +143,7 @@ class EMNIST(PreparedDataset):
     transposed: bool = False
     num_classes: ClassVar[int] = 47
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+    published_size: ClassVar[int] = 697_932
 
     def load(self, directory: Path) -> LabeledImages:
         upright = super().load(directory)
@@ -151,6 +161,7 @@ class CIFAR10(PreparedDataset):
     name: Literal["cifar10"] = "cifar10"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    published_size: ClassVar[int] = 50_000
 
 
 class CIFAR100(PreparedDataset):
@@ -159,6 +170,7 @@ class CIFAR100(PreparedDataset):
     name: Literal["cifar100"] = "cifar100"
     num_classes: ClassVar[int] = 100
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    published_size: ClassVar[int] = 50_000
 
 
 class SVHN(PreparedDataset):
@@ -167,3 +179,4 @@ class SVHN(PreparedDataset):
     name: Literal["svhn"] = "svhn"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    published_size: ClassVar[int] = 73_257

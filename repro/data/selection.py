@@ -51,13 +51,10 @@ def stratified_order(labels: Tensor, seed: int) -> Tensor:
 def select(labels: Tensor, *, half: Half | None, size: int | None, fraction: float | None, seed: int) -> Tensor:
     """Ascending int64 indices of the chosen examples among those with `labels` (n,).
 
-    `half` keeps one of two disjoint stratified halves; then `size` (examples) or `fraction` (of what is left)
-    keeps a stratified subset. Raises ValueError if more is asked for than is there.
+    `size` (examples) or `fraction` (of all) keeps a stratified subset; `half` then keeps one of its two disjoint
+    stratified halves, D0 the smaller if the number is odd. Raises ValueError if more is asked for than is there.
     """
     order = stratified_order(labels, stream_seed(seed, "selection"))
-    middle = len(order) // 2
-    if half is not None:
-        order = order[:middle] if half == "D0" else order[middle:]
     count = len(order)
     if size is not None:
         count = size
@@ -65,4 +62,7 @@ def select(labels: Tensor, *, half: Half | None, size: int | None, fraction: flo
         count = round(fraction * len(order))
     if not 0 < count <= len(order):
         raise ValueError(f"{count} images asked for, {len(order)} are there")
-    return order[:count].sort().values
+    chosen = order[:count]
+    if half is not None:
+        chosen = chosen[: count // 2] if half == "D0" else chosen[count // 2 :]
+    return chosen.sort().values

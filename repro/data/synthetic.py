@@ -26,6 +26,10 @@ class Synthetic(Dataset):
     def image_shape(self) -> tuple[int, int, int]:
         return (3, self.image_size, self.image_size)
 
+    @property
+    def train_size(self) -> int:
+        return self.images
+
     def load(self, directory: Path) -> LabeledImages:  # noqa: ARG002  (made on the spot: needs no file)
         generator = torch.Generator().manual_seed(self.seed)
         patterns = torch.rand(self.num_classes, *self.image_shape, generator=generator)

@@ -41,7 +41,7 @@ class DigitsStudy(Study):
 
     name: Literal["digits"] = "digits"
     images: int = Field(default=1200, ge=LABELED_IMAGES, le=1200)
-    figures: ClassVar[str] = "the demo's"
+    figures: ClassVar[str] = "none (the demo)"
 
     def config(self) -> StudentConfig:
         protocol = PRESETS[self.preset]

@@ -39,7 +39,7 @@ PRESETS: dict[Preset, Protocol] = {
     "smoke": Protocol(
         labeled=Selection(dataset=Digits(), size=100),
         distillation=Selection(dataset=Digits(), half="D0"),
-        pool=Selection(dataset=Digits(), half="D1"),
+        pool=Selection(dataset=Digits(), seed=1),
         teacher_epochs=20,
         student_epochs=4,
     ),

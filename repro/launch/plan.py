@@ -1,9 +1,10 @@
 """Which runs are to be made, each once, and in which order."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from repro.config import RunConfig
+from repro.config import RunConfig, Selection
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,12 @@ class Request:
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:
     """Every run that is needed, once, each after its parents. A parent is labelled after the first that needs it."""
+    requests = list(requests)
     planned: dict[str, Request] = {}
     for request in requests:
         for needed in _with_parents(request):
             planned.setdefault(needed.config.run_id, needed)
-    wanted = {request.config.run_id: request for request in reversed(list(requests))}
+    wanted = {request.config.run_id: request for request in reversed(requests)}
     return [wanted.get(run_id, request) for run_id, request in planned.items()]
 
 
@@ -28,3 +30,34 @@ def _with_parents(request: Request) -> Iterator[Request]:
     for parent in request.config.parents():
         yield from _with_parents(Request(f"{parent.kind} of {request.label}", parent))
     yield request
+
+
+def images_to_train(config: RunConfig) -> int | None:
+    """How many images (with repetition) pass through the network in training; None if a data set's size is unknown."""
+    sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
+    return None if None in sizes else config.epochs * sum(size for size in sizes if size is not None)
+
+
+def _selected(selection: Selection) -> int | None:
+    count = selection.size if selection.size is not None else selection.dataset.train_size
+    if count is None:
+        return None
+    if selection.fraction is not None:
+        count = round(count * selection.fraction)
+    if selection.half is not None:
+        count = count // 2 if selection.half == "D0" else count - count // 2
+    return count
+
+
+def count_work(plan: Iterable[Request]) -> str:
+    """`105 distinct runs (15 teachers, 90 students), 1.50e+09 images to train`."""
+    requests = list(plan)
+    kinds = Counter(request.config.kind for request in requests)
+    images = [images_to_train(request.config) for request in requests]
+    known = sum(count for count in images if count is not None)
+    by_kind = ", ".join(
+        f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items(), reverse=True)
+    )
+    return f"{len(requests)} distinct runs ({by_kind}), {known:.3g} images to train" + (
+        "" if None not in images else " and more of unknown number"
+    )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from repro.data.dataset import to_unit_cube, to_unit_interval
 from repro.distill.ensemble import Ensemble, ensemble_logits
-from repro.metrics.cka import StreamingCKA
+from repro.metrics.cka import MINIMUM_BATCH, StreamingCKA
 from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate as evaluate_generalization
 from repro.models.base import Staged
@@ -70,18 +70,20 @@ def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
 def stage_similarity(student: nn.Module, teacher: nn.Module, images: Tensor, seed: int) -> dict[str, Tensor]:
     """Linear CKA of student and teacher after each stage, by the student's names for them.
 
-    Empty where the two have different numbers of stages. The images are visited in a random order drawn from
-    `seed`, since prepared test sets may be ordered by class and the estimate needs random batches.
+    Empty where the two have different numbers of stages, or fewer than four images to compare them on. The images
+    are visited in a random order drawn from `seed`, since prepared test sets may be ordered by class and the
+    estimate needs random batches.
     """
     assert isinstance(student, Staged) and isinstance(teacher, Staged)
-    if len(student.stages) != len(teacher.stages):
+    if len(student.stages) != len(teacher.stages) or len(images) < MINIMUM_BATCH:
         return {}
     modes = student.training, teacher.training
     student.eval(), teacher.eval()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     similarity = {stage: StreamingCKA() for stage in student.stages}
     with capture_stages(student) as ours, capture_stages(teacher) as theirs:
-        for indices in torch.split(order.to(images.device), BATCH):
+        # Batches of nearly equal size: none is too small for the estimate.
+        for indices in order.to(images.device).tensor_split(-(-len(order) // BATCH)):
             batch = as_input(images[indices])
             student(batch), teacher(batch)
             for own_stage, teacher_stage in zip(student.stages, teacher.stages, strict=True):

@@ -1,7 +1,7 @@
 """The one training loop, for teachers and students. It computes; files, signals and progress are the runner's."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from repro.training.evaluation import (
     stage_similarity,
 )
 from repro.training.images import NO_LABEL, assemble
+
+Metrics: TypeAlias = dict[str, float | None]
 
 TRAIN_SAMPLE = 10_000
 """At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
@@ -162,10 +164,10 @@ class Trainer:
             group["lr"] = learning_rate
         start = self.position * config.batch_size
         indices = order[start : start + config.batch_size]
-        images = to_unit_interval(self.training.images[indices])
+        images = to_unit_interval(self.training.images.index_select(0, indices))
         inputs = as_input(augment(images, config.augmentation, self.generators["augmentation"]))
         if self.teacher_logits is not None:
-            teacher_logits: Tensor | None = self.teacher_logits[:, indices]
+            teacher_logits: Tensor | None = self.teacher_logits.index_select(1, indices)
         else:
             teacher_logits = self.teachers(inputs) if self.teachers is not None else None
         loss = config.objective.loss(
@@ -230,16 +232,16 @@ class Trainer:
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
-    def epoch_metrics(self) -> dict[str, float]:
+    def epoch_metrics(self) -> Metrics:
         """A row of metrics for the epoch that has just ended: loss as trained, and both evaluation sets."""
         sizes = torch.full((self.steps_per_epoch,), float(self.config.batch_size), dtype=torch.float64)
         sizes[-1] = len(self.training) - self.config.batch_size * (self.steps_per_epoch - 1)
         loss = (self.losses.cpu().double() * sizes).sum() / len(self.training)
         metrics = {"train/loss": loss, **self._measure("test", self.test_set)[0]}
         metrics |= self._measure("train", self.train_sample)[0]
-        return {name: float(value) for name, value in metrics.items()}
+        return _numbers(metrics)
 
-    def final_results(self) -> tuple[dict[str, float], dict[str, Tensor]]:
+    def final_results(self) -> tuple[Metrics, dict[str, Tensor]]:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
         test_metrics, test_logits = self._measure("test", self.test_set)
         train_metrics, train_logits = self._measure("train", self.train_sample)
@@ -258,7 +260,7 @@ class Trainer:
         }
         if self.train_sample.teacher_logits is not None:
             predictions["train_teacher_logits"] = self.train_sample.teacher_logits
-        return {name: float(value) for name, value in metrics.items()}, predictions
+        return _numbers(metrics), predictions
 
     def _measure(self, prefix: str, evaluation: EvaluationSet) -> tuple[dict[str, Tensor], Tensor]:
         logits = predict(self.network, evaluation.images)
@@ -284,3 +286,8 @@ class Trainer:
 
     def _teacher_view(self, images: Tensor) -> Tensor | None:
         return predict_ensemble(self.teachers, images) if self.teachers is not None else None
+
+
+def _numbers(metrics: Mapping[str, Tensor]) -> Metrics:
+    """Metrics as numbers; None where one is undefined (CKA of a network that says the same about every image)."""
+    return {name: None if value.isnan() else float(value) for name, value in metrics.items()}
