@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,8 @@ from repro.progress import Progress, summarize
 from repro.provenance import code_version
 from repro.store import RunDirectory, Store
 from repro.training import hardware
-from repro.training.trainer import Trainer
+from repro.training.images import select_all
+from repro.training.trainer import Trainer, build_network
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -63,6 +64,20 @@ class Runner:
     progress: Progress
     stop: StopRequest
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    def check(self, configs: Iterable[TrainingConfig]) -> None:
+        """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
+        datasets: dict[Dataset, LabeledImages] = {}
+        for config in configs:
+            if self.store.run(config.run_id).is_done():
+                continue
+            for dataset in config.data.datasets:
+                if dataset not in datasets:
+                    datasets[dataset] = dataset.load(self.data_directory)
+            _has_test_images(config, datasets)
+            select_all(config.data, datasets)
+            with torch.device("meta"):  # shapes only
+                build_network(config)
 
     def make(self, config: TrainingConfig, title: str) -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
@@ -174,8 +189,7 @@ class Runner:
     def _teachers(self, config: TrainingConfig) -> Ensemble | None:
         members = []
         for parent in config.parents():
-            dataset = parent.data.train.dataset
-            network = parent.model.build(dataset.num_classes, dataset.image_shape)
+            network = build_network(parent)
             network.load_state_dict(self.store.run(parent.run_id).weights())
             members.append(network.to(memory_format=torch.channels_last))
         return Ensemble(members) if members else None

@@ -16,7 +16,8 @@ POLL_SECONDS = 0.1
 
 
 def run_here(plan: Sequence[Request], runner: Runner) -> None:
-    """Make the planned runs one after another. Raises the first failure."""
+    """Make the planned runs one after another. Raises the first failure; bad input before anything is made."""
+    runner.check(request.config for request in plan)
     for number, request in enumerate(plan, start=1):
         runner.make(request.config, f"[{number}/{len(plan)}] {request.label}")
 
@@ -27,6 +28,7 @@ def run_side_by_side(plan: Sequence[Request], runner: Runner, device: str, worke
     The processors are shared out evenly. A run whose parent failed is not started; the others are.
     Raises RunFailed at the end if any run failed.
     """
+    runner.check(request.config for request in plan)
     threads = max(1, (os.cpu_count() or 1) // workers)
     run_here([request for request in plan if _is_done(request, runner)], runner)  # only checks their data
     waiting = [request for request in plan if not _is_done(request, runner)]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repro.config import DataConfig, Selection
-from repro.data.dataset import Dataset, LabeledImages, Split
+from repro.config import DataConfig
+from repro.data.dataset import Dataset, LabeledImages
 from repro.data.selection import select
 from repro.errors import BadInput
 
@@ -26,26 +26,30 @@ class TrainingImages:
 
 
 def assemble(config: DataConfig, datasets: Mapping[Dataset, LabeledImages], device: torch.device) -> TrainingImages:
-    """The selected images of `train`, then those of each pool without labels."""
-    train = _selected(config.train, datasets)
-    pools = [_selected(pool, datasets) for pool in config.pools]
+    """The selected images of `train`, then those of each pool without labels. Raises BadInput as `select_all`."""
+    train, *pools = (
+        datasets[selection.dataset].train.subset(indices)
+        for selection, indices in zip((config.train, *config.pools), select_all(config, datasets), strict=True)
+    )
     labels = [train.labels, *(torch.full_like(pool.labels, NO_LABEL) for pool in pools)]
     images = torch.cat([train.images, *(pool.images for pool in pools)])
     return TrainingImages(images.to(device), torch.cat(labels).to(device))
 
 
-def _selected(selection: Selection, datasets: Mapping[Dataset, LabeledImages]) -> Split:
-    train = datasets[selection.dataset].train
-    if (selection.half, selection.size, selection.fraction) == (None, None, None):
-        return train
-    try:
-        indices = select(
-            train.labels,
-            half=selection.half,
-            size=selection.size,
-            fraction=selection.fraction,
-            seed=selection.seed,
-        )
-    except ValueError as error:
-        raise BadInput(f"data set {selection.dataset.name}: {error}") from error
-    return train.subset(indices)
+def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledImages]) -> list[Tensor]:
+    """Indices of the selected images of `train` and of each pool. Raises BadInput if a data set has too few."""
+    chosen = []
+    for selection in (config.train, *config.pools):
+        try:
+            chosen.append(
+                select(
+                    datasets[selection.dataset].train.labels,
+                    half=selection.half,
+                    size=selection.size,
+                    fraction=selection.fraction,
+                    seed=selection.seed,
+                )
+            )
+        except ValueError as error:
+            raise BadInput(f"data set {selection.dataset.name}: {error}") from error
+    return chosen

@@ -30,21 +30,22 @@ TRAIN_SAMPLE = 10_000
 """At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
 
 
+def build_network(config: TrainingConfig) -> nn.Module:
+    """The network of a run, freshly initialised from torch's global generator. Raises BadInput if it does not fit."""
+    dataset = config.data.train.dataset
+    return config.model.build(dataset.num_classes, dataset.image_shape)
+
+
 def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Module:
     """The network of a run before its first step, on the CPU (before any BatchNorm re-estimation).
 
     `teachers` are the run's trained teachers; only a start that is given in terms of them looks at them.
     """
-
-    def build() -> nn.Module:
-        dataset = config.data.train.dataset
-        return config.model.build(dataset.num_classes, dataset.image_shape)
-
     points = None
     if config.init.needs_teacher and teachers is not None:
         (parent,) = config.parents()
         points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
-    return config.init.initialize(build, config.stream_seed("init"), points)
+    return config.init.initialize(lambda: build_network(config), config.stream_seed("init"), points)
 
 
 class Trainer:
