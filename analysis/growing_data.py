@@ -4,7 +4,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from tabulate import tabulate
 
+from analysis.fidelity_table import METRICS
 from analysis.style import CONTROL, STUDENT, TEACHER, WIDTH, draw_trials
 
 
@@ -43,3 +45,26 @@ def add_legends(*panels: Axes) -> None:
 
 def _count(images: float) -> str:
     return f"{images / 1000:.3g}k" if images >= 10_000 else f"{images:,.0f}"
+
+
+def comparison(table: pd.DataFrame) -> str:
+    """Teacher, students and independent control as aligned text: mean and standard deviation over trials."""
+    rows: list[list[str]] = []
+    any_size = table["training_images"].min()
+    for images, group in table.groupby("training_images"):
+        if images == any_size:
+            rows.append(["teacher", "", *(_spread(group, f"teacher_{metric}") for metric in METRICS)])
+        rows.append(["student", f"{images:,}", *(_spread(group, f"student_{metric}") for metric in METRICS)])
+        rows.append(["  control", f"{images:,}", *(_spread(group, f"control_{metric}") for metric in METRICS)])
+    return tabulate(rows, headers=["", "images", *METRICS], stralign="left", disable_numparse=True)
+
+
+def _spread(group: pd.DataFrame, column: str) -> str:
+    """Mean and, over several trials, standard deviation; empty where the quantity does not exist."""
+    if column not in group or group[column].isna().all():
+        return ""
+    share = column.endswith(("accuracy", "agreement"))
+    mean, deviation = group[column].mean(), group[column].std(ddof=1)
+    if len(group) == 1:
+        return f"{mean:.1%}" if share else f"{mean:.3f}"
+    return f"{mean:.1%} ± {deviation:.1%}" if share else f"{mean:.3f} ± {deviation:.3f}"

@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,8 +129,7 @@ def bench(options: argparse.Namespace) -> None:
     """`repro bench [NAME ...]`"""
     from repro.bench import run_benches
 
-    print("measuring; leave the machine alone meanwhile", file=sys.stderr, flush=True)
-    print(run_benches(options.names, as_json=options.json))
+    print(run_benches(options.names, as_json=options.json, say=progress.for_this_output().say))
 
 
 def _runner(options: argparse.Namespace) -> Runner:

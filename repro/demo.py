@@ -17,6 +17,7 @@ from repro.training.hardware import keep_freed_memory
 def run_demo(out: Path) -> None:
     """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`."""
     from analysis import digits
+    from analysis.growing_data import comparison
 
     keep_freed_memory()
     stop = StopRequest()
@@ -27,7 +28,7 @@ def run_demo(out: Path) -> None:
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     with stop.listening():
         run_here(plan, runner)
-    print(digits.comparison(digits.digits_table(runner.store)))
+    print(comparison(digits.digits_table(runner.store)))
     print(EXPLANATION)
     for path in digits.draw(runner.store, out):
         print(path)

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from runs import runner
 from scipy.special import log_softmax, rel_entr
 
-from analysis import FIGURES, digits, figure_2
+from analysis import FIGURES, figure_2
 from analysis.fidelity_table import fidelity_table
-from analysis.growing_data import draw_growing_data
+from analysis.growing_data import comparison, draw_growing_data
 from analysis.paper import paper_values
 from repro.cli import main
 from repro.errors import BadInput
@@ -65,7 +65,7 @@ def test_a_single_trial_has_no_control_and_no_spread(store: Store) -> None:
     figure, fidelity, _ = draw_growing_data(table, "title")
     assert list(series(fidelity)) == ["student with its teacher"]
     assert "n = 1 trial" in figure.get_suptitle()
-    assert "±" not in digits.comparison(table)
+    assert "±" not in comparison(table)
 
 
 def test_the_picture_shows_the_tables_means_with_labels_units_and_n(store: Store) -> None:
@@ -102,6 +102,13 @@ def test_without_runs_the_message_says_what_makes_them(tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
+def test_the_readme_shows_the_committed_results() -> None:
+    root = Path(__file__).parents[1]
+    table = pd.read_csv(root / "results" / "lenet_mnist" / "figure_2_short.csv")
+    assert table.groupby("training_images")["trial"].nunique().eq(3).all()
+    assert comparison(table) in (root / "README.md").read_text()
+
+
 def test_the_papers_values_have_a_source() -> None:
     assert all("source" in value for value in paper_values("figure_2").values())
     assert set(FIGURES) == {"2", "digits"}
@@ -109,7 +116,7 @@ def test_the_papers_values_have_a_source() -> None:
 
 def test_the_comparison_names_teacher_student_and_control_with_spread(store: Store) -> None:
     table = fidelity_table(store, sweep_studies(find_sweep("digits"), SMOKE))
-    lines = digits.comparison(table).splitlines()
+    lines = comparison(table).splitlines()
     assert lines[0].split() == ["images", "accuracy", "agreement", "kl", "nll", "ece"]
     assert [line.split()[0] for line in lines[2:]] == ["teacher", "student", "control", "student", "control"]
     accuracy = table.drop_duplicates("trial")["teacher_accuracy"]

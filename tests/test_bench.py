@@ -112,7 +112,7 @@ def test_the_json_of_lenet_holds_every_number_that_is_documented(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(BENCHES, "lenet", lambda: report)
-    numbers = json.loads(run_benches([], as_json=True))["lenet"]
+    numbers = json.loads(run_benches([], as_json=True, say=print))["lenet"]
     assert set(numbers) == {"machine", "settings", "images_per_second", "ratios"}
     assert {"processor", "threads", "python", "torch", "torchvision", "load"} <= set(numbers["machine"])
     assert numbers["settings"] == {"images": 512, "batch_size": 128, "rounds": 2, "seconds": 0.02, "epochs": 20}
@@ -138,4 +138,4 @@ def test_ours_pays_for_the_teachers_pass_and_the_headline_is_under_one_allocator
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(BadInput, match="no bench is called 'lenett'; did you mean 'lenet'"):
-        run_benches(["lenet", "lenett"], as_json=False)
+        run_benches(["lenet", "lenett"], as_json=False, say=print)

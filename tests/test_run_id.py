@@ -74,7 +74,7 @@ def within(prefix: str, keys: set[str]) -> set[str]:
             student_with_pools(),
             OF_A_STUDENT
             | LABELS
-            | {"data.train.dataset.name", "data.pools.0.dataset.image_size"}
+            | {"data.pools.0.dataset.image_size"}
             | within("teachers.0.", OF_A_STUDENT | LABELS)
             | within("teachers.0.teachers.0.", OF_A_TEACHER | OF_A_STUDENT),
         ),

@@ -17,15 +17,16 @@ BENCHES: dict[str, Callable[[], Report]] = {
 }
 
 
-def run_benches(names: Sequence[str], as_json: bool) -> str:
+def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None]) -> str:
     """Run the benches called `names` (all if empty), each once, and return what they found.
 
     As JSON: one object, with each bench's numbers under its name; its `measure` documents them.
-    Raises BadInput for an unknown name, before anything is measured.
+    `say` is told when it begins. Raises BadInput for an unknown name, before anything is measured.
     """
     for name in names:
         if name not in BENCHES:
             raise BadInput(f"no bench is called '{name}'{did_you_mean(name, BENCHES)}")
+    say("measuring; leave the machine alone meanwhile")
     reports = {name: BENCHES[name]() for name in dict.fromkeys(names or BENCHES)}
     if as_json:
         return json.dumps({name: report.numbers for name, report in reports.items()}, indent=1, allow_nan=False)

@@ -1,0 +1,32 @@
+"""Real processes for tests that kill them."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds after which a process that says nothing is given up; far more than it needs."""
+
+
+class Process:
+    """A forked process that runs `work(pipe)`. Killed, if it still lives, at the end of the test."""
+
+    def __init__(self, work: Callable[[Connection], None]) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, its_end = context.Pipe()
+        self.process: ForkProcess = context.Process(target=work, args=(its_end,), daemon=True)
+        self.process.start()
+        its_end.close()
+
+    def hear(self) -> Any:
+        assert self.pipe.poll(PATIENCE), "the process says nothing"
+        return self.pipe.recv()
+
+    def kill(self) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.join(PATIENCE)

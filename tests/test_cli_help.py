@@ -1,0 +1,53 @@
+"""What the commands say of themselves, and how they take their arguments."""
+
+from pathlib import Path
+
+import pytest
+
+from repro.cli import main, parse
+from repro.launch.sweep import find_sweep
+
+COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "export", "bench"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"usage: repro {command}".rstrip())
+    if command == "":
+        known = {name.split()[0] for name in COMMANDS if name}
+        assert known <= {line.split()[0] for line in out.splitlines() if line.startswith("    ")}
+    if command in ("run", "launch", "status", "data prepare"):
+        assert f"\n  repro {command} " in out[out.index("example") :]
+
+
+def test_the_help_of_run_lists_every_study_with_its_headline(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    listed = capsys.readouterr().out.partition("studies:\n")[2].splitlines()
+    found = {line.split()[0]: line.split(maxsplit=1)[1] for line in listed}
+    for sweep in find_sweep("digits").parent.glob("*.yaml"):
+        assert any(f"experiments/{study}.py" in sweep.read_text() for study in found), sweep
+    assert found["lenet_mnist"].startswith("LeNet-5 self-distillation on MNIST")
+
+
+def test_settings_may_stand_before_between_and_after_options() -> None:
+    expected = vars(parse(["run", "digits", "preset=smoke", "trial=1", "--runs", "r", "--device", "cpu"]))
+    for arguments in (
+        ["run", "--runs", "r", "--device", "cpu", "digits", "preset=smoke", "trial=1"],
+        ["run", "digits", "--runs", "r", "--device", "cpu", "preset=smoke", "trial=1"],
+        ["run", "digits", "preset=smoke", "--runs", "r", "trial=1", "--device", "cpu"],
+    ):
+        assert vars(parse(arguments)) == expected
+
+
+def test_folders_come_from_the_environment_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRO_RUNS", "there/runs")
+    monkeypatch.setenv("REPRO_DATA", "there/data")
+    options = parse(["run", "digits"])
+    assert (options.runs, options.data) == (Path("there/runs"), Path("there/data"))
+    assert parse(["run", "digits", "--runs", "here"]).runs == Path("here")

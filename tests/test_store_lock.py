@@ -1,0 +1,89 @@
+"""A run has one writer: the lock, between real processes that are really killed."""
+
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from processes import Process
+
+from repro.store import RunDirectory, Store
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return Store(tmp_path / "runs").run("0123456789ab")
+
+
+def nothing(_: str) -> None:
+    """For a lock that nobody else asks for, or where who holds it does not matter."""
+
+
+def hold(run: RunDirectory, pipe: Connection) -> None:
+    """Take the lock, saying so and for whom it waited, and keep it until told to let go."""
+    with run.lock(on_wait=lambda holder: pipe.send(("waits for", holder))):
+        pipe.send(("holds", os.getpid()))
+        pipe.recv()
+    pipe.send(("let go", os.getpid()))
+
+
+def test_a_second_process_waits_is_told_for_whom_and_follows_when_the_first_is_killed(run: RunDirectory) -> None:
+    first = Process(lambda pipe: hold(run, pipe))
+    assert first.hear() == ("holds", first.process.pid)
+    assert run.state() == "running"
+
+    second = Process(lambda pipe: hold(run, pipe))
+    said, holder = second.hear()
+    assert said == "waits for"
+    assert holder.startswith(f"process {first.process.pid} on ")
+    assert run.holder() == holder
+    assert not second.pipe.poll(0.3), "the lock was given twice"
+
+    first.kill()
+    assert second.hear() == ("holds", second.process.pid)
+    assert (run.holder() or "").startswith(f"process {second.process.pid} on ")
+    second.pipe.send("let go")
+    assert second.hear() == ("let go", second.process.pid)
+    assert run.holder() is None
+    assert run.state() == "missing"
+
+
+def test_the_lock_of_a_killed_holder_is_free_without_waiting(run: RunDirectory) -> None:
+    holder = Process(lambda pipe: hold(run, pipe))
+    holder.hear()
+    holder.kill()
+    assert run.holder() is None
+    waits: list[str] = []
+    with run.lock(on_wait=waits.append):
+        assert (run.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert waits == []
+
+
+def test_what_is_done_under_the_lock_is_never_done_by_two_at_once(run: RunDirectory, tmp_path: Path) -> None:
+    counter, turns = tmp_path / "counter", 30
+    counter.write_text("0")
+
+    def count(pipe: Connection) -> None:
+        for _ in range(turns):
+            with run.lock(nothing):
+                value = int(counter.read_text())
+                time.sleep(0.0005)
+                counter.write_text(str(value + 1))
+        pipe.send("done")
+
+    processes = [Process(count) for _ in range(3)]
+    assert [process.hear() for process in processes] == ["done"] * 3
+    assert counter.read_text() == str(3 * turns)
+
+
+def test_an_error_under_the_lock_frees_it(run: RunDirectory) -> None:
+    with pytest.raises(ZeroDivisionError), run.lock(nothing):
+        _ = 1 / 0
+    assert run.holder() is None
+
+
+def test_runs_do_not_share_a_lock(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.run("aaaaaaaaaaaa").lock(nothing), store.run("bbbbbbbbbbbb").lock(nothing):
+        assert [store.run(run_id).state() for run_id in ("aaaaaaaaaaaa", "bbbbbbbbbbbb")] == ["running", "running"]
