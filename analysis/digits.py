@@ -17,7 +17,8 @@ def draw(store: Store, out: Path, preset: Preset = "short") -> list[Path]:
     """Draw the figure and write the table behind it. Raises BadInput if no run of the study is done."""
     use_style()
     table = digits_table(store, preset)
-    figure, _, _ = draw_growing_data(table, "Digits: LeNet-5 distilled into LeNet-5")
+    expected = len(sweep_studies(find_sweep("digits"), {"preset": preset}))
+    figure, _, _ = draw_growing_data(table, "Digits: LeNet-5 distilled into LeNet-5", expected, "repro demo")
     return save(figure, table, out, "digits")
 
 

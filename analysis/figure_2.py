@@ -24,11 +24,15 @@ def draw(store: Store, out: Path) -> list[Path]:
     use_style()
     written = []
     for preset in get_args(Preset):
-        table = fidelity_table(store, sweep_studies(find_sweep("lenet_mnist"), {"preset": preset}))
+        points = sweep_studies(find_sweep("lenet_mnist"), {"preset": preset})
+        table = fidelity_table(store, points)
         if table.empty:
             continue
         figure, fidelity, generalization = draw_growing_data(
-            table, f"Figure 2: LeNet-5 distilled into LeNet-5 ({TITLES[preset]})"
+            table,
+            f"Figure 2: LeNet-5 distilled into LeNet-5 ({TITLES[preset]})",
+            expected=len(points),
+            remedy=f"repro launch sweeps/lenet_mnist.yaml preset={preset}",
         )
         if preset != "smoke":
             paper = paper_values("figure_2")

@@ -10,8 +10,11 @@ from analysis.fidelity_table import METRICS
 from analysis.style import CONTROL, STUDENT, TEACHER, WIDTH, draw_trials
 
 
-def draw_growing_data(table: pd.DataFrame, title: str) -> tuple[Figure, Axes, Axes]:
-    """Two panels from a `fidelity_table`: test agreement on the left, test accuracy on the right."""
+def draw_growing_data(table: pd.DataFrame, title: str, expected: int, remedy: str) -> tuple[Figure, Axes, Axes]:
+    """Two panels from a `fidelity_table`: test agreement on the left, test accuracy on the right.
+
+    If the table has fewer than the `expected` rows, the picture says so, and that `remedy` makes the rest.
+    """
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     fidelity, generalization = figure.subplots(1, 2)
     x = "training_images"
@@ -20,8 +23,9 @@ def draw_growing_data(table: pd.DataFrame, title: str) -> tuple[Figure, Axes, Ax
     if len(control):
         draw_trials(fidelity, control, x, "control_agreement", CONTROL, "control: with another trial's teacher")
     fidelity.set(title="Fidelity", ylabel="top-1 agreement on test")
-    draw_trials(generalization, table, x, "teacher_accuracy", TEACHER, "teacher")
-    draw_trials(generalization, table, x, "student_accuracy", STUDENT, "student")
+    # Side by side, since the two often coincide.
+    draw_trials(generalization, table, x, "teacher_accuracy", TEACHER, "teacher", shift=0.97)
+    draw_trials(generalization, table, x, "student_accuracy", STUDENT, "student", shift=1.03)
     generalization.set(title="Generalization", ylabel="top-1 accuracy on test")
     for axes in (fidelity, generalization):
         axes.set_xscale("log")
@@ -29,12 +33,23 @@ def draw_growing_data(table: pd.DataFrame, title: str) -> tuple[Figure, Axes, Ax
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda images, _: _count(images)))
         axes.set_xlabel("images distilled on (log scale)")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    trials = table["trial"].nunique()
-    spread = f"mean ± standard deviation of n = {trials} trials (dots)" if trials > 1 else "n = 1 trial, no spread"
-    figure.suptitle(f"{title}\n{spread}", fontsize="small")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    figure.suptitle("\n".join([title, _spread_of(table), *_missing(table, expected, remedy)]), fontsize="small")
     add_legends(fidelity, generalization)
     return figure, fidelity, generalization
+
+
+def _spread_of(table: pd.DataFrame) -> str:
+    """What the error bars are, and of how many trials."""
+    trials = table.groupby("training_images")["trial"].nunique()
+    if trials.max() == 1:
+        return "n = 1 trial, no spread"
+    n = str(trials.max()) if trials.min() == trials.max() else f"{trials.min()} to {trials.max()}"
+    return f"mean ± standard deviation of n = {n} trials (dots)"
+
+
+def _missing(table: pd.DataFrame, expected: int, remedy: str) -> list[str]:
+    return [f"partial: {len(table)} of {expected} students; the rest: {remedy}"] if len(table) < expected else []
 
 
 def add_legends(*panels: Axes) -> None:

@@ -31,12 +31,12 @@ def use_style() -> None:
     )
 
 
-def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str) -> None:
-    """Mean over trials with one standard deviation, and every trial as a small dot."""
+def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str, shift: float = 1.0) -> None:
+    """Mean over trials with one standard deviation, and every trial as a small dot; x is multiplied by `shift`."""
     groups = table.groupby(x)[y]
     means, deviations = groups.mean(), groups.std(ddof=1)
     axes.errorbar(
-        means.index,
+        means.index * shift,
         means,
         yerr=deviations,
         color=color,
@@ -45,7 +45,7 @@ def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, lab
         capsize=3,
         label=label,
     )
-    axes.plot(table[x], table[y], linestyle="none", marker=".", markersize=4, color=color, alpha=0.5)
+    axes.plot(table[x] * shift, table[y], linestyle="none", marker=".", markersize=4, color=color, alpha=0.5)
 
 
 def save(figure: Figure, table: pd.DataFrame, out: Path, name: str) -> list[Path]:

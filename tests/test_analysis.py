@@ -62,21 +62,24 @@ def test_the_table_holds_each_student_its_teacher_and_the_mean_of_the_other_tria
 def test_a_single_trial_has_no_control_and_no_spread(store: Store) -> None:
     table = fidelity_table(store, sweep_studies(find_sweep("digits"), {**SMOKE, "trial": [1]}))
     assert table["control_agreement"].isna().all()
-    figure, fidelity, _ = draw_growing_data(table, "title")
+    figure, fidelity, _ = draw_growing_data(table, "title", expected=6, remedy="repro demo")
     assert list(series(fidelity)) == ["student with its teacher"]
     assert "n = 1 trial" in figure.get_suptitle()
+    assert "partial: 2 of 6 students; the rest: repro demo" in figure.get_suptitle()
     assert "±" not in comparison(table)
 
 
 def test_the_picture_shows_the_tables_means_with_labels_units_and_n(store: Store) -> None:
     table = fidelity_table(store, sweep_studies(find_sweep("digits"), SMOKE))
-    figure, fidelity, generalization = draw_growing_data(table, "title")
+    figure, fidelity, generalization = draw_growing_data(table, "title", expected=6, remedy="repro demo")
     means = table.groupby("training_images")[["student_agreement", "control_agreement", "teacher_accuracy"]].mean()
     drawn = series(fidelity)
     assert drawn["student with its teacher"] == pytest.approx(means["student_agreement"].tolist())
     assert drawn["control: with another trial's teacher"] == pytest.approx(means["control_agreement"].tolist())
     assert series(generalization)["teacher"] == pytest.approx(means["teacher_accuracy"].tolist())
-    assert "n = 3 trials" in figure.get_suptitle()
+    assert "n = 3 trials" in figure.get_suptitle() and "partial" not in figure.get_suptitle()
+    uneven, _, _ = draw_growing_data(table.iloc[:-1], "title", expected=6, remedy="repro demo")
+    assert "n = 2 to 3 trials" in uneven.get_suptitle()
     assert fidelity.get_ylabel() and fidelity.get_xlabel() and generalization.get_ylabel()
     assert [round(tick) for tick in fidelity.get_xticks()] == [100, 1200]
 

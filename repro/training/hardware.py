@@ -34,8 +34,9 @@ def use_full_float32() -> None:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory in the process.
 
-    By default every large activation is mapped anew from the kernel and returned at once; on CPUs that costs
-    more than the arithmetic of small networks. `repro bench lenet` reports what it gains. No-op elsewhere.
+    By default memory above a threshold is mapped anew from the kernel for every use and returned at once, which for
+    the activations of ResNets costs a noticeable share of a training step on CPUs. LeNet-5's are too small to gain
+    (`repro bench lenet`). No-op where the C library is not glibc.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
