@@ -1,5 +1,6 @@
 """From records to table and picture."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,12 @@ def test_the_readme_shows_the_committed_results() -> None:
     root = Path(__file__).parents[1]
     table = pd.read_csv(root / "results" / "lenet_mnist" / "figure_2_short.csv")
     assert table.groupby("training_images")["trial"].nunique().eq(3).all()
-    assert comparison(table) in (root / "README.md").read_text()
+    readme = (root / "README.md").read_text()
+    assert comparison(table) in readme
+    records = (root / "results" / "lenet_mnist" / "records_40_epochs.jsonl").read_text().splitlines()
+    summaries = [json.loads(record)["summary"] for record in records]
+    agreement = [s["metrics"]["test/agreement"] for s in summaries if s["kind"] == "student"]
+    assert f"{np.mean(agreement):.2%} ± {np.std(agreement, ddof=1):.2%} (n = {len(agreement)})" in readme
 
 
 def test_the_papers_values_have_a_source() -> None:
