@@ -59,7 +59,7 @@ class LenetMnist(Study):
 
     Our choices where the paper is silent: 300 student epochs (its common protocol), temperature 1, and for the
     teacher batches of 64 at learning rate 0.05. The common protocol's batch of 256 would make all 200 images one
-    step an epoch and ends at 57-75 %; the choice was made on MNIST train images that the teacher does not see.
+    step an epoch, too few to learn from; the choice was made on MNIST train images that the teacher does not see.
     """
 
     name: Literal["lenet_mnist"] = "lenet_mnist"
