@@ -18,6 +18,13 @@ class Schema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    later_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields added since run ids were first given out, whose default means what was done before there was a choice.
+
+    At its default such a field is left out of the run id, so that records made before it keep theirs. A subclass
+    that adds some unites them with its base's.
+    """
+
 
 class Component(Schema):
     """A part of a run chosen by its `name`.

@@ -1,6 +1,5 @@
 """The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
 
-import copy
 import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
@@ -71,11 +70,11 @@ class DataConfig(Schema):
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:
-        expected = self.train.dataset.image_shape
+        expected = self.train.dataset.input_shape
         for pool in self.pools:
-            if pool.dataset.image_shape != expected:
+            if pool.dataset.input_shape != expected:
                 raise ValueError(
-                    f"the pool {pool.dataset.name} has images {pool.dataset.image_shape}, "
+                    f"the pool {pool.dataset.name} has images {pool.dataset.input_shape}, "
                     f"{self.train.dataset.name} has {expected}"
                 )
         return self
@@ -86,39 +85,12 @@ class DataConfig(Schema):
         return frozenset(selection.dataset for selection in (self.train, *self.pools))
 
 
-class TrainingConfig(Schema):
-    """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
+class BaseRunConfig(Schema):
+    """What every kind of run has."""
 
-    data: DataConfig
-    augmentation: tuple[AnyAugmentation, ...] = ()
-    model: AnyModel
-    init: AnyInitialization
-    objective: AnyObjective
-    optimizer: AnyOptimizer
-    schedule: AnySchedule
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    evaluate_every: int = Field(ge=1)
-    """Epochs between rows of metrics; the last epoch always makes one."""
-    precision: Literal["float32"] = "float32"
-    seed: int = Field(ge=0)
     kind: str
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below epochs {self.epochs}")
-        return self
-
-    @model_validator(mode="after")
-    def _labels_fit(self) -> Self:
-        if self.objective.needs_labels:
-            if self.data.pools:
-                raise ValueError(f"the objective {self.objective.name} needs labels, which pools do not have")
-            mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
-            if mixing:
-                raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
-        return self
+    data: DataConfig
+    seed: int = Field(ge=0)
 
     @property
     def run_id(self) -> str:
@@ -136,6 +108,38 @@ class TrainingConfig(Schema):
         student would start from its teacher's initial weights and see the images in its teacher's order.
         """
         return stream_seed(self.seed, self.kind, *names)
+
+
+class TrainingConfig(BaseRunConfig):
+    """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
+
+    augmentation: tuple[AnyAugmentation, ...] = ()
+    model: AnyModel
+    init: AnyInitialization
+    objective: AnyObjective
+    optimizer: AnyOptimizer
+    schedule: AnySchedule
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    """Epochs between rows of metrics; the last epoch always makes one."""
+    precision: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below epochs {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.objective.needs_labels:
+            if self.data.pools:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which pools do not have")
+            mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
+            if mixing:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
+        return self
 
 
 class TeacherConfig(TrainingConfig):
@@ -167,10 +171,10 @@ class StudentConfig(TrainingConfig):
         own = self.data.train.dataset
         for teacher in self.teachers:
             dataset = teacher.data.train.dataset
-            if (dataset.num_classes, dataset.image_shape) != (own.num_classes, own.image_shape):
+            if (dataset.num_classes, dataset.input_shape) != (own.num_classes, own.input_shape):
                 raise ValueError(
-                    f"its teacher has {dataset.num_classes} classes and images {dataset.image_shape} "
-                    f"({dataset.name}), the student {own.num_classes} and {own.image_shape} ({own.name})"
+                    f"its teacher has {dataset.num_classes} classes and images {dataset.input_shape} "
+                    f"({dataset.name}), the student {own.num_classes} and {own.input_shape} ({own.name})"
                 )
         return self
 
@@ -183,13 +187,28 @@ StudentConfig.model_rebuild()
 _RUN: TypeAdapter[TeacherConfig | StudentConfig] = TypeAdapter(RunConfig)
 
 
-def canonical_json(config: TrainingConfig) -> str:
-    """The config with every default written out, keys sorted, and the schema version."""
-    content = {"schema_version": SCHEMA_VERSION, "config": config.model_dump(mode="json")}
+def canonical_json(config: BaseRunConfig) -> str:
+    """The config with every default written out, keys sorted, and the schema version.
+
+    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone.
+    """
+    content = {"schema_version": SCHEMA_VERSION, "config": _identity(config)}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def parse_config(content: Any) -> TeacherConfig | StudentConfig:
+def _identity(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_identity(element) for element in value]
+    if not isinstance(value, Schema):
+        return value
+    return {
+        name: _identity(content)
+        for name, content in value
+        if name not in value.later_fields or content != type(value).model_fields[name].default
+    }
+
+
+def parse_config(content: Any) -> RunConfig:
     """A run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
     try:
         return _RUN.validate_json(as_json(content))
@@ -206,43 +225,3 @@ def as_json(content: Any) -> str:
         return json.dumps(content)
     except (TypeError, ValueError) as error:
         raise BadInput(f"a value is nothing that JSON can hold: {error}") from error
-
-
-def override(config: TeacherConfig | StudentConfig, changes: dict[str, Any]) -> TeacherConfig | StudentConfig:
-    """The config with values replaced at dotted keys: {"optimizer.learning_rate": 0.1, "teachers.epochs": 5}.
-
-    A key that meets a list without an index changes every element. A new `name` drops the options of the
-    component that was there; the order of `changes` does not matter. Raises BadInput for unknown keys.
-    """
-    content = config.model_dump(mode="json")
-    # The outermost first, and of one component its name, so that no change undoes another.
-    for key in sorted(changes, key=lambda key: (key.count("."), key.rpartition(".")[2] != "name")):
-        _assign(content, key.split("."), changes[key], key)
-    return parse_config(content)
-
-
-def _assign(content: Any, path: list[str], value: Any, key: str) -> None:
-    """Set what `path`, the rest of `key`, leads to; unknown keys are left for `parse_config` to refuse."""
-    head, *rest = path
-    place: str | int = head
-    if isinstance(content, dict):
-        if rest:
-            content.setdefault(head, {})
-        elif head == "name" and content.get("name") not in (None, value):
-            content.clear()  # another component: the options of the old one do not apply to it
-    elif not isinstance(content, list):
-        raise BadInput(f"config key '{key}' is set inside {content!r}, which has no keys", key)
-    elif head.isdecimal():
-        place = int(head)
-        if place >= len(content):
-            raise BadInput(f"config key '{key}': there is no element {head}, the list has {len(content)}", key)
-    else:
-        if not content:
-            raise BadInput(f"config key '{key}' changes nothing: the list that '{head}' would be set in is empty", key)
-        for element in content:
-            _assign(element, path, value, key)
-        return
-    if rest:
-        _assign(content[place], rest, value, key)
-    else:
-        content[place] = copy.deepcopy(value)

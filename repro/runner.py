@@ -10,20 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
-from repro.config import TrainingConfig
-from repro.data.dataset import Dataset, LabeledImages
+from repro.config import RunConfig
+from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version
 from repro.store import RunDirectory, Store
 from repro.training import hardware
-from repro.training.images import select_all
+from repro.training.examples import select_all
 from repro.training.trainer import Trainer, build_network
+from repro.training.training import Training
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -65,9 +65,9 @@ class Runner:
     stop: StopRequest
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
-    def check(self, configs: Iterable[TrainingConfig]) -> None:
+    def check(self, configs: Iterable[RunConfig]) -> None:
         """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
-        datasets: dict[Dataset, LabeledImages] = {}
+        datasets: dict[Dataset, LabeledData] = {}
         for config in configs:
             if self.store.run(config.run_id).is_done():
                 continue
@@ -79,7 +79,7 @@ class Runner:
             with torch.device("meta"):  # shapes only
                 build_network(config)
 
-    def make(self, config: TrainingConfig, title: str) -> None:
+    def make(self, config: RunConfig, title: str) -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
 
         Raises BadInput if its data are missing or are not those the record was begun with, Interrupted if
@@ -112,14 +112,14 @@ class Runner:
     def _train(
         self,
         run: RunDirectory,
-        config: TrainingConfig,
+        config: RunConfig,
         title: str,
-        datasets: Mapping[Dataset, LabeledImages],
+        datasets: Mapping[Dataset, LabeledData],
         fingerprints: Mapping[str, str],
         log: logging.Logger,
     ) -> None:
         hardware.use_full_float32()
-        trainer = Trainer(config, datasets, self._teachers(config), self.device)
+        trainer = self._training(config, datasets)
         checkpoint = run.checkpoint()
         seconds = 0.0
         if checkpoint is not None:
@@ -151,12 +151,12 @@ class Runner:
         try:
             while not trainer.finished:
                 ended = trainer.advance(pause)
-                if ended and (trainer.epoch % config.evaluate_every == 0 or trainer.finished):
-                    row = self._row(trainer)
+                if ended and trainer.row_is_due:
+                    row = trainer.row()
                     run.append_metrics(row)
                     rows += 1
-                    log.info("epoch %d/%d  %s", trainer.epoch, config.epochs, summarize(row))
-                    self.progress.epoch(trainer.epoch, config.epochs, row)
+                    log.info("epoch %d/%d  %s", trainer.epoch, trainer.epochs, summarize(row))
+                    self.progress.epoch(trainer.epoch, trainer.epochs, row)
                 if trainer.finished or must_save():
                     save_checkpoint()
                 if self.stop.signal is not None and not trainer.finished:
@@ -167,26 +167,27 @@ class Runner:
                     )
         finally:
             self.progress.stop()
-        metrics, predictions = trainer.final_results()
-        run.write_tensors("model.safetensors", trainer.network.state_dict())
-        run.write_tensors("predictions.safetensors", predictions)
+        result = trainer.result()
+        run.write_tensors("model.safetensors", result.weights)
+        for name, tensors in result.tensors.items():
+            run.write_tensors(f"{name}.safetensors", tensors)
         summary = {
             "run_id": run.run_id,
-            "kind": config.model_dump()["kind"],
-            "metrics": metrics,
-            "epochs": trainer.epoch,
-            "steps": trainer.step,
-            "training_images": len(trainer.training),
-            "images_seen": trainer.images_seen,
-            "parameters": trainer.parameters,
+            "kind": config.kind,
+            "metrics": result.metrics,
+            **result.counts,
             "seconds": clock.seconds(),
             "data": dict(fingerprints),
             "finished": _now(),
         }
         run.write_json("summary.json", summary)
-        log.info("done  %s", summarize(metrics))
+        log.info("done  %s", summarize(result.metrics))
 
-    def _teachers(self, config: TrainingConfig) -> Ensemble | None:
+    def _training(self, config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> Training:
+        """The run in memory, at its start."""
+        return Trainer(config, datasets, self._teachers(config), self.device)
+
+    def _teachers(self, config: RunConfig) -> Ensemble | None:
         members = []
         for parent in config.parents():
             network = build_network(parent)
@@ -194,16 +195,7 @@ class Runner:
             members.append(network.to(memory_format=torch.channels_last))
         return Ensemble(members) if members else None
 
-    def _row(self, trainer: Trainer) -> dict[str, Any]:
-        return {
-            "epoch": trainer.epoch,
-            "step": trainer.step,
-            "images_seen": trainer.images_seen,
-            "learning_rate": trainer.learning_rate(trainer.step - 1),
-            **trainer.epoch_metrics(),
-        }
-
-    def _note_environment(self, run: RunDirectory, trainer: Trainer, log: logging.Logger) -> None:
+    def _note_environment(self, run: RunDirectory, trainer: Training, log: logging.Logger) -> None:
         """Add this attempt to `environment.json`; warn if the machine differs from the last attempt's."""
         path = run.path / "environment.json"
         attempts = run.read_json(path.name)["attempts"] if path.exists() else []
@@ -251,7 +243,7 @@ def _same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: Run
             )
 
 
-def _has_test_images(config: TrainingConfig, datasets: Mapping[Dataset, LabeledImages]) -> None:
+def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
     dataset = config.data.train.dataset
     if len(datasets[dataset].test) == 0:
         raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from repro.config import StudentConfig, TeacherConfig, TrainingConfig, parse_config
+from repro.config import RunConfig, parse_config
 from repro.errors import BadInput, RunFailed
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
@@ -78,7 +78,7 @@ class RunDirectory:
             return "failed"
         return "interrupted" if (self.path / "config.json").exists() else "missing"
 
-    def config(self) -> TeacherConfig | StudentConfig:
+    def config(self) -> RunConfig:
         return parse_config(self.read_json("config.json")["config"])
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -161,13 +161,13 @@ class RunDirectory:
         except OSError as error:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
-    def write_config(self, config: TrainingConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         self.write_json("config.json", {"run_id": config.run_id, "config": config.model_dump(mode="json")})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
-    def write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         write_atomically(self.path / name, save(contiguous))
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
 
-from repro.config import DataConfig, Selection, TrainingConfig
+from repro.config import DataConfig, RunConfig, Selection
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
 from repro.launch.local import run_here, run_side_by_side
 from repro.launch.plan import Request, parents_first
 
-BAD: dict[str, tuple[TrainingConfig, str]] = {
+BAD: dict[str, tuple[RunConfig, str]] = {
     "too few images": (
         small_student(data=DataConfig(train=Selection(dataset=SMALL, size=5000))),
         "data set digits: 5000 images asked for, 1200 are there",

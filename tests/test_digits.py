@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
-from repro.data.dataset import LabeledImages
+from repro.data.dataset import LabeledData
 from repro.data.digits import Digits
 
 NOWHERE = Path("no/such/directory")
 
 
-def load(image_size: int) -> LabeledImages:
+def load(image_size: int) -> LabeledData:
     return Digits(image_size=image_size).load(NOWHERE)
 
 
@@ -24,22 +24,22 @@ def grey_levels() -> tuple[np.ndarray, np.ndarray]:
     return bunch.images, bunch.target
 
 
-def images_and_labels(loaded: LabeledImages) -> list[tuple[bytes, int]]:
+def images_and_labels(loaded: LabeledData) -> list[tuple[bytes, int]]:
     return [
         (image.numpy().tobytes(), int(label))
         for split in (loaded.train, loaded.test)
-        for image, label in zip(split.images, split.labels, strict=True)
+        for image, label in zip(split.inputs, split.labels, strict=True)
     ]
 
 
 @pytest.mark.parametrize("image_size", [8, 28, 32])
 def test_there_are_1200_train_and_597_test_images_of_the_size_asked_for(image_size: int) -> None:
     dataset, loaded = Digits(image_size=image_size), load(image_size)
-    assert dataset.image_shape == (1, image_size, image_size)
+    assert dataset.input_shape == (1, image_size, image_size)
     for split, count in ((loaded.train, 1200), (loaded.test, 597)):
-        assert split.images.shape == (count, 1, image_size, image_size)
-        assert split.images.dtype == torch.uint8
-        assert split.images.is_contiguous()
+        assert split.inputs.shape == (count, 1, image_size, image_size)
+        assert split.inputs.dtype == torch.uint8
+        assert split.inputs.is_contiguous()
         assert split.labels.shape == (count,)
         assert split.labels.dtype == torch.int64
 
@@ -52,7 +52,7 @@ def test_at_8_pixels_the_images_are_the_grey_levels_and_every_one_is_in_one_spli
 
 
 def test_train_and_test_images_are_disjoint() -> None:
-    train, test = ({image.numpy().tobytes() for image in split.images} for split in (load(8).train, load(8).test))
+    train, test = ({image.numpy().tobytes() for image in split.inputs} for split in (load(8).train, load(8).test))
     assert not train & test  # no two of the 1,797 images are equal
 
 
@@ -68,9 +68,9 @@ def test_enlarged_images_are_the_bilinear_interpolation_of_the_small_ones() -> N
     # Pixel centres of the large image in the coordinates of the small one, clipped at its outermost centres.
     centres = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)
     rows, columns = np.meshgrid(centres, centres, indexing="ij")
-    grey = np.round(load(8).train.images[:50, 0].numpy().astype(np.float64) * 16 / 255)
+    grey = np.round(load(8).train.inputs[:50, 0].numpy().astype(np.float64) * 16 / 255)
     expected = [scipy.ndimage.map_coordinates(image * 255 / 16, [rows, columns], order=1) for image in grey]
-    enlarged = load(28).train.images[:50, 0].numpy()
+    enlarged = load(28).train.inputs[:50, 0].numpy()
     assert np.abs(enlarged - np.stack(expected)).max() <= 0.5 + 1e-3  # rounded once
 
 

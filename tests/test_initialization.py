@@ -8,7 +8,8 @@ import torch
 from runs import SMALL, small_student, small_teacher
 from torch import nn
 
-from repro.config import StudentConfig, override
+from repro.config import StudentConfig
+from repro.config_override import override
 from repro.data.augment_geometric import RandomCrop
 from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import Interpolated, Random, interpolate_into
@@ -80,7 +81,7 @@ def test_batch_norm_is_reestimated_by_one_pass_over_the_augmented_images(trained
     handle = trainer.network.get_submodule(first_norm).register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     with torch.no_grad():
         for rows in order.split(50):
-            images = RandomCrop(padding=1)(trainer.training.images[rows] / 255.0, generator)
+            images = RandomCrop(padding=1)(trainer.training.inputs[rows] / 255.0, generator)
             trainer.network.train()(images * 2 - 1)
     handle.remove()
     means = torch.stack([batch.double().mean((0, 2, 3)) for batch in inputs]).mean(0)

@@ -33,8 +33,8 @@ def case(request: pytest.FixtureRequest) -> tuple[Model, tuple[int, int, int]]:
 
 @pytest.fixture
 def build(case: tuple[Model, tuple[int, int, int]]) -> Build:
-    model, image_shape = case
-    return lambda: model.build(5, image_shape)
+    model, input_shape = case
+    return lambda: model.build(5, input_shape)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import random
 import pytest
 from config_contents import changed, student, student_with_pools, teacher
 
-from repro.config import StudentConfig, override, parse_config
+from repro.config import StudentConfig, parse_config
+from repro.config_override import override
 from repro.errors import BadInput
 
 

@@ -80,7 +80,7 @@ def test_a_prepared_file_loads_as_its_data_set(name: str, published: Publish, tm
     dataset = prepared_datasets()[name](name=name)
     loaded = dataset.load(tmp_path)
     assert loaded.train.labels.tolist() == arrays["y_train"].tolist()
-    assert loaded.test.images.shape == (TEST, *dataset.image_shape)
+    assert loaded.test.inputs.shape == (TEST, *dataset.input_shape)
     assert any(dataset.fingerprint(tmp_path) in line for line in said)
     assert f"{TRAIN} train and {TEST} test images" in said[-1]
 

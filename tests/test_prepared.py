@@ -24,17 +24,17 @@ def test_images_and_labels_are_loaded_channels_first(kind: type[PreparedDataset]
     write(tmp_path, kind, arrays)
     dataset = kind(name=kind.model_fields["name"].default)
     loaded = dataset.load(tmp_path)
-    assert dataset.image_shape == kind.shape
+    assert dataset.input_shape == kind.shape
     for part, split in (("train", loaded.train), ("test", loaded.test)):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        assert split.images.shape == (len(labels), *kind.shape)
-        assert split.images.dtype == torch.uint8
-        assert split.images.is_contiguous()
+        assert split.inputs.shape == (len(labels), *kind.shape)
+        assert split.inputs.dtype == torch.uint8
+        assert split.inputs.is_contiguous()
         assert split.labels.tolist() == labels.tolist()
         for index, image in enumerate(images):
             planes = [image] if image.ndim == 2 else [image[:, :, channel] for channel in range(3)]
             for channel, plane in enumerate(planes):
-                assert split.images[index, channel].tolist() == plane.tolist()
+                assert split.inputs[index, channel].tolist() == plane.tolist()
 
 
 def test_compressed_files_and_files_with_further_arrays_are_read_too(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_a_set_without_a_test_split_has_an_empty_test(tmp_path: Path) -> None:
     for transposed in (False, True):
         test = EMNIST(transposed=transposed).load(tmp_path).test
         assert len(test) == 0
-        assert test.images.shape == (0, 1, 28, 28)
-        assert test.images.dtype == torch.uint8
+        assert test.inputs.shape == (0, 1, 28, 28)
+        assert test.inputs.dtype == torch.uint8
         assert test.labels.shape == (0,)
         assert test.labels.dtype == torch.int64
 
@@ -62,11 +62,11 @@ def test_emnist_is_upright_unless_transposed_is_asked_for(tmp_path: Path) -> Non
     upright, transposed = EMNIST().load(tmp_path), EMNIST(transposed=True).load(tmp_path)
     for part in ("train", "test"):
         as_stored, turned = getattr(upright, part), getattr(transposed, part)
-        assert as_stored.images[:, 0].tolist() == arrays[f"x_{part}"].tolist()
-        assert turned.images[:, 0].tolist() == [
+        assert as_stored.inputs[:, 0].tolist() == arrays[f"x_{part}"].tolist()
+        assert turned.inputs[:, 0].tolist() == [
             [list(column) for column in zip(*image, strict=True)] for image in arrays[f"x_{part}"].tolist()
         ]
-        assert turned.images.is_contiguous()
+        assert turned.inputs.is_contiguous()
         assert torch.equal(as_stored.labels, turned.labels)
 
 
@@ -137,9 +137,9 @@ def test_the_real_mnist_and_cifar100_are_the_published_images(real_data: Path) -
         return hashlib.sha256(images.permute(0, 2, 3, 1).contiguous().numpy().data).hexdigest()
 
     mnist, cifar100 = MNIST().load(real_data), CIFAR100().load(real_data)
-    assert sha256(mnist.train.images) == DOWNLOADS["mnist"].sha256["x_train"]
-    assert sha256(mnist.test.images) == DOWNLOADS["mnist"].sha256["x_test"]
-    assert sha256(cifar100.train.images) == DOWNLOADS["cifar100"].sha256["x_train"]
+    assert sha256(mnist.train.inputs) == DOWNLOADS["mnist"].sha256["x_train"]
+    assert sha256(mnist.test.inputs) == DOWNLOADS["mnist"].sha256["x_test"]
+    assert sha256(cifar100.train.inputs) == DOWNLOADS["cifar100"].sha256["x_train"]
     assert mnist.train.labels.bincount().tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949
     ]  # fmt: skip

@@ -96,8 +96,8 @@ def test_a_flipped_bit_in_any_member_is_refused_or_changes_nothing(compress: boo
         except BadInput:
             refused += 1
             continue
-        assert loaded.train.images[:, 0].tolist() == arrays["x_train"].tolist()
-        assert loaded.test.images[:, 0].tolist() == arrays["x_test"].tolist()
+        assert loaded.train.inputs[:, 0].tolist() == arrays["x_train"].tolist()
+        assert loaded.test.inputs[:, 0].tolist() == arrays["x_test"].tolist()
         assert loaded.train.labels.tolist() == arrays["y_train"].tolist()
         assert loaded.test.labels.tolist() == arrays["y_test"].tolist()
     assert refused > sum(array.nbytes for array in arrays.values()) / 3

@@ -12,7 +12,7 @@ import pytest
 import torch
 from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
 
-from repro.config import DataConfig, Selection, TrainingConfig
+from repro.config import DataConfig, RunConfig, Selection
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augment_noise import UniformNoise
 from repro.data.digits import Digits
@@ -44,7 +44,7 @@ def assert_same_record(one: RunDirectory, other: RunDirectory) -> None:
     assert summaries[0] == summaries[1]
 
 
-def make(root: Path, config: TrainingConfig, **options: float) -> RunDirectory:
+def make(root: Path, config: RunConfig, **options: float) -> RunDirectory:
     worker = runner(root, **options)
     for parent in config.parents():
         worker.make(parent, "parent")
@@ -102,12 +102,12 @@ def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int) -> No
     datasets = {SMALL: SMALL.load(Path())}
 
     def fresh() -> Trainer:
-        teacher = config.teachers[0].model.build(10, SMALL.image_shape)
+        teacher = config.teachers[0].model.build(10, SMALL.input_shape)
         teacher.load_state_dict(weights)
         return Trainer(config, datasets, Ensemble([teacher]), CPU)
 
     torch.manual_seed(0)
-    weights = config.teachers[0].model.build(10, SMALL.image_shape).state_dict()
+    weights = config.teachers[0].model.build(10, SMALL.input_shape).state_dict()
     uninterrupted, first = fresh(), fresh()
     while not uninterrupted.finished:
         uninterrupted.advance(lambda: False)
@@ -180,7 +180,7 @@ def test_a_run_is_not_continued_or_reused_on_other_data(tmp_path: Path, monkeypa
 
 
 def test_a_diverging_run_stops_with_step_and_cause_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
-    from repro.config import override
+    from repro.config_override import override
     from repro.errors import RunFailed
 
     config = override(

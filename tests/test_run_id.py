@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from config_contents import changed, student, student_with_pools, teacher
@@ -176,3 +176,17 @@ def test_the_parents_of_a_run_are_its_teachers() -> None:
     assert parent == parse_config(student())
     assert [type(run) for run in (config, parent, *parent.parents())] == [StudentConfig, StudentConfig, TeacherConfig]
     assert parent.parents()[0].parents() == ()
+
+
+class LaterTeacher(TeacherConfig):
+    """A teacher config as a later version of the schema might have it."""
+
+    label_smoothing: float = 0.0
+    later_fields: ClassVar[frozenset[str]] = frozenset({"label_smoothing"})
+
+
+def test_a_field_added_later_changes_an_id_only_when_it_is_used() -> None:
+    before = parse_config(teacher())
+    fields = {name: getattr(before, name) for name in type(before).model_fields}
+    assert LaterTeacher(**fields).run_id == before.run_id
+    assert LaterTeacher(**fields, label_smoothing=0.1).run_id != before.run_id

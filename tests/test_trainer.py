@@ -10,30 +10,30 @@ from runs import SMALL, lenet_teacher, small_student, small_teacher
 from repro.config import DataConfig, Selection
 from repro.data.augment_geometric import RandomCrop
 from repro.data.augment_mixing import MixUp
-from repro.data.dataset import LabeledImages, Split
+from repro.data.dataset import LabeledData, Split
 from repro.data.digits import Digits
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.ensemble import Ensemble
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
-from repro.training.images import NO_LABEL, assemble
+from repro.training.examples import NO_LABEL, assemble
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def digits() -> LabeledImages:
+def digits() -> LabeledData:
     return SMALL.load(Path())
 
 
 def network(seed: int, depth: int = 8) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return PreResNet(depth=depth).build(10, SMALL.image_shape)
+    return PreResNet(depth=depth).build(10, SMALL.input_shape)
 
 
-def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledImages) -> None:
+def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledData) -> None:
     """Cosine per epoch, Nesterov momentum and weight decay by hand, tau^2 cross-entropy, last batch kept."""
     config = small_student(
         objective=ForwardCrossEntropy(temperature=4.0),
@@ -46,14 +46,14 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledImag
     trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
     with torch.random.fork_rng():
         torch.manual_seed(config.stream_seed("init"))
-        plain = PreResNet(depth=8).build(10, SMALL.image_shape)
+        plain = PreResNet(depth=8).build(10, SMALL.input_shape)
     teacher = network(5).eval()
     velocity = [torch.zeros_like(p) for p in plain.parameters()]
     rates = [0.02, 1e-3 + (0.02 - 1e-3) / 2]  # cosine at 0 and at half of the run
     for epoch, rate in enumerate(rates):
         order = torch.randperm(1200, generator=torch.Generator().manual_seed(config.stream_seed("order", epoch)))
         for rows in (order[:500], order[500:1000], order[1000:]):
-            images = digits.train.images[rows].float() / 127.5 - 1
+            images = digits.train.inputs[rows].float() / 127.5 - 1
             with torch.no_grad():
                 target = F.softmax(teacher(images) / 4, dim=1)
             loss = -16 * (target * F.log_softmax(plain(images) / 4, dim=1)).sum(1).mean()
@@ -69,17 +69,22 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledImag
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_a_student_with_its_teachers_seed_shares_neither_start_nor_order_with_it(digits: LabeledImages) -> None:
+def test_a_student_with_its_teachers_seed_shares_neither_start_nor_order_with_it(digits: LabeledData) -> None:
     teacher = Trainer(small_teacher(seed=3), {SMALL: digits}, None, CPU)
     student = Trainer(small_student(seed=3), {SMALL: digits}, Ensemble([network(5)]), CPU)
     weights = [dict(trainer.network.named_parameters()) for trainer in (teacher, student)]
     name = next(key for key, tensor in weights[0].items() if tensor.ndim == 4)
     assert not torch.equal(weights[0][name], weights[1][name])
-    assert not torch.equal(teacher._order(), student._order())
+    orders = [
+        torch.cat([batch.indices for batch in trainer.batches.epoch(trainer.config.stream_seed("order", 0), 0)])
+        for trainer in (teacher, student)
+    ]
+    assert orders[0].sort().values.tolist() == orders[1].sort().values.tolist() == list(range(200))
+    assert not torch.equal(*orders)
 
 
-def test_labels_do_not_reach_a_student_that_must_not_see_them(digits: LabeledImages) -> None:
-    poisoned = LabeledImages(Split(digits.train.images, (digits.train.labels + 3) % 10), digits.test)
+def test_labels_do_not_reach_a_student_that_must_not_see_them(digits: LabeledData) -> None:
+    poisoned = LabeledData(Split(digits.train.inputs, (digits.train.labels + 3) % 10), digits.test)
     config = small_student(data=DataConfig(train=Selection(dataset=SMALL)), epochs=1, batch_size=128)
     results = []
     for data in (digits, poisoned):
@@ -89,7 +94,7 @@ def test_labels_do_not_reach_a_student_that_must_not_see_them(digits: LabeledIma
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
-def test_cached_teacher_logits_give_the_same_student_as_asking_the_teacher_at_every_step(digits: LabeledImages) -> None:
+def test_cached_teacher_logits_give_the_same_student_as_asking_the_teacher_at_every_step(digits: LabeledData) -> None:
     config = small_student(epochs=1)
     cached = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
     asking = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
@@ -111,7 +116,7 @@ def test_a_student_takes_teachers_of_other_architectures_and_sees_their_mean_pro
         epochs=1,
     )
     trainer = Trainer(config, {dataset: data}, Ensemble(members), CPU)
-    images = data.test.images.float() / 127.5 - 1
+    images = data.test.inputs.float() / 127.5 - 1
     with torch.no_grad():
         mean = torch.stack([F.softmax(member.eval()(images).double(), dim=1) for member in members]).mean(0)
     assert trainer.test_set.teacher_logits is not None
@@ -119,23 +124,23 @@ def test_a_student_takes_teachers_of_other_architectures_and_sees_their_mean_pro
     assert trainer.advance(lambda: False)
 
 
-def test_the_loss_of_an_epoch_weighs_every_image_once(digits: LabeledImages) -> None:
+def test_the_loss_of_an_epoch_weighs_every_image_once(digits: LabeledData) -> None:
     trainer = Trainer(small_teacher(), {SMALL: digits}, None, CPU)  # 200 images: 6 batches of 32 and one of 8
     trainer.losses = torch.tensor([1.0] * 6 + [11.0])
     assert trainer.epoch_metrics()["train/loss"] == pytest.approx((192 * 1.0 + 8 * 11.0) / 200)
 
 
-def test_metrics_of_a_row_are_those_of_the_network_in_evaluation_mode_on_the_whole_set(digits: LabeledImages) -> None:
+def test_metrics_of_a_row_are_those_of_the_network_in_evaluation_mode_on_the_whole_set(digits: LabeledData) -> None:
     trainer = Trainer(small_teacher(epochs=1), {SMALL: digits}, None, CPU)
     trainer.advance(lambda: False)
     row = trainer.epoch_metrics()
     with torch.no_grad():
-        logits = trainer.network.eval()(digits.test.images.float() / 127.5 - 1)
+        logits = trainer.network.eval()(digits.test.inputs.float() / 127.5 - 1)
     assert row["test/accuracy"] == pytest.approx((logits.argmax(1) == digits.test.labels).double().mean().item())
     assert row["test/nll"] == pytest.approx(F.cross_entropy(logits.double(), digits.test.labels).item(), rel=1e-5)
 
 
-def test_evaluation_leaves_training_untouched(digits: LabeledImages) -> None:
+def test_evaluation_leaves_training_untouched(digits: LabeledData) -> None:
     config = small_student(augmentation=(RandomCrop(padding=1),), epochs=2)
     losses = []
     for evaluate in (False, True):
@@ -143,22 +148,22 @@ def test_evaluation_leaves_training_untouched(digits: LabeledImages) -> None:
         trainer.advance(lambda: False)
         if evaluate:
             trainer.epoch_metrics()
-            trainer.final_results()
+            trainer.result()
         trainer.advance(lambda: False)
         losses.append(trainer.losses)
     assert torch.equal(*losses)
 
 
-def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: LabeledImages) -> None:
+def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: LabeledData) -> None:
     plain = Trainer(small_student(), {SMALL: digits}, Ensemble([network(5)]), CPU)
-    assert torch.equal(plain.train_sample.images, plain.training.images[plain.train_sample_indices])
+    assert torch.equal(plain.train_sample.inputs, plain.training.inputs[plain.train_sample_indices])
     crops = [
         Trainer(small_student(augmentation=(RandomCrop(padding=2),)), {SMALL: digits}, Ensemble([network(5)]), CPU)
         for _ in range(2)
     ]
-    assert torch.equal(crops[0].train_sample.images, crops[1].train_sample.images)
-    original = crops[0].training.images[crops[0].train_sample_indices] / 255.0
-    moved = (crops[0].train_sample.images != original).flatten(1).any(1)
+    assert torch.equal(crops[0].train_sample.inputs, crops[1].train_sample.inputs)
+    original = crops[0].training.inputs[crops[0].train_sample_indices] / 255.0
+    moved = (crops[0].train_sample.inputs != original).flatten(1).any(1)
     assert moved.double().mean() > 0.8  # 24 of 25 crops move the image
     mixed = Trainer(small_student(augmentation=(MixUp(),)), {SMALL: digits}, Ensemble([network(5)]), CPU)
     assert mixed.train_sample.labels is None
@@ -167,7 +172,7 @@ def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: Label
 def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     labels = torch.arange(10).repeat(4)
     images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1).expand(40, 1, 8, 8)
-    data = LabeledImages(Split(images, labels), Split(images[:0], labels[:0]))
+    data = LabeledData(Split(images, labels), Split(images[:0], labels[:0]))
     config = DataConfig(
         train=Selection(dataset=SMALL, half="D0"),
         pools=(Selection(dataset=SMALL, half="D1"),),
@@ -176,27 +181,28 @@ def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     assert len(training) == 40
     assert (training.labels[:20] != NO_LABEL).all()
     assert (training.labels[20:] == NO_LABEL).all()
-    seen = training.images[:, 0, 0, 0].tolist()
+    seen = training.inputs[:, 0, 0, 0].tolist()
     assert len(set(seen)) == 40
 
 
-def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: LabeledImages) -> None:
+def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: LabeledData) -> None:
     twin = network(5)
     trainer = Trainer(small_student(), {SMALL: digits}, Ensemble([twin]), CPU)
     trainer.network.load_state_dict(twin.state_dict())
-    metrics, predictions = trainer.final_results()
+    result = trainer.result()
+    metrics, predictions = result.metrics, result.tensors["predictions"]
     assert metrics["test/agreement"] == 1.0
     assert metrics["test/kl"] == pytest.approx(0.0, abs=1e-6)
     assert [metrics[f"test/cka/stage{stage}"] for stage in (1, 2, 3)] == pytest.approx([1.0] * 3, abs=1e-4)
     assert predictions["test_logits"].shape == (597, 10)
     assert torch.equal(predictions["test_labels"], digits.test.labels)
     two = Trainer(small_student(teachers=(small_teacher(),) * 2), {SMALL: digits}, Ensemble([twin, network(6)]), CPU)
-    assert not any(name.startswith("test/cka") for name in two.final_results()[0])
+    assert not any(name.startswith("test/cka") for name in two.result().metrics)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_no_step_waits_for_the_gpu_and_the_result_is_near_the_cpus(digits: LabeledImages) -> None:
+def test_no_step_waits_for_the_gpu_and_the_result_is_near_the_cpus(digits: LabeledData) -> None:
     config = small_student(augmentation=(RandomCrop(padding=1),), epochs=1)
     cpu = Trainer(small_student(epochs=1), {SMALL: digits}, Ensemble([network(5)]), CPU)
     gpu = Trainer(small_student(epochs=1), {SMALL: digits}, Ensemble([network(5)]), torch.device("cuda"))

@@ -27,12 +27,12 @@ from torchvision import transforms
 from repro.bench.timing import Report, Work, interleave, ratio, repeat, spread
 from repro.config import StudentConfig
 from repro.data.augment_geometric import RandomCrop
-from repro.data.dataset import LabeledImages, Split
+from repro.data.dataset import LabeledData, Split, as_input
 from repro.data.prepared import MNIST
 from repro.distill.ensemble import Ensemble
 from repro.experiments.lenet_mnist import LenetMnist
 from repro.models.lenet import LeNet5
-from repro.training.evaluation import as_input, predict_members
+from repro.training.evaluation import predict_members
 from repro.training.hardware import describe, keep_freed_memory
 from repro.training.trainer import Trainer
 
@@ -54,7 +54,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.split.images[index, 0].numpy())), int(self.split.labels[index])
+        return self.transform(Image.fromarray(self.split.inputs[index, 0].numpy())), int(self.split.labels[index])
 
 
 def plain_loop(
@@ -85,13 +85,13 @@ def study_config(crop: bool) -> StudentConfig:
     return LenetMnist(preset="short").config().model_copy(update=changes)
 
 
-def random_images(count: int) -> LabeledImages:
+def random_images(count: int) -> LabeledData:
     """`count` training and 500 test images of MNIST's shape, with uniformly random pixels and labels."""
 
     def draw(size: int) -> Split:
         return Split(torch.randint(256, (size, *MNIST.shape), dtype=torch.uint8), torch.randint(10, (size,)))
 
-    return LabeledImages(draw(count), draw(500))
+    return LabeledData(draw(count), draw(500))
 
 
 def fresh_network() -> nn.Module:
@@ -115,7 +115,7 @@ def reference(images: Split, config: StudentConfig) -> Work:
     return repeat(lambda: next(steps)[0])
 
 
-def ours(images: LabeledImages, config: StudentConfig) -> Work:
+def ours(images: LabeledData, config: StudentConfig) -> Work:
     trainer = Trainer(config, {MNIST(): images}, fresh_teachers(), CPU)
 
     def work(seconds: float) -> int:
@@ -129,14 +129,14 @@ def ours(images: LabeledImages, config: StudentConfig) -> Work:
 
 def teacher_pass(images: Split) -> Work:
     """What `ours` does once in a run, here on one part of the training images after another."""
-    teachers, part = fresh_teachers(), images.images[:1000]
+    teachers, part = fresh_teachers(), images.inputs[:1000]
     return repeat(lambda: predict_members(teachers, part).shape[1])
 
 
 def bare(images: Split, config: StudentConfig) -> Work:
     network = fresh_network().to(memory_format=torch.channels_last)
     optimizer = config.optimizer.build(network.parameters())
-    inputs = as_input(images.images[: config.batch_size])
+    inputs = as_input(images.inputs[: config.batch_size])
     target = fresh_teachers()(inputs)[0].softmax(dim=1)
 
     def step() -> int:
@@ -148,7 +148,7 @@ def bare(images: Split, config: StudentConfig) -> Work:
     return repeat(step)
 
 
-def measure_speeds(images: LabeledImages, rounds: int, seconds: float) -> dict[str, list[float]]:
+def measure_speeds(images: LabeledData, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Images/s of every contender in each round, under the allocator as it is set now."""
     plain, crop = study_config(crop=False), study_config(crop=True)
     contenders = {

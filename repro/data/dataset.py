@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the suite: labelled uint8 images, in memory."""
+"""What a data set is to the rest of the suite: labelled examples in memory, as they are stored."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from repro.component import Component
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 (n, channels, height, width), and labels int64 (n,)."""
+    """Inputs as they are stored, (n, ...), and labels int64 (n,). Images are uint8 (n, channels, height, width)."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.inputs)
 
     def subset(self, indices: Tensor) -> "Split":
         """The examples at `indices` (int64), in that order."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.inputs[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
-class LabeledImages:
-    """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of images."""
+class LabeledData:
+    """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of inputs."""
 
     train: Split
     test: Split
@@ -43,16 +43,16 @@ class Dataset(Component):
 
     @property
     @abstractmethod
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input; of images (channels, height, width). Networks are built for it."""
 
     @property
     def train_size(self) -> int | None:
-        """How many train images there are, where that is known without reading them; for estimates of cost."""
+        """How many train examples there are, where that is known without reading them; for estimates of cost."""
         return None
 
     @abstractmethod
-    def load(self, directory: Path) -> LabeledImages:
+    def load(self, directory: Path) -> LabeledData:
         """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""
 
     @abstractmethod
@@ -75,6 +75,17 @@ def as_channels_first(images: Tensor) -> Tensor:
 def to_unit_cube(images: Tensor) -> Tensor:
     """Floats in [0, 1] to the networks' input range [-1, 1] (the paper's "unitcube" scaling, Appendix A)."""
     return images * 2.0 - 1.0
+
+
+def as_input(inputs: Tensor) -> Tensor:
+    """Stored inputs as a network takes them.
+
+    Images, uint8 or float32 in [0, 1], become float32 in [-1, 1], channels last; tokens (other integers) stay.
+    """
+    if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
+        return inputs
+    unit = to_unit_interval(inputs) if inputs.dtype == torch.uint8 else inputs
+    return to_unit_cube(unit).contiguous(memory_format=torch.channels_last)
 
 
 def to_unit_interval(images: Tensor) -> Tensor:

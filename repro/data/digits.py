@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from repro.data.dataset import Dataset, LabeledImages, Split
+from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.selection import stratified_order
 from repro.seeds import stream_seed
 
@@ -27,20 +27,20 @@ class Digits(Dataset):
     num_classes: ClassVar[int] = 10
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         return (1, self.image_size, self.image_size)
 
     @property
     def train_size(self) -> int:
         return 1797 - TEST_IMAGES
 
-    def load(self, directory: Path) -> LabeledImages:  # noqa: ARG002  (embedded: needs no file)
+    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (embedded: needs no file)
         grey, labels = _grey_levels()
         images = torch.from_numpy(grey).unsqueeze(1) / 16.0
-        enlarged = torch.nn.functional.interpolate(images, size=self.image_shape[1:], mode="bilinear")
+        enlarged = torch.nn.functional.interpolate(images, size=self.input_shape[1:], mode="bilinear")
         everything = Split((enlarged * 255.0).round().to(torch.uint8), torch.from_numpy(labels))
         order = stratified_order(everything.labels, stream_seed(0, "digits", "test"))
-        return LabeledImages(
+        return LabeledData(
             train=everything.subset(order[TEST_IMAGES:].sort().values),
             test=everything.subset(order[:TEST_IMAGES].sort().values),
         )

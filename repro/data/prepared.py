@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from repro.data.dataset import Dataset, LabeledImages, Split, as_channels_first
+from repro.data.dataset import Dataset, LabeledData, Split, as_channels_first
 from repro.errors import BadInput
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -35,14 +35,14 @@ class PreparedDataset(Dataset):
         return self.published_size
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         return self.shape
 
     @classmethod
     def file(cls, directory: Path) -> Path:
         return directory / f"{cls.model_fields['name'].default}.npz"
 
-    def load(self, directory: Path) -> LabeledImages:
+    def load(self, directory: Path) -> LabeledData:
         path, remedy = self.file(directory), self._remedy(directory)
         arrays = read_arrays(path, remedy)
         try:
@@ -50,12 +50,12 @@ class PreparedDataset(Dataset):
         except ValueError as problem:
             raise BadInput(f"{path}: {problem}; {remedy}") from problem
 
-    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> LabeledImages:
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> LabeledData:
         """The data set in the arrays of a prepared file. Raises ValueError if they are not as it must be."""
         train = self._split(arrays, "train")
         if "x_test" in arrays or "y_test" in arrays:
-            return LabeledImages(train, self._split(arrays, "test"))
-        return LabeledImages(train, Split(train.images[:0], train.labels[:0]))
+            return LabeledData(train, self._split(arrays, "test"))
+        return LabeledData(train, Split(train.inputs[:0], train.labels[:0]))
 
     def fingerprint(self, directory: Path) -> str:
         """The arrays' CRC-32 checksums, which the archive's directory holds: no image is read."""
@@ -145,13 +145,13 @@ class EMNIST(PreparedDataset):
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     published_size: ClassVar[int] = 697_932
 
-    def load(self, directory: Path) -> LabeledImages:
+    def load(self, directory: Path) -> LabeledData:
         upright = super().load(directory)
         if not self.transposed:
             return upright
         train, test = upright.train, upright.test
-        return LabeledImages(
-            Split(train.images.mT.contiguous(), train.labels), Split(test.images.mT.contiguous(), test.labels)
+        return LabeledData(
+            Split(train.inputs.mT.contiguous(), train.labels), Split(test.inputs.mT.contiguous(), test.labels)
         )
 
 

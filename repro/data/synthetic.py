@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from repro.data.dataset import Dataset, LabeledImages, Split
+from repro.data.dataset import Dataset, LabeledData, Split
 
 
 class Synthetic(Dataset):
@@ -23,24 +23,24 @@ class Synthetic(Dataset):
     num_classes: ClassVar[int] = 10
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         return (3, self.image_size, self.image_size)
 
     @property
     def train_size(self) -> int:
         return self.images
 
-    def load(self, directory: Path) -> LabeledImages:  # noqa: ARG002  (made on the spot: needs no file)
+    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (made on the spot: needs no file)
         generator = torch.Generator().manual_seed(self.seed)
-        patterns = torch.rand(self.num_classes, *self.image_shape, generator=generator)
+        patterns = torch.rand(self.num_classes, *self.input_shape, generator=generator)
 
         def draw(count: int) -> Split:
             labels = torch.arange(count) % self.num_classes
-            noise = torch.rand(count, *self.image_shape, generator=generator)
+            noise = torch.rand(count, *self.input_shape, generator=generator)
             return Split(((patterns[labels] + 2.0 * noise) * 85.0).to(torch.uint8), labels)
 
-        return LabeledImages(train=draw(self.images), test=draw(self.images // 2))
+        return LabeledData(train=draw(self.images), test=draw(self.images // 2))
 
     def fingerprint(self, directory: Path) -> str:
         split = self.load(directory).train
-        return hashlib.sha256(split.images.numpy().tobytes()).hexdigest()[:16]
+        return hashlib.sha256(split.inputs.numpy().tobytes()).hexdigest()[:16]

@@ -22,12 +22,12 @@ class Model(Component):
     name: str
 
     @abstractmethod
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """A freshly initialised network for images of `image_shape` = (channels, height, width).
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        """A freshly initialised network for inputs of `input_shape`, of images (channels, height, width).
 
-        Weights are drawn from torch's global generator. The network maps float images (batch, channels,
-        height, width) in [-1, 1] to logits (batch, num_classes) and has the attribute `stages`.
-        Raises BadInput if the architecture does not fit the image shape.
+        Weights are drawn from torch's global generator. The network maps inputs (batch, ...), images as floats in
+        [-1, 1], to logits (batch, num_classes) and has the attribute `stages`.
+        Raises BadInput if the architecture does not fit the shape.
         """
 
 

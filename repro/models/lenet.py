@@ -38,8 +38,8 @@ class LeNet5(Model):
 
     name: Literal["lenet5"] = "lenet5"
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        channels, height, width = image_shape
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        channels, height, width = input_shape
         if (height, width) != (28, 28):
             raise BadInput(f"model lenet5 fits images of 28x28 pixels, not {height}x{width}")
         return LeNetNetwork(num_classes, channels)

@@ -139,8 +139,8 @@ class PreResNet(Model):
             f"n >= 1; nearest: {nearest}"
         )
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        channels, height, width = image_shape
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        channels, height, width = input_shape
         if min(height, width) < SMALLEST_IMAGE:
             raise BadInput(
                 f"model preresnet needs images of at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE} pixels, "

@@ -68,8 +68,8 @@ class VGG(Model):
     depth: Literal[16, 19] = 16
     batch_norm: bool = False
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        channels, height, width = image_shape
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        channels, height, width = input_shape
         if (height, width) != (32, 32):
             raise BadInput(f"model vgg fits images of 32x32 pixels, not {height}x{width}")
         return VGGNetwork(self.depth, self.batch_norm, num_classes, channels)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from repro.data.dataset import to_unit_cube, to_unit_interval
+from repro.data.dataset import as_input
 from repro.distill.ensemble import Ensemble, ensemble_logits
 from repro.metrics.cka import MINIMUM_BATCH, StreamingCKA
 from repro.metrics.fidelity import evaluate_fidelity
@@ -18,42 +18,36 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images to predict on, fixed for the whole run.
+    """Examples to predict on, fixed for the whole run.
 
-    images: (n, channels, height, width), uint8 or, where they were augmented, float32 in [0, 1].
-    labels: int64 (n,), or None where they are not known for every image.
+    inputs: (n, ...), as stored or, for images that were augmented, float32 in [0, 1].
+    labels: int64 (n,), or None where they are not known for every one.
     teacher_logits: (n, classes), log of the teachers' mean probability; None for a run without teachers.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor | None
     teacher_logits: Tensor | None
 
 
-def as_input(images: Tensor) -> Tensor:
-    """Images, uint8 or float32 in [0, 1], as a network takes them: float32 in [-1, 1], channels last."""
-    unit = to_unit_interval(images) if images.dtype == torch.uint8 else images
-    return to_unit_cube(unit).contiguous(memory_format=torch.channels_last)
-
-
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor) -> Tensor:
+def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     """Logits (n, classes) of a network; its training mode is left as it was."""
     was_training = network.training
     network.eval()
-    logits = torch.cat([network(as_input(batch)) for batch in torch.split(images, BATCH)])
+    logits = torch.cat([network(as_input(batch)) for batch in torch.split(inputs, BATCH)])
     network.train(was_training)
     return logits
 
 
-def predict_members(teachers: Ensemble, images: Tensor) -> Tensor:
+def predict_members(teachers: Ensemble, inputs: Tensor) -> Tensor:
     """Logits (members, n, classes) of every teacher."""
-    return torch.cat([teachers(as_input(batch)) for batch in torch.split(images, BATCH)], dim=1)
+    return torch.cat([teachers(as_input(batch)) for batch in torch.split(inputs, BATCH)], dim=1)
 
 
-def predict_ensemble(teachers: Ensemble, images: Tensor) -> Tensor:
+def predict_ensemble(teachers: Ensemble, inputs: Tensor) -> Tensor:
     """Logits (n, classes) of the teachers' mean probability."""
-    return ensemble_logits(predict_members(teachers, images))
+    return ensemble_logits(predict_members(teachers, inputs))
 
 
 def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
@@ -67,24 +61,24 @@ def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def stage_similarity(student: nn.Module, teacher: nn.Module, images: Tensor, seed: int) -> dict[str, Tensor]:
+def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Tensor, seed: int) -> dict[str, Tensor]:
     """Linear CKA of student and teacher after each stage, by the student's names for them.
 
-    Empty where the two have different numbers of stages, or fewer than four images to compare them on. The images
+    Empty where the two have different numbers of stages, or fewer than four inputs to compare them on. The inputs
     are visited in a random order drawn from `seed`, since prepared test sets may be ordered by class and the
     estimate needs random batches.
     """
     assert isinstance(student, Staged) and isinstance(teacher, Staged)
-    if len(student.stages) != len(teacher.stages) or len(images) < MINIMUM_BATCH:
+    if len(student.stages) != len(teacher.stages) or len(inputs) < MINIMUM_BATCH:
         return {}
     modes = student.training, teacher.training
     student.eval(), teacher.eval()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
     similarity = {stage: StreamingCKA() for stage in student.stages}
     with capture_stages(student) as ours, capture_stages(teacher) as theirs:
         # Batches of nearly equal size: none is too small for the estimate.
-        for indices in order.to(images.device).tensor_split(-(-len(order) // BATCH)):
-            batch = as_input(images[indices])
+        for indices in order.to(inputs.device).tensor_split(-(-len(order) // BATCH)):
+            batch = as_input(inputs[indices])
             student(batch), teacher(batch)
             for own_stage, teacher_stage in zip(student.stages, teacher.stages, strict=True):
                 similarity[own_stage].update(ours[own_stage], theirs[teacher_stage])

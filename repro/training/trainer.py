@@ -1,30 +1,29 @@
 """The one training loop, for teachers and students. It computes; files, signals and progress are the runner's."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from repro.config import TrainingConfig
-from repro.data.augmentation import augment
-from repro.data.dataset import Dataset, LabeledImages, Split, to_unit_interval
+from repro.data.dataset import Dataset, LabeledData, Split
 from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import TeacherPoints
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
+from repro.training.batch_norm import reestimate_batch_norm
+from repro.training.batches import Batch, Batches
 from repro.training.evaluation import (
     EvaluationSet,
-    as_input,
     measure,
     predict,
     predict_ensemble,
     predict_members,
     stage_similarity,
 )
-from repro.training.images import NO_LABEL, assemble
-
-Metrics: TypeAlias = dict[str, float | None]
+from repro.training.examples import NO_LABEL, assemble
+from repro.training.training import Metrics, Result
 
 TRAIN_SAMPLE = 10_000
 """At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
@@ -33,7 +32,7 @@ TRAIN_SAMPLE = 10_000
 def build_network(config: TrainingConfig) -> nn.Module:
     """The network of a run, freshly initialised from torch's global generator. Raises BadInput if it does not fit."""
     dataset = config.data.train.dataset
-    return config.model.build(dataset.num_classes, dataset.image_shape)
+    return config.model.build(dataset.num_classes, dataset.input_shape)
 
 
 def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Module:
@@ -57,7 +56,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        datasets: Mapping[Dataset, LabeledImages],
+        datasets: Mapping[Dataset, LabeledData],
         teachers: Ensemble | None,
         device: torch.device,
     ) -> None:
@@ -73,18 +72,19 @@ class Trainer:
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
         }
+        self.batches = Batches(self.training, config.batch_size, config.augmentation, self.generators["augmentation"])
         torch.manual_seed(config.stream_seed("dropout"))
         self.epoch = 0
         self.position = 0  # steps done in this epoch
-        self.steps_per_epoch = -(-len(self.training) // config.batch_size)
+        self.steps_per_epoch = len(self.batches)
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of this epoch, by step
         if config.init.reestimates_batch_norm:
-            self._reestimate_batch_norm()
+            reestimate_batch_norm(self.network, self.batches.extra_pass(config.stream_seed("batch norm")))
         self.test_set = self._test_set(datasets[dataset].test)
         self.train_sample, self.train_sample_indices = self._train_sample()
         # Without augmentation a teacher always sees the same image, so its logits are computed once.
         self.teacher_logits = (
-            predict_members(self.teachers, self.training.images)
+            predict_members(self.teachers, self.training.inputs)
             if self.teachers is not None and not config.augmentation
             else None
         )
@@ -93,7 +93,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        return self.epoch == self.config.epochs
+        return self.epoch == self.epochs
 
     @property
     def step(self) -> int:
@@ -109,8 +109,12 @@ class Trainer:
         return self.epoch * len(self.training) + min(self.position * self.config.batch_size, len(self.training))
 
     @property
-    def parameters(self) -> int:
-        return count_parameters(self.network)
+    def epochs(self) -> int:
+        return self.config.epochs
+
+    @property
+    def row_is_due(self) -> bool:
+        return self.epoch % self.config.evaluate_every == 0 or self.finished
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -142,10 +146,9 @@ class Trainer:
 
         Inside, nothing waits for the device. Raises RunFailed if a loss was not finite.
         """
-        order = self._order()
         self.network.train()
-        while self.position < self.steps_per_epoch:
-            self._train_step(order)
+        for batch in self.batches.epoch(self.config.stream_seed("order", self.epoch), self.position):
+            self._train_step(batch)
             if pause() and self.position < self.steps_per_epoch:
                 self._check_losses()
                 return False
@@ -153,29 +156,20 @@ class Trainer:
         self.epoch, self.position = self.epoch + 1, 0
         return True
 
-    def _order(self) -> Tensor:
-        """This epoch's random order of the training images; a function of seed and epoch alone."""
-        generator = torch.Generator().manual_seed(self.config.stream_seed("order", self.epoch))
-        return torch.randperm(len(self.training), generator=generator).to(self.device)
-
-    def _train_step(self, order: Tensor) -> None:
+    def _train_step(self, batch: Batch) -> None:
         config = self.config
         learning_rate = self.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        start = self.position * config.batch_size
-        indices = order[start : start + config.batch_size]
-        images = to_unit_interval(self.training.images.index_select(0, indices))
-        inputs = as_input(augment(images, config.augmentation, self.generators["augmentation"]))
         if self.teacher_logits is not None:
-            teacher_logits: Tensor | None = self.teacher_logits.index_select(1, indices)
+            teacher_logits: Tensor | None = self.teacher_logits.index_select(1, batch.indices)
         else:
-            teacher_logits = self.teachers(inputs) if self.teachers is not None else None
+            teacher_logits = self.teachers(batch.inputs) if self.teachers is not None else None
         loss = config.objective.loss(
-            self.network(inputs),
+            self.network(batch.inputs),
             teacher_logits=teacher_logits,
             # Labels that the objective does not need are never handed over, so they cannot leak.
-            labels=self.training.labels[indices] if config.objective.needs_labels else None,
+            labels=batch.labels if config.objective.needs_labels else None,
             progress=self.step / self.total_steps,
             generator=self.generators["objective"],
         )
@@ -206,7 +200,7 @@ class Trainer:
         )
 
     def _likely_cause(self, step: int) -> str:
-        sample = self.training.images[:1]
+        sample = self.training.inputs[:1]
         if self.teachers is not None and not bool(predict_ensemble(self.teachers, sample).isfinite().all()):
             return "a teacher's own predictions are not finite: look at its record"
         return (
@@ -214,42 +208,33 @@ class Trainer:
             "lower optimizer.learning_rate or set schedule.warmup_epochs"
         )
 
-    @torch.no_grad()
-    def _reestimate_batch_norm(self) -> None:
-        """Set BatchNorm's running statistics to their averages over one pass through the augmented images."""
-        layers = [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # a plain average over batches
-        generator = torch.Generator(self.device).manual_seed(self.config.stream_seed("batch norm"))
-        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(generator.initial_seed()))
-        self.network.train()
-        for indices in torch.split(order.to(self.device), self.config.batch_size):
-            images = to_unit_interval(self.training.images[indices])
-            self.network(as_input(augment(images, self.config.augmentation, generator)))
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-
     # -- evaluation -----------------------------------------------------------------------------------------------
 
     def epoch_metrics(self) -> Metrics:
         """A row of metrics for the epoch that has just ended: loss as trained, and both evaluation sets."""
-        sizes = torch.full((self.steps_per_epoch,), float(self.config.batch_size), dtype=torch.float64)
-        sizes[-1] = len(self.training) - self.config.batch_size * (self.steps_per_epoch - 1)
-        loss = (self.losses.cpu().double() * sizes).sum() / len(self.training)
+        sizes = self.batches.sizes()
+        loss = (self.losses.cpu().double() * sizes).sum() / sizes.sum()
         metrics = {"train/loss": loss, **self._measure("test", self.test_set)[0]}
         metrics |= self._measure("train", self.train_sample)[0]
         return _numbers(metrics)
 
-    def final_results(self) -> tuple[Metrics, dict[str, Tensor]]:
+    def row(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "learning_rate": self.learning_rate(self.step - 1),
+            **self.epoch_metrics(),
+        }
+
+    def result(self) -> Result:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
         test_metrics, test_logits = self._measure("test", self.test_set)
         train_metrics, train_logits = self._measure("train", self.train_sample)
         metrics = test_metrics | train_metrics
         if self.teachers is not None and len(self.teachers.members) == 1:
             teacher = self.teachers.members[0]
-            similarity = stage_similarity(self.network, teacher, self.test_set.images, self.config.stream_seed("cka"))
+            similarity = stage_similarity(self.network, teacher, self.test_set.inputs, self.config.stream_seed("cka"))
             metrics |= {f"test/cka/{stage}": value for stage, value in similarity.items()}
         assert self.test_set.labels is not None
         predictions = {
@@ -261,32 +246,33 @@ class Trainer:
         }
         if self.train_sample.teacher_logits is not None:
             predictions["train_teacher_logits"] = self.train_sample.teacher_logits
-        return _numbers(metrics), predictions
+        counts = {
+            "epochs": self.epoch,
+            "steps": self.step,
+            "training_images": len(self.training),
+            "images_seen": self.images_seen,
+            "parameters": count_parameters(self.network),
+        }
+        return Result(_numbers(metrics), counts, self.network.state_dict(), {"predictions": predictions})
 
     def _measure(self, prefix: str, evaluation: EvaluationSet) -> tuple[dict[str, Tensor], Tensor]:
-        logits = predict(self.network, evaluation.images)
+        logits = predict(self.network, evaluation.inputs)
         return {f"{prefix}/{name}": value for name, value in measure(logits, evaluation).items()}, logits
 
     def _test_set(self, test: Split) -> EvaluationSet:
-        images = test.images.to(self.device)
-        return EvaluationSet(images, test.labels.to(self.device), self._teacher_view(images))
+        inputs = test.inputs.to(self.device)
+        return EvaluationSet(inputs, test.labels.to(self.device), self._teacher_view(inputs))
 
     def _train_sample(self) -> tuple[EvaluationSet, Tensor]:
         """A fixed sample of the training images as training sees them: augmented, with draws of its own."""
-        seed = self.config.stream_seed("train sample")
-        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
-        indices = order[:TRAIN_SAMPLE].sort().values.to(self.device)
-        images = self.training.images[indices]
-        if self.config.augmentation:
-            generator = torch.Generator(self.device).manual_seed(seed)
-            images = augment(to_unit_interval(images), self.config.augmentation, generator)
+        inputs, indices = self.batches.sample(TRAIN_SAMPLE, self.config.stream_seed("train sample"))
         labels = self.training.labels[indices]
         mixed = any(augmentation.mixes_images for augmentation in self.config.augmentation)
         known = not mixed and bool((labels != NO_LABEL).all())
-        return EvaluationSet(images, labels if known else None, self._teacher_view(images)), indices
+        return EvaluationSet(inputs, labels if known else None, self._teacher_view(inputs)), indices
 
-    def _teacher_view(self, images: Tensor) -> Tensor | None:
-        return predict_ensemble(self.teachers, images) if self.teachers is not None else None
+    def _teacher_view(self, inputs: Tensor) -> Tensor | None:
+        return predict_ensemble(self.teachers, inputs) if self.teachers is not None else None
 
 
 def _numbers(metrics: Mapping[str, Tensor]) -> Metrics:

@@ -1,0 +1,47 @@
+"""Changes to a config by dotted keys."""
+
+import copy
+from typing import Any
+
+from repro.config import RunConfig, parse_config
+from repro.errors import BadInput
+
+
+def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """The config with values replaced at dotted keys: {"optimizer.learning_rate": 0.1, "teachers.epochs": 5}.
+
+    A key that meets a list without an index changes every element. A new `name` drops the options of the
+    component that was there; the order of `changes` does not matter. Raises BadInput for unknown keys.
+    """
+    content = config.model_dump(mode="json")
+    # The outermost first, and of one component its name, so that no change undoes another.
+    for key in sorted(changes, key=lambda key: (key.count("."), key.rpartition(".")[2] != "name")):
+        _assign(content, key.split("."), changes[key], key)
+    return parse_config(content)
+
+
+def _assign(content: Any, path: list[str], value: Any, key: str) -> None:
+    """Set what `path`, the rest of `key`, leads to; unknown keys are left for `parse_config` to refuse."""
+    head, *rest = path
+    place: str | int = head
+    if isinstance(content, dict):
+        if rest:
+            content.setdefault(head, {})
+        elif head == "name" and content.get("name") not in (None, value):
+            content.clear()  # another component: the options of the old one do not apply to it
+    elif not isinstance(content, list):
+        raise BadInput(f"config key '{key}' is set inside {content!r}, which has no keys", key)
+    elif head.isdecimal():
+        place = int(head)
+        if place >= len(content):
+            raise BadInput(f"config key '{key}': there is no element {head}, the list has {len(content)}", key)
+    else:
+        if not content:
+            raise BadInput(f"config key '{key}' changes nothing: the list that '{head}' would be set in is empty", key)
+        for element in content:
+            _assign(element, path, value, key)
+        return
+    if rest:
+        _assign(content[place], rest, value, key)
+    else:
+        content[place] = copy.deepcopy(value)
