@@ -70,13 +70,9 @@ class DataConfig(Schema):
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:
-        expected = self.train.dataset.input_shape
         for pool in self.pools:
-            if pool.dataset.input_shape != expected:
-                raise ValueError(
-                    f"the pool {pool.dataset.name} has images {pool.dataset.input_shape}, "
-                    f"{self.train.dataset.name} has {expected}"
-                )
+            if problem := self.train.dataset.mismatch(pool.dataset):
+                raise ValueError(f"a pool does not fit: {problem}")
         return self
 
     @property
@@ -126,6 +122,18 @@ class TrainingConfig(BaseRunConfig):
     precision: Literal["float32"] = "float32"
 
     @model_validator(mode="after")
+    def _inputs_fit(self) -> Self:
+        dataset = self.data.train.dataset
+        if self.model.inputs != dataset.inputs:
+            raise ValueError(
+                f"the model {self.model.name} reads {self.model.inputs}, {dataset.name} holds {dataset.inputs}"
+            )
+        if dataset.inputs != "images" and self.augmentation:
+            name = self.augmentation[0].name
+            raise ValueError(f"the augmentation {name} changes images, {dataset.name} holds {dataset.inputs}: use none")
+        return self
+
+    @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below epochs {self.epochs}")
@@ -171,11 +179,13 @@ class StudentConfig(TrainingConfig):
         own = self.data.train.dataset
         for teacher in self.teachers:
             dataset = teacher.data.train.dataset
-            if (dataset.num_classes, dataset.input_shape) != (own.num_classes, own.input_shape):
+            if dataset.num_classes != own.num_classes:
                 raise ValueError(
-                    f"its teacher has {dataset.num_classes} classes and images {dataset.input_shape} "
-                    f"({dataset.name}), the student {own.num_classes} and {own.input_shape} ({own.name})"
+                    f"its teacher has {dataset.num_classes} classes ({dataset.name}), "
+                    f"the student {own.num_classes} ({own.name})"
                 )
+            if problem := own.mismatch(dataset):
+                raise ValueError(f"its teacher's data do not fit: {problem}")
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:
