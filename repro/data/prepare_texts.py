@@ -21,8 +21,8 @@ def prepare_texts(dataset: PreparedTexts, archive: Archive, folder: Path, path: 
     lines = _texts(folder / "archive.tar.gz", archive.folder, dataset.class_names)
     partial = folder / path.name
     with partial.open("wb") as file:
-        with lzma.open(file, "wt", encoding="utf-8") as compressed:
-            compressed.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        with lzma.open(file, "wb") as compressed:
+            compressed.writelines(f"{json.dumps(line, ensure_ascii=False)}\n".encode() for line in lines)
         file.flush()
         os.fsync(file.fileno())
     train, test = dataset.read(partial)

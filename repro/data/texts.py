@@ -110,7 +110,7 @@ class PreparedTexts(TextDataset, PreparedFile):
         """Of the decompressed lines, so that it does not depend on how well they were compressed."""
         path, remedy = self.file(directory), self.remedy(directory)
         with _readable(path, remedy), lzma.open(path) as lines:
-            return hashlib.file_digest(lines, "sha256").hexdigest()[:16]  # type: ignore[arg-type]
+            return hashlib.file_digest(lines, "sha256").hexdigest()[:16]
 
     def remedy(self, directory: Path) -> str:
         if self.archive is None:
