@@ -21,7 +21,7 @@ from repro.progress import Progress, summarize
 from repro.provenance import code_version
 from repro.store import RunDirectory, Store
 from repro.training import hardware
-from repro.training.examples import select_all
+from repro.training.batches import check_batches
 from repro.training.trainer import Trainer, build_network
 from repro.training.training import Training
 
@@ -75,7 +75,7 @@ class Runner:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
             _has_test_images(config, datasets)
-            select_all(config.data, datasets)
+            check_batches(config, datasets)
             with torch.device("meta"):  # shapes only
                 build_network(config)
 
