@@ -104,7 +104,7 @@ class DataConfig(Schema):
         for selection in self.selections[1:]:
             if problem := own.mismatch(selection.dataset):
                 raise ValueError(problem)
-        if own.inputs != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
+        if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
             raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
         return self
 
@@ -168,13 +168,15 @@ class TrainingConfig(BaseRunConfig):
     @model_validator(mode="after")
     def _inputs_fit(self) -> Self:
         dataset = self.data.train.dataset
-        if self.model.inputs != dataset.inputs:
+        if self.model.input_kind != dataset.input_kind:
             raise ValueError(
-                f"the model {self.model.name} reads {self.model.inputs}, {dataset.name} holds {dataset.inputs}"
+                f"the model {self.model.name} reads {self.model.input_kind}, {dataset.name} holds {dataset.input_kind}"
             )
-        if dataset.inputs != "images" and self.augmentation:
+        if dataset.input_kind != "images" and self.augmentation:
             name = self.augmentation[0].name
-            raise ValueError(f"the augmentation {name} changes images, {dataset.name} holds {dataset.inputs}: use none")
+            raise ValueError(
+                f"the augmentation {name} changes images, {dataset.name} holds {dataset.input_kind}: use none"
+            )
         return self
 
     @model_validator(mode="after")

@@ -44,7 +44,7 @@ def images(case: tuple[Model, tuple[int, ...]]) -> Tensor:
     """Four inputs of the network; for one that reads texts rows of token numbers, some of them padding."""
     model, shape = case
     generator = torch.Generator().manual_seed(1)
-    if model.inputs == "texts":
+    if model.input_kind == "texts":
         tokens, words = shape
         return torch.randint(words, (4, tokens), generator=generator).sort(dim=1, descending=True).values
     return torch.randn(4, *shape, generator=generator)

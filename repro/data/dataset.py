@@ -40,7 +40,7 @@ class Dataset(Component):
     name: str
     num_classes: ClassVar[int]
     class_names: ClassVar[tuple[str, ...]] = ()
-    inputs: ClassVar[Literal["images", "texts"]] = "images"
+    input_kind: ClassVar[Literal["images", "texts"]] = "images"
     """What it holds; models and augmentations are made for one of them."""
 
     @property
@@ -52,7 +52,7 @@ class Dataset(Component):
         """Why inputs of `other` mean something else to a network made for this data set; None if they do not."""
         if other.input_shape == self.input_shape:
             return None
-        return f"{other.name} has {other.inputs} {other.input_shape}, {self.name} has {self.input_shape}"
+        return f"{other.name} has {other.input_kind} {other.input_shape}, {self.name} has {self.input_shape}"
 
     @property
     def train_size(self) -> int | None:

@@ -35,7 +35,7 @@ class TextDataset(Dataset):
     from the config alone.
     """
 
-    inputs: ClassVar[Literal["images", "texts"]] = "texts"
+    input_kind: ClassVar[Literal["images", "texts"]] = "texts"
     tokens: int = Field(default=100, ge=1)
     minimum_count: int = Field(default=10, ge=1)
     max_words: int = Field(default=25_000, ge=1)
@@ -50,12 +50,9 @@ class TextDataset(Dataset):
             return None
         return f"{other.name} and {self.name} number their words each in its own way: use one text data set in a run"
 
-    def vocabulary(self, train: Sequence[Text]) -> Vocabulary:
-        return Vocabulary.of((text for text, _ in train), self.minimum_count, self.max_words)
-
     def encode(self, train: Sequence[Text], test: Sequence[Text]) -> LabeledData:
         """Both splits in numbers."""
-        vocabulary = self.vocabulary(train)
+        vocabulary = Vocabulary.of((text for text, _ in train), self.minimum_count, self.max_words)
 
         def split(texts: Sequence[Text]) -> Split:
             rows = [vocabulary.encode(text, self.tokens) for text, _ in texts]
@@ -90,7 +87,8 @@ class PreparedTexts(TextDataset, PreparedFile):
     def load(self, directory: Path) -> LabeledData:
         path, remedy = self.file(directory), self.remedy(directory)
         with _readable(path, remedy):
-            return self.encode(*self.read(path))
+            train, test = self.read(path)
+        return self.encode(train, test)
 
     def read(self, path: Path) -> tuple[list[Text], list[Text]]:
         """The train and the test texts of a prepared file, in its order. Raises ValueError if a line is not right."""

@@ -20,7 +20,7 @@ class Model(Component):
     """A network architecture. Subclasses add the architecture's options as fields."""
 
     name: str
-    inputs: ClassVar[Literal["images", "texts"]] = "images"
+    input_kind: ClassVar[Literal["images", "texts"]] = "images"
     """What it reads."""
 
     @abstractmethod

@@ -51,7 +51,7 @@ class LSTM(Model):
     """A bidirectional LSTM for texts; the defaults are the paper's. Torch's default initialization."""
 
     name: Literal["lstm"] = "lstm"
-    inputs: ClassVar[Literal["images", "texts"]] = "texts"
+    input_kind: ClassVar[Literal["images", "texts"]] = "texts"
     embedding: int = Field(default=128, ge=1)
     cell: int = Field(default=70, ge=1)
     layers: int = Field(default=2, ge=1)
