@@ -1,5 +1,6 @@
 """Text data sets: their rows, where the vocabulary comes from, and what is refused when a file is read."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from repro.config import parse_config
 from repro.data.prepare import prepare
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.data.texts import IMDB
+from repro.data.tokens import Vocabulary
 from repro.errors import BadInput, RunFailed
 
 
@@ -162,3 +164,14 @@ def test_what_does_not_fit_texts_is_refused_in_one_line(key: str, value: Any, pr
 def test_more_texts_of_the_same_set_can_be_a_pool() -> None:
     pool = [{"dataset": {"name": "synthetic_texts"}, "half": "D1"}]
     assert parse_config(changed(text_student(), "data.pools", pool)).data.pools[0].half == "D1"
+
+
+@pytest.mark.realdata
+def test_imdb_is_whole_and_keeps_all_of_its_frequent_words() -> None:
+    directory = Path(os.environ.get("REPRO_DATA", "no data"))
+    if not IMDB.file(directory).exists():
+        pytest.skip(f"{IMDB.file(directory)} is not there (REPRO_DATA)")
+    train, test = IMDB().read(IMDB.file(directory))
+    assert [sum(label for _, label in texts) for texts in (train, test)] == [12_500, 12_500]
+    assert [len(texts) for texts in (train, test)] == [25_000, 25_000]
+    assert len(Vocabulary.of((text for text, _ in train), minimum_count=10, max_words=10**6)) == 20_576
