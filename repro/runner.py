@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -18,8 +19,8 @@ from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, RunFailed
 from repro.progress import Progress, summarize
-from repro.provenance import code_version
-from repro.store import RunDirectory, Store
+from repro.provenance import code_version, slurm_job_id
+from repro.store import TIME_FORMAT, RunDirectory, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
 from repro.training.trainer import Trainer, build_network
@@ -92,7 +93,15 @@ class Runner:
             return
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
-        with run.lock(on_wait=lambda holder: self.progress.say(f"{title}: waits, being trained by {holder}")):
+
+
+        def give_up_if_asked() -> None:
+            if self.stop.signal is not None:
+                raise Interrupted(f"run {run.run_id} ({title}): stopped by {self.stop.signal} while it waited")
+        def say_for_whom(holder: str) -> None:
+            self.progress.say(f"{title}: waits, being trained by {holder}")
+
+        with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
             if run.is_done():  # by the one we waited for
                 return
             run.forget_failure()
@@ -207,6 +216,8 @@ class Runner:
             "code": code_version(),
             "machine": now,
             "argv": sys.argv,
+            "host": socket.gethostname(),
+            "job": slurm_job_id(),
         }
         if attempts and trainer.step and attempts[-1]["machine"] != now:
             changed = [key for key in now if attempts[-1]["machine"].get(key) != now[key]]
@@ -253,9 +264,8 @@ def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData])
 
 def _write_failure(run: RunDirectory, error: Exception) -> None:
     """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
-    content = {"error": str(error), "traceback": traceback.format_exc(), "time": _now()}
     with contextlib.suppress(OSError, RunFailed):
-        run.write_json("failure.json", content)
+        run.write_failure(str(error), traceback.format_exc())
 
 
 @contextlib.contextmanager
@@ -275,4 +285,4 @@ def _log_file(run: RunDirectory) -> Iterator[logging.Logger]:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return time.strftime(TIME_FORMAT)
