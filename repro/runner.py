@@ -69,6 +69,7 @@ class Runner:
     def check(self, configs: Iterable[RunConfig]) -> None:
         """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
         datasets: dict[Dataset, LabeledData] = {}
+        checked: set[object] = set()  # the runs of a sweep share most of their data and architectures
         for config in configs:
             if self.store.run(config.run_id).is_done():
                 continue
@@ -76,9 +77,14 @@ class Runner:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
             _has_test_images(config, datasets)
-            check_batches(config, datasets)
-            with torch.device("meta"):  # shapes only
-                build_network(config)
+            batches = (config.data, config.batch_size, config.stream_counts, config.last_batch)
+            if batches not in checked:
+                check_batches(config, datasets)
+            architecture = (config.model, config.data.train.dataset)
+            if architecture not in checked:
+                with torch.device("meta"):  # shapes only
+                    build_network(config)
+            checked |= {batches, architecture}
 
     def make(self, config: RunConfig, title: str) -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
@@ -94,10 +100,10 @@ class Runner:
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
 
-
         def give_up_if_asked() -> None:
             if self.stop.signal is not None:
                 raise Interrupted(f"run {run.run_id} ({title}): stopped by {self.stop.signal} while it waited")
+
         def say_for_whom(holder: str) -> None:
             self.progress.say(f"{title}: waits, being trained by {holder}")
 

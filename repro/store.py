@@ -92,11 +92,15 @@ class RunDirectory:
 
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or if another attempt has just begun."""
+        failure = self.last_failure()
+        return failure["error"] if failure is not None else None
+
+    def last_failure(self) -> dict[str, Any] | None:
+        """What `write_failure` wrote, if the last attempt failed."""
         try:
-            error: str = self.read_json("failure.json")["error"]
+            return self.read_json("failure.json")
         except FileNotFoundError:
             return None
-        return error
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, oldest first; none if there is no such file yet."""
@@ -104,6 +108,21 @@ class RunDirectory:
         # A line without its newline is one that a killed writer did not finish.
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
+
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The last whole row of `metrics.jsonl`, without reading all of it."""
+        try:
+            with (self.path / "metrics.jsonl").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                tail, start = b"", size
+                while start > 0 and tail.count(b"\n") < 2:  # the newline before the row, and its own
+                    start = max(0, start - 4096)
+                    file.seek(start)
+                    tail = file.read(size - start)
+        except FileNotFoundError:
+            return None
+        whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+        return json.loads(whole[-1]) if whole else None
 
     def predictions(self) -> dict[str, "Tensor"]:
         return self.tensors("predictions.safetensors")

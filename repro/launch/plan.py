@@ -1,5 +1,6 @@
 """Which runs are to be made, each once, and in which order."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,28 @@ from repro.training.batches import plan_epoch
 
 @dataclass(frozen=True)
 class Request:
-    """A run that somebody asked for, under the name they know it by."""
+    """A run that somebody asked for, under the name they know it by.
+
+    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's.
+    """
 
     label: str
     config: RunConfig
+    condition: str = ""
+    trial: int | None = None
+
+    @functools.cached_property  # hashing a config takes half a millisecond, and plans are long
+    def run_id(self) -> str:
+        return self.config.run_id
+
+    @functools.cached_property
+    def parents(self) -> tuple[tuple[str, str], ...]:
+        """(kind, run id) of every run whose result this one needs."""
+        return tuple((parent.kind, parent.run_id) for parent in self.config.parents())
+
+    @property
+    def parent_ids(self) -> list[str]:
+        return [run_id for _, run_id in self.parents]
 
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:
@@ -22,14 +41,15 @@ def parents_first(requests: Iterable[Request]) -> list[Request]:
     planned: dict[str, Request] = {}
     for request in requests:
         for needed in _with_parents(request):
-            planned.setdefault(needed.config.run_id, needed)
-    wanted = {request.config.run_id: request for request in reversed(requests)}
+            planned.setdefault(needed.run_id, needed)
+    wanted = {request.run_id: request for request in reversed(requests)}
     return [wanted.get(run_id, request) for run_id, request in planned.items()]
 
 
 def _with_parents(request: Request) -> Iterator[Request]:
     for parent in request.config.parents():
-        yield from _with_parents(Request(f"{parent.kind} of {request.label}", parent))
+        name, condition = f"{parent.kind} of {request.label}", f"{parent.kind} of {request.condition}"
+        yield from _with_parents(Request(name, parent, condition.removesuffix(" of "), request.trial))
     yield request
 
 

@@ -40,12 +40,12 @@ class Profile(Schema):
     """`auto`: cuda if the job has GPUs, else cpu."""
     warning_seconds: int = Field(default=90, ge=10)
     """How long before the time limit Slurm signals a job to save its runs and to requeue."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     preamble: tuple[str, ...] = ()
     """Shell lines before the job's own command: modules, proxies, ulimits."""
     scratch: str | None = None
     """A folder on the node's own disk (shell variables allowed): temporary files, and a copy of the prepared data."""
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other option of sbatch: {"constraint": "a100", "exclude": "node[3-4]"}."""
 
     @field_validator("environment")
@@ -119,7 +119,7 @@ def profile_folders() -> list[Path]:
     ]
 
 
-def read_profile(name: str) -> Profile:
+def read_profile(name: str | None) -> Profile:
     """The profile called `name`, or in the file `name` if that ends in .yaml. Raises BadInput with file and line."""
     path = _find(name)
     content, lines = read_mapping(path, "a profile is a mapping with keys such as partition, time and gpus")
@@ -136,13 +136,15 @@ def _as_tuples(content: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
 
 
-def _find(name: str) -> Path:
-    if name.endswith((".yaml", ".yml")):
+def _find(name: str | None) -> Path:
+    if name is not None and name.endswith((".yaml", ".yml")):
         return Path(name)
     known: dict[str, Path] = {}
     for folder in profile_folders():
         for path in sorted(folder.glob("*.yaml")):
             known.setdefault(path.stem, path)
+    if name is None:
+        raise BadInput(f"--cluster slurm needs --profile; there are: {', '.join(sorted(known))} (see docs/slurm.md)")
     if name not in known:
         folders = ", ".join(str(folder) for folder in profile_folders())
         raise BadInput(f"--profile {name}: no such profile in {folders}{did_you_mean(name, known)}")

@@ -48,16 +48,19 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
     """One run of a study: settings of the study by name, anything else as a dotted key of the run's config."""
     own = {key: value for key, value in settings.items() if key in study.model_fields}
     rest = {key: value for key, value in settings.items() if key not in study.model_fields}
-    config = parse_study(study, own).config()
+    parsed = parse_study(study, own)
+    config = parsed.config()
     fields = type(config).model_fields
     for key in rest:
         if key.split(".")[0] not in fields:
             name = study.model_fields["name"].default
             hint = did_you_mean(key, {*study.model_fields, *fields} - {"name"})
             raise BadInput(f"{name} has no setting '{key}'{hint}", key)
-    label = parse_study(study, own).label()
     changes = " ".join(f"{key}={value}" for key, value in rest.items())
-    return Request(f"{label} {changes}".strip(), override(config, rest))
+    varied = {key: value for key, value in parsed.settings().items() if key not in ("preset", "trial")}
+    condition = " ".join([*(f"{key}={value}" for key, value in varied.items()), changes]).strip()
+    label = f"{parsed.label()} {changes}".strip()
+    return Request(label, override(config, rest) if rest else config, condition, parsed.trial)
 
 
 def find_sweep(name: str) -> Path:
