@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import socket
 import sys
 import time
@@ -10,7 +9,6 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -20,6 +18,7 @@ from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version, slurm_job_id
+from repro.stop import StopRequest
 from repro.store import TIME_FORMAT, RunDirectory, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
@@ -31,28 +30,6 @@ CHECKPOINT_SECONDS = 30.0
 
 class Interrupted(RunFailed):
     """The run was asked to stop; it has written a checkpoint from which it goes on."""
-
-
-class StopRequest:
-    """Set by a signal; the training loop looks at it after every step."""
-
-    def __init__(self) -> None:
-        self.signal: str | None = None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as requests; the second SIGINT interrupts at once."""
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number).name
 
 
 @dataclass(frozen=True)

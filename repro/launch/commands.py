@@ -18,7 +18,7 @@ from repro.status import Named, count_states, status_row, status_table
 from repro.store import Store
 
 if TYPE_CHECKING:
-    from repro.launch.plan import Request
+    from repro.launch.request import Request
     from repro.runner import Runner
 
 SECONDS_BETWEEN_LOOKS = 10.0

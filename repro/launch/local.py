@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import RunFailed
-from repro.launch.plan import Request
+from repro.launch.request import Request, order
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
 from repro.runner import Interrupted, Runner
 
@@ -26,7 +26,7 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
     runner.check(request.config for request in requests)
     unfinished: dict[str, str] = {}
     for number, request in enumerate(requests, start=1):
-        while (obstacle := obstacle_to(request, runner.store)) == WAIT and runner.stop.signal is None:
+        while (obstacle := obstacle_to(order(request), runner.store)) == WAIT and runner.stop.signal is None:
             time.sleep(POLL_SECONDS)
         if obstacle is not None:
             unfinished[request.run_id] = obstacle
@@ -53,7 +53,7 @@ def make_side_by_side(
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = Pool(Workplace(runner.store, runner.data_directory, devices, workers, threads, code), runner.stop)
     with runner.stop.listening():
-        unfinished = pool.make(requests)
+        unfinished = pool.make([order(request) for request in requests])
     if runner.stop.signal is not None and unfinished:
         raise Interrupted(
             f"stopped by {runner.stop.signal}: {len(unfinished)} of {len(requests)} runs are not done; "

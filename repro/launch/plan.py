@@ -1,38 +1,11 @@
 """Which runs are to be made, each once, and in which order."""
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from repro.config import RunConfig, Selection
+from repro.launch.request import Request
 from repro.training.batches import plan_epoch
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run that somebody asked for, under the name they know it by.
-
-    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's.
-    """
-
-    label: str
-    config: RunConfig
-    condition: str = ""
-    trial: int | None = None
-
-    @functools.cached_property  # hashing a config takes half a millisecond, and plans are long
-    def run_id(self) -> str:
-        return self.config.run_id
-
-    @functools.cached_property
-    def parents(self) -> tuple[tuple[str, str], ...]:
-        """(kind, run id) of every run whose result this one needs."""
-        return tuple((parent.kind, parent.run_id) for parent in self.config.parents())
-
-    @property
-    def parent_ids(self) -> list[str]:
-        return [run_id for _, run_id in self.parents]
 
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:

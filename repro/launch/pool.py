@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro.launch.plan import Request
-from repro.runner import StopRequest
+from repro.launch.request import Order
+from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 
 POLL_SECONDS = 0.5
@@ -55,15 +55,15 @@ class Workplace:
 class _Worker:
     number: int
     process: subprocess.Popen[bytes]
-    request: Request | None = None
+    order: Order | None = None
 
-    def give(self, request: Request) -> None:
+    def give(self, order: Order) -> None:
         assert self.process.stdin is not None
-        content = {"label": request.label, "config": request.config.model_dump(mode="json")}
+        content = {"label": order.label, "config": order.config}
         with contextlib.suppress(BrokenPipeError):  # it has died; the end of its output will tell
             self.process.stdin.write(json.dumps(content).encode() + b"\n")
             self.process.stdin.flush()
-        self.request = request
+        self.order = order
 
 
 @dataclass
@@ -73,61 +73,67 @@ class Pool:
     workplace: Workplace
     stop: StopRequest
     workers: list[_Worker] = field(default_factory=list)
-    waiting: list[Request] = field(default_factory=list)
+    waiting: list[Order] = field(default_factory=list)
     unfinished: dict[str, str] = field(default_factory=dict)
 
-    def make(self, requests: Sequence[Request]) -> dict[str, str]:
+    def make(self, orders: Sequence[Order]) -> dict[str, str]:
         """Make the requested runs, none of which is done. Returns the others: run id -> why it is not done.
 
-        A run waits for its parents among the requests, and for those that are being made elsewhere. If a parent
+        A run waits for its parents among the orders, and for those that are being made elsewhere. If a parent
         failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
         """
-        self.waiting, self.unfinished = list(requests), {}
+        self.waiting, self.unfinished = list(orders), {}
         with selectors.DefaultSelector() as answers:
             try:
-                while self.stop.signal is None and (self.waiting or any(worker.request for worker in self.workers)):
+                while self.stop.signal is None and (self.waiting or any(worker.order for worker in self.workers)):
                     self._hand_out(answers)
                     for key, _ in answers.select(timeout=POLL_SECONDS):
                         self._hear(key.data, answers)
             finally:
                 self.dismiss()
-                for worker in [worker for worker in self.workers if worker.request is not None]:
+                for worker in [worker for worker in self.workers if worker.order is not None]:
                     self._hear(worker, answers)
-        for request in self.waiting:
-            self.unfinished[request.run_id] = "not started"
+        for order in self.waiting:
+            self.unfinished[order.run_id] = "not started"
         return self.unfinished
 
     def dismiss(self, seconds: float = PARTING_SECONDS) -> None:
-        """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`."""
+        """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`.
+
+        May be called from a signal handler, so it never waits for a lock of `subprocess`.
+        """
         for worker in self.workers:
             assert worker.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
+            worker.process.terminate()  # one that still imports dies of it, which loses nothing
         end = time.monotonic() + seconds
-        for worker in self.workers:
-            try:
-                worker.process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+        while living := [worker.process for worker in self.workers if worker.process.poll() is None]:
+            if time.monotonic() > end:
+                for process in living:
+                    process.kill()
+                return
+            time.sleep(0.02)
 
     def _hand_out(self, answers: selectors.BaseSelector) -> None:
         """Give idle workers the first runs that can be made; sort out those that cannot."""
-        ours = {request.run_id for request in self.waiting}
-        ours |= {worker.request.run_id for worker in self.workers if worker.request is not None}
-        for request in list(self.waiting):
-            idle = next((worker for worker in self.workers if worker.request is None), None)
+        ours = {order.run_id for order in self.waiting}
+        ours |= {worker.order.run_id for worker in self.workers if worker.order is not None}
+        store = self.workplace.store
+        for order in list(self.waiting):
+            idle = next((w for w in self.workers if w.order is None and w.process.poll() is None), None)
             if idle is None and len(self.workers) == self.workplace.workers:
                 return
-            obstacle = WAIT if ours.intersection(request.parent_ids) else obstacle_to(request, self.workplace.store)
+            among_ours = any(run_id in ours for _, run_id in order.parents)
+            obstacle = WAIT if among_ours else obstacle_to(order, store)
             if obstacle == WAIT:
                 continue
-            self.waiting.remove(request)
+            self.waiting.remove(order)
             if obstacle is None:
-                (idle or self._hire(answers)).give(request)
+                (idle or self._hire(answers)).give(order)
             else:
-                self.unfinished[request.run_id] = obstacle
-                ours.remove(request.run_id)
+                self.unfinished[order.run_id] = obstacle
+                ours.remove(order.run_id)
 
     def _hire(self, answers: selectors.BaseSelector) -> _Worker:
         number = min(set(range(self.workplace.workers)) - {worker.number for worker in self.workers})
@@ -141,42 +147,42 @@ class Pool:
         """Take a worker's answer, or notice its end."""
         assert worker.process.stdout is not None
         line = worker.process.stdout.readline()
-        request, worker.request = worker.request, None
+        order, worker.order = worker.order, None
         if not line:
             answers.unregister(worker.process.stdout)
             self.workers.remove(worker)
             code = worker.process.wait()
-            if request is not None:
-                self._note_death(request, code)
+            if order is not None:
+                self._note_death(order, code)
             return
         outcome = json.loads(line)
-        if request is not None and outcome["error"] is not None:
-            self._note_failure(request, outcome["error"], outcome["failed"])
+        if order is not None and outcome["error"] is not None:
+            self._note_failure(order, outcome["error"], outcome["failed"])
 
-    def _note_death(self, request: Request, code: int) -> None:
+    def _note_death(self, order: Order, code: int) -> None:
         """A worker died over a run: a failure of the run, such as too little memory, unless all of us are killed."""
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
         if self.stop.signal is None:
             time.sleep(1.0)  # whoever kills the whole job, reaches us within the second
-        self._note_failure(request, f"its process {how}{hint}", failed=self.stop.signal is None)
+        self._note_failure(order, f"its process {how}{hint}", failed=self.stop.signal is None)
 
-    def _note_failure(self, request: Request, error: str, failed: bool) -> None:
+    def _note_failure(self, order: Order, error: str, failed: bool) -> None:
         """Remember that a run was not finished; leave why in its record, if that does not say so yet."""
-        self.unfinished[request.run_id] = error
-        run = self.workplace.store.run(request.run_id)
+        self.unfinished[order.run_id] = error
+        run = self.workplace.store.run(order.run_id)
         if failed and not run.is_done() and run.failure() is None:
             with _holding(run):
-                run.write_config(request.config)
+                run.write_plain_config(order.config)
                 run.write_failure(error)
 
 
-def obstacle_to(request: Request, store: Store) -> str | None:
+def obstacle_to(order: Order, store: Store) -> str | None:
     """What the records of its parents say against starting a run: WAIT if that may change by itself.
 
     If a parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
     """
-    for kind, run_id in request.parents:
+    for kind, run_id in order.parents:
         parent = store.run(run_id)
         if parent.holder() is not None:  # asked first: one that ends while we look is done or failed then
             return WAIT
@@ -185,8 +191,8 @@ def obstacle_to(request: Request, store: Store) -> str | None:
         failure = parent.failure()
         if failure is None:
             return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
-        with _holding(store.run(request.run_id)) as run:
-            run.write_config(request.config)
+        with _holding(store.run(order.run_id)) as run:
+            run.write_plain_config(order.config)
             run.write_failure(f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
     return None

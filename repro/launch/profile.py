@@ -96,6 +96,11 @@ class Profile(Schema):
         return self.device if self.device != "auto" else ("cuda" if self.gpus else "cpu")
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """A job's devices, which its runs take in turn."""
+        return tuple(f"cuda:{index}" for index in range(self.gpus)) if self.job_device == "cuda" else ("cpu",)
+
+    @property
     def threads(self) -> int:
         """Each run's share of a job's CPUs."""
         return max(1, self.cpus // self.runs_at_once)

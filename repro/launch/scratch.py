@@ -4,20 +4,21 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from repro.config import RunConfig
+from repro.launch.request import Order
 
 VARIABLE = "REPRO_SCRATCH"
 """Names the folder; the job's script sets it from the profile's `scratch`."""
 
 
-def stage(data: Path, configs: Iterable[RunConfig]) -> Path:
+def stage(data: Path, orders: Iterable[Order]) -> Path:
     """The folder to read prepared data from: `data`, or where there is scratch, a copy there of what the runs read."""
     if VARIABLE not in os.environ or not data.is_dir():
         return data
-    names = {dataset.name for config in configs for dataset in config.data.datasets}
+    names = {name for order in orders for name in _dataset_names(order.config["data"])}
     source = data.absolute()
     copy = Path(os.environ[VARIABLE]) / f"repro-data-{os.getuid()}" / hashlib.sha256(bytes(source)).hexdigest()[:12]
     copy.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,17 @@ def stage(data: Path, configs: Iterable[RunConfig]) -> Path:
         elif not os.path.lexists(staged):
             _link(path, staged)
     return copy
+
+
+def _dataset_names(content: Any) -> Iterator[str]:
+    """The name of every data set in a config that is plain data, however deep."""
+    if isinstance(content, dict):
+        if "dataset" in content:
+            yield content["dataset"]["name"]
+        content = list(content.values())
+    if isinstance(content, list):
+        for inner in content:
+            yield from _dataset_names(inner)
 
 
 def _copy_if_changed(path: Path, copy: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from repro.errors import BadInput, RunFailed
-from repro.launch.job import Job, JobRun
+from repro.launch.job import Job
 from repro.launch.ledger import Ledger, Submission, new_token
-from repro.launch.plan import Request
+from repro.launch.request import Request, order
 from repro.launch.profile import Profile
 from repro.launch.scratch import VARIABLE as SCRATCH
 from repro.launch.slurm_queue import Task
@@ -141,15 +141,15 @@ class Submitter:
 
     def job(self, requests: Sequence[Request]) -> Job:
         """The job that makes `requests`."""
-        runs = []
+        orders = []
         for request in requests:
             failure = self.store.run(request.run_id).last_failure()
-            runs.append(JobRun(request.label, request.config, failure["time"] if failure is not None else None))
+            orders.append(order(request, forgiven=failure["time"] if failure is not None else None))
         return Job(
-            runs=tuple(runs),
+            runs=tuple(orders),
             store=self.store.root.absolute(),
             data=self.data.absolute(),
-            device=self.profile.job_device,
+            devices=self.profile.devices,
             at_once=self.profile.runs_at_once,
             threads=self.profile.threads,
             code=self.code.absolute(),

@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.launch.plan import Request
+from repro.launch.request import Request
 from repro.store import Store
 
 Stand = Literal["done", "queued", "running", "failed", "blocked", "to make"]

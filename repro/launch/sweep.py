@@ -10,7 +10,7 @@ import yaml
 from repro.config_override import override
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, find_study, parse_study
-from repro.launch.plan import Request
+from repro.launch.request import Request
 from repro.launch.yaml_file import Loader, read_mapping
 
 Made = TypeVar("Made")
