@@ -16,7 +16,8 @@ from repro.launch.commands import check_data
 from repro.launch.local import run_here
 from repro.launch.plan import Request, parents_first
 from repro.launch.sweep import parse_settings, read_sweep, request_run
-from repro.runner import Runner, StopRequest
+from repro.runner import Runner
+from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
 from repro.training.hardware import choose_device, keep_freed_memory

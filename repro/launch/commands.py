@@ -230,7 +230,8 @@ def _rows(names: Sequence[Named], options: argparse.Namespace) -> list[dict[str,
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":
-    from repro.runner import Runner, StopRequest
+    from repro.runner import Runner
+    from repro.stop import StopRequest
     from repro.training.hardware import choose_device
 
     return Runner(Store(options.runs), options.data, choose_device(device), progress.for_this_output(), StopRequest())

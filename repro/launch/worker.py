@@ -22,7 +22,8 @@ import torch
 from repro.config import parse_config
 from repro.errors import BadInput, RunFailed
 from repro.progress import Lines
-from repro.runner import Interrupted, Runner, StopRequest
+from repro.runner import Interrupted, Runner
+from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.hardware import choose_device, keep_freed_memory
 
