@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from repro.experiments.study import find_study
 from repro.export import export_runs
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
-from repro.launch.plan import Request, parents_first
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, read_sweep, request_run
 from repro.runner import Runner
 from repro.stop import StopRequest

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from repro.launch.plan import Request, count_work, images_to_train
+from repro.launch.plan import count_work, images_to_train
 from repro.launch.profile import Profile
+from repro.launch.request import Request
 from repro.launch.slurm import Array, sbatch_parameters
 from repro.launch.standing import Standing
 from repro.store import RunDirectory, Store

@@ -16,8 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from repro.errors import RunFailed
-from repro.launch.request import Order
 from repro.launch.pool import Pool, Workplace
+from repro.launch.request import Order
 from repro.launch.scratch import stage
 from repro.launch.slurm_queue import job_state
 from repro.provenance import slurm_job_id

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import RunFailed
-from repro.launch.request import Request, order
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
+from repro.launch.request import Request, order
 from repro.runner import Interrupted, Runner
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from repro.errors import BadInput, RunFailed
 from repro.launch.job import Job
 from repro.launch.ledger import Ledger, Submission, new_token
-from repro.launch.request import Request, order
 from repro.launch.profile import Profile
+from repro.launch.request import Request, order
 from repro.launch.scratch import VARIABLE as SCRATCH
 from repro.launch.slurm_queue import Task
 from repro.store import TIME_FORMAT, Store
