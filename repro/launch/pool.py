@@ -175,7 +175,7 @@ class Pool:
         run = self.workplace.store.run(order.run_id)
         if failed and not run.is_done() and run.failure() is None:
             with _holding(run):
-                run.write_plain_config(order.config)
+                run.write_plain_config(order.run_id, order.config)
                 run.write_failure(error)
 
 
@@ -194,7 +194,7 @@ def obstacle_to(order: Order, store: Store) -> str | None:
         if failure is None:
             return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
         with _holding(store.run(order.run_id)) as run:
-            run.write_plain_config(order.config)
+            run.write_plain_config(order.run_id, order.config)
             run.write_failure(f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
     return None
