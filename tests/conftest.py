@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from slurm_place import Done, Place, finish
 
 from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
@@ -43,3 +44,25 @@ def cluster(_one_cluster: Cluster) -> Iterator[Cluster]:
     yield _one_cluster
     _one_cluster.start()
     _one_cluster.cancel_jobs()
+
+
+@pytest.fixture(scope="session")
+def _launched_by_two(_one_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, list[Done]]:
+    place = Place(_one_cluster, tmp_path_factory.mktemp("undisturbed"))
+    place.write_profile()
+    launchers = [place.start_launch(), place.start_launch()]
+    both = [finish(launcher) for launcher in launchers]
+    place.wait_for_empty_queue()
+    return place, both
+
+
+@pytest.fixture
+def undisturbed(cluster: Cluster, _launched_by_two: tuple[Place, list[Done]]) -> Place:  # noqa: ARG001
+    """The two-level sweep of `slurm_place`, launched by two launchers at once and not disturbed until all had ended."""
+    return _launched_by_two[0]
+
+
+@pytest.fixture
+def both_launchers(_launched_by_two: tuple[Place, list[Done]]) -> list[Done]:
+    """What these two launchers said."""
+    return _launched_by_two[1]
