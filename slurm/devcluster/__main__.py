@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from slurm.devcluster import Cluster, ClusterError
@@ -16,9 +17,9 @@ examples:
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 with one line on stderr; of `status`, 1 if a daemon does not run."""
-    options = _parse()
+    options = _parse(arguments)
     try:
         cluster = Cluster(options.state)
         return _COMMANDS[options.command](cluster)
@@ -50,6 +51,8 @@ def _status(cluster: Cluster) -> int:
 
 
 def _env(cluster: Cluster) -> int:
+    if not all(Path(value).exists() for value in cluster.variables.values()):
+        raise ClusterError(f"there is no cluster in {cluster.state}; start it first")
     print(_env_line(cluster))
     return 0
 
@@ -61,7 +64,7 @@ def _env_line(cluster: Cluster) -> str:
 _COMMANDS = {"start": _start, "stop": _stop, "status": _status, "env": _env}
 
 
-def _parse() -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = argparse.ArgumentParser(
         prog="python -m slurm.devcluster",
@@ -78,7 +81,7 @@ def _parse() -> argparse.Namespace:
         metavar="DIR",
         help="its folder (%(default)s); two folders are two clusters",
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-
 from pathlib import Path
 
 from slurm.devcluster import configuration
@@ -42,8 +41,15 @@ class Cluster:
         self.variables = {"SLURM_CONF": str(conf / "slurm.conf")}
         self.munged = self._daemon(
             "munged",
-            ["--foreground", "--force", f"--socket={munge}/socket", f"--key-file={munge}/key"]
-            + [f"--pid-file={munge}/own.pid", f"--seed-file={munge}/seed", f"--log-file={munge}/log"],
+            [
+                "--foreground",
+                "--force",  # it warns of, instead of refusing, folders closed to other users
+                f"--socket={munge}/socket",
+                f"--key-file={munge}/key",
+                f"--pid-file={munge}/own.pid",
+                f"--seed-file={munge}/seed",
+                f"--log-file={munge}/log",
+            ],
             ["munge", f"--socket={munge}/socket", "--no-input"],
         )
         self.mariadbd = Daemon(
@@ -93,12 +99,19 @@ class Cluster:
             return
         with self._alone():
             if all(daemon.pid() for daemon in self.daemons):
-                self._cancel_all(timeout=30.0)
+                self.cancel_jobs()
             for daemon in reversed(self.daemons):
                 daemon.stop()
             for pid in self.job_processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def cancel_jobs(self, timeout: float = 30.0) -> None:
+        """Cancel every job and wait until the last has left, at most `timeout` seconds."""
+        self.command("scancel", f"--user={getpass.getuser()}")
+        deadline = time.monotonic() + timeout
+        while self.command("squeue", "--noheader") and time.monotonic() < deadline:
+            time.sleep(0.2)
 
     def job_processes(self) -> list[int]:
         """Process ids of all that jobs of this cluster have started and that still lives."""
@@ -135,8 +148,14 @@ class Cluster:
 
     def _create_database(self) -> None:
         made = subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={self.state}/mariadb", "--skip-test-db"]
-            + ["--auth-root-authentication-method=normal", f"--user={getpass.getuser()}"],
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                "--skip-test-db",
+                "--auth-root-authentication-method=normal",
+                f"--datadir={self.state}/mariadb",
+                f"--user={getpass.getuser()}",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -154,12 +173,6 @@ class Cluster:
     def _node_is_up(self) -> bool:
         states = self.command("sinfo", "--noheader", "--format=%T").split()
         return bool(states) and all(state in ("idle", "mixed", "allocated", "completing") for state in states)
-
-    def _cancel_all(self, timeout: float) -> None:
-        self.command("scancel", f"--user={getpass.getuser()}")
-        deadline = time.monotonic() + timeout
-        while self.command("squeue", "--noheader") and time.monotonic() < deadline:
-            time.sleep(0.2)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -28,6 +28,9 @@ SlurmdSpoolDir={state}/slurmd
 SlurmctldPidFile={state}/slurmctld/own.pid
 SlurmdPidFile={state}/slurmd/own.pid
 
+# Listen on 127.0.0.1 only.
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+
 # No cgroups, no root: an ordinary user's Slurm follows processes through /proc and binds nothing.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none

@@ -36,8 +36,8 @@ class Daemon:
 
     def pid(self) -> int | None:
         """The process id while it runs, else None."""
-        if self._child is not None:
-            self._child.poll()
+        if self._child is not None and self._child.poll() is None:
+            return self._child.pid
         try:
             pid = int(self._pid_file.read_text())
             program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
