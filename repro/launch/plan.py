@@ -2,18 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from repro.config import RunConfig, Selection
+from repro.launch.request import Request
 from repro.training.batches import plan_epoch
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run that somebody asked for, under the name they know it by."""
-
-    label: str
-    config: RunConfig
 
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:
@@ -22,14 +14,15 @@ def parents_first(requests: Iterable[Request]) -> list[Request]:
     planned: dict[str, Request] = {}
     for request in requests:
         for needed in _with_parents(request):
-            planned.setdefault(needed.config.run_id, needed)
-    wanted = {request.config.run_id: request for request in reversed(requests)}
+            planned.setdefault(needed.run_id, needed)
+    wanted = {request.run_id: request for request in reversed(requests)}
     return [wanted.get(run_id, request) for run_id, request in planned.items()]
 
 
 def _with_parents(request: Request) -> Iterator[Request]:
     for parent in request.config.parents():
-        yield from _with_parents(Request(f"{parent.kind} of {request.label}", parent))
+        name, condition = f"{parent.kind} of {request.label}", f"{parent.kind} of {request.condition}"
+        yield from _with_parents(Request(name, parent, condition.removesuffix(" of "), request.trial))
     yield request
 
 
