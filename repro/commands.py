@@ -14,7 +14,7 @@ from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import find_study
 from repro.export import export_runs
-from repro.generative.quality import inception, measure_quality
+from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
@@ -110,6 +110,8 @@ def export(options: argparse.Namespace) -> None:
 
 def sample_quality(options: argparse.Namespace) -> None:
     """`repro sample-quality RUN`"""
+    if options.samples < SPLITS:
+        raise BadInput(f"--samples {options.samples} is too few: the inception score is a mean over {SPLITS} parts")
     runner = _runner(options)
     record = runner.store.run(options.run)
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
