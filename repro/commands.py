@@ -25,6 +25,7 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.training.distributed import connected, ranks_of_this_job
 from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
@@ -68,8 +69,10 @@ def run(options: argparse.Namespace) -> None:
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
-    with runner.stop.listening():
+    with runner.stop.listening(), connected(runner.ranks, runner.device):
         run_here(plan, runner)
+    if not runner.ranks.is_first:
+        return
     record = runner.store.run(request.config.run_id)
     if not missing:
         runner.progress.say(f"{request.label}: already done, nothing to train")
@@ -136,7 +139,9 @@ def bench(options: argparse.Namespace) -> None:
 def _runner(options: argparse.Namespace) -> Runner:
     keep_freed_memory()
     device = choose_device(options.device)
-    return Runner(Store(options.runs), options.data, device, progress.for_this_output(), StopRequest())
+    ranks = ranks_of_this_job()
+    output = progress.for_this_output() if ranks.is_first else progress.Silence()
+    return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
 
 
 def _missing(plan: Sequence[Request], store: Store) -> list[Request]:
