@@ -1,5 +1,6 @@
 """Verdicts on worlds whose truth is known, and no more false ones than promised."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -88,11 +89,12 @@ def test_every_claim_says_what_it_is_and_lists_its_thresholds() -> None:
 
 
 def test_without_runs_every_claim_is_not_run_and_names_the_commands() -> None:
-    for judgement in judge(SyntheticRecords(), "short"):
+    judgements = judge(SyntheticRecords(), "short")
+    for judgement in judgements:
         assert judgement.verdict == "not run" and judgement.n == 0
         assert judgement.missing or judgement.claim not in IN_THE_SUITE
         assert all(command.startswith("repro run ") for command in judgement.missing)
-    first = next(iter(judge(SyntheticRecords(), "short")))
+    first = judgements[0]
     assert first.missing[0] == "repro run lenet_mnist preset=short trial=0 pool=1.0"
     assert len(first.missing) == 3
 
@@ -122,6 +124,11 @@ def test_one_trial_supports_and_contradicts_nothing() -> None:
 Means = Callable[[str, str, dict[str, Any]], float]
 
 
+@functools.cache
+def choices_of(sweep: str, setting: str) -> Sequence[Any]:
+    return list(dict.fromkeys(point.settings()[setting] for point in sweep_studies(find_sweep(sweep), {})))
+
+
 class NullStudy:
     """Evidence drawn anew from known means: trials, test examples and their interaction scatter as in real runs."""
 
@@ -142,8 +149,7 @@ class NullStudy:
         return Sample(tuple(range(self.trials)), examples.mean(axis=1), examples)
 
     def choices(self, sweep: str, setting: str) -> Sequence[Any]:
-        points = sweep_studies(find_sweep(sweep), {})
-        return list(dict.fromkeys(point.settings()[setting] for point in points))
+        return choices_of(sweep, setting)
 
 
 def just_false(claim: str) -> Means:
