@@ -35,14 +35,11 @@ def draw(store: Store, out: Path) -> list[Path]:
             remedy=f"repro launch sweeps/lenet_mnist.yaml preset={preset}",
         )
         if preset != "smoke":
-            paper = paper_values("figure_2")
-            low, high = paper["teacher_accuracy"]["range"]
+            paper = {value.quantity: value for value in paper_values() if value.sweep == "lenet_mnist"}
+            low, high = paper["teacher_accuracy"].low, paper["teacher_accuracy"].high
             generalization.axhspan(low, high, color=TEACHER, alpha=0.12, label="teacher, paper", zorder=0)
             fidelity.axhline(
-                paper["agreement_with_most_data"]["above"],
-                color=PAPER,
-                linestyle=":",
-                label="paper, with most data: above",
+                paper["student_agreement"].low, color=PAPER, linestyle=":", label="paper, with most data: above"
             )
             add_legends(fidelity, generalization)
         written += save(figure, table, out, f"figure_2_{preset}")
