@@ -1,0 +1,128 @@
+"""What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
+
+import argparse
+import os
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.draw import draw_grid
+from analysis.panels import Evidence, Panel, cells
+from analysis.paper import PAPER
+from analysis.style import finish, save, use_style
+from analysis.tables import study_table
+from repro.errors import BadInput
+from repro.experiments.study import Preset
+from repro.records import Records, open_records
+
+PRESET_NOTES = {
+    "paper": "The paper's protocol",
+    "short": "Preset short: about 1 % of the paper's training, so levels differ from the paper's",
+    "smoke": "Preset smoke: a test of the machinery, no result",
+}
+NOTE_WIDTH = 128
+"""Characters that fit on a line under the title."""
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure or table: which runs it needs, and its panels."""
+
+    name: str
+    title: str
+    sweeps: tuple[str, ...]
+    """The files in sweeps/ whose runs it shows."""
+    panels: Sequence[Sequence[Panel]] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
+    """Of the sweeps' conditions only those with these settings."""
+    row_height: float = 2.0
+    share_y: bool = False
+    draw: Callable[[Evidence], Figure] | None = None
+    """For what is not a grid of panels."""
+
+    @property
+    def file_stem(self) -> str:
+        return f"figure_{self.name}" if self.name[0].isdigit() else self.name
+
+    def evidence(self, records: Records, preset: Preset) -> Evidence:
+        """What there is at this preset."""
+        tables = [study_table(records, sweep, preset) for sweep in self.sweeps]
+        rows = [table.rows.assign(sweep=sweep) for table, sweep in zip(tables, self.sweeps, strict=True)]
+        settings = [
+            pd.DataFrame(table.settings).assign(sweep=sweep) for table, sweep in zip(tables, self.sweeps, strict=True)
+        ]
+        paper = [PAPER.as_frame(sweep).assign(sweep=sweep) for sweep in self.sweeps]
+        everything = Evidence(
+            pd.concat(rows, ignore_index=True),
+            pd.concat(settings, ignore_index=True),
+            pd.concat(paper, ignore_index=True),
+            records,
+        )
+        return everything.where(self.only)
+
+    def picture(self, evidence: Evidence, preset: Preset) -> Figure:
+        """The finished figure."""
+        use_style()
+        figure = self.draw(evidence) if self.draw else draw_grid(self.panels, evidence, self.row_height, self.share_y)
+        finish(figure, self.title, self.notes(evidence, preset))
+        return figure
+
+    def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
+        """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
+        lines = [f"{PRESET_NOTES[preset]}. {_spread(self._trials(evidence))}"]
+        done, expected = len(evidence.table), len(evidence.expected)
+        if done < expected:
+            lines.append(f"Partial: {done} of {expected} runs. The rest: {'; '.join(self.commands(preset))}")
+        return [wrapped for line in lines for wrapped in textwrap.wrap(line, NOTE_WIDTH)]
+
+    def commands(self, preset: Preset) -> list[str]:
+        """What makes every run of the figure."""
+        only = "".join(f" {key}={value}" for key, value in self.only.items())
+        return [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in self.sweeps]
+
+    def _trials(self, evidence: Evidence) -> list[int]:
+        """The numbers of trials of the conditions that have any."""
+        counts: set[int] = set()
+        for panel in (panel for row in self.panels for panel in row):
+            counts |= set(cells(panel, evidence, "student")["n"])
+        if not self.panels and len(evidence.table):
+            counts = {evidence.table["trial"].nunique()}
+        return sorted(counts - {0})
+
+
+def _spread(trials: Sequence[int]) -> str:
+    if not trials or max(trials) == 1:
+        return "n = 1 trial, no spread."
+    n = str(max(trials)) if len(trials) == 1 else f"{min(trials)} to {max(trials)}"
+    return f"Mean ± standard deviation of n = {n} trials (small dots)."
+
+
+def draw_figure(figure: PaperFigure, records: Records, out: Path) -> list[Path]:
+    """Draw it for every preset that has runs, and return the files. Raises BadInput if none has."""
+    written: list[Path] = []
+    for preset in get_args(Preset):
+        evidence = figure.evidence(records, preset)
+        if len(evidence.table):
+            written += save(
+                figure.picture(evidence, preset), evidence.table, out, f"{figure.file_stem}_{preset}"
+            )
+    if not written:
+        commands = " and ".join(f"`{command}`" for command in figure.commands("paper"))
+        raise BadInput(f"{records}: holds no run of figure {figure.name}; make them with {commands}")
+    return written
+
+
+def main(figure: PaperFigure) -> None:
+    """Draw one figure from the command line, for example `python -m analysis.figure_10 --runs runs`."""
+    parser = argparse.ArgumentParser(description=f"Draw figure {figure.name}: {figure.title}.")
+    runs = Path(os.environ.get("REPRO_RUNS", "runs"))
+    parser.add_argument("--runs", type=Path, default=runs, metavar="DIR", help="run records, or an export of them")
+    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
+    options = parser.parse_args()
+    for path in draw_figure(figure, open_records(options.runs), options.out):
+        print(path)
