@@ -15,17 +15,17 @@ from analysis.draw import draw_grid
 from analysis.panels import Evidence, Panel, cells
 from analysis.paper import PAPER
 from analysis.style import finish, save, use_style
-from analysis.tables import study_table
+from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
 from repro.experiments.study import Preset
 from repro.records import Records, open_records
 
 PRESET_NOTES = {
     "paper": "The paper's protocol",
-    "short": "Preset short: about 1 % of the paper's training, so levels differ from the paper's",
+    "short": "Preset short, about 1 % of the paper's training: levels differ",
     "smoke": "Preset smoke: a test of the machinery, no result",
 }
-NOTE_WIDTH = 128
+NOTE_WIDTH = 125
 """Characters that fit on a line under the title."""
 
 
@@ -51,16 +51,15 @@ class PaperFigure:
 
     def evidence(self, records: Records, preset: Preset) -> Evidence:
         """What there is at this preset."""
-        tables = [study_table(records, sweep, preset) for sweep in self.sweeps]
-        rows = [table.rows.assign(sweep=sweep) for table, sweep in zip(tables, self.sweeps, strict=True)]
-        settings = [
-            pd.DataFrame(table.settings).assign(sweep=sweep) for table, sweep in zip(tables, self.sweeps, strict=True)
-        ]
-        paper = [PAPER.as_frame(sweep).assign(sweep=sweep) for sweep in self.sweeps]
+        tables = {sweep: study_table(records, sweep, preset) for sweep in self.sweeps}
+        rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
+        asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
+        settings = [column for column in asked if column != "sweep"]
+        paper = pd.concat([PAPER.as_frame(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
         everything = Evidence(
-            pd.concat(rows, ignore_index=True),
-            pd.concat(settings, ignore_index=True),
-            pd.concat(paper, ignore_index=True),
+            rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
+            asked.drop_duplicates(settings, ignore_index=True),
+            paper,
             records,
         )
         return everything.where(self.only)
@@ -74,7 +73,7 @@ class PaperFigure:
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
-        lines = [f"{PRESET_NOTES[preset]}. {_spread(self._trials(evidence))}"]
+        lines = [f"{PRESET_NOTES[preset]}. {_spread(self._trials(evidence), dots=self.draw is None)}"]
         done, expected = len(evidence.table), len(evidence.expected)
         if done < expected:
             lines.append(f"Partial: {done} of {expected} runs. The rest: {'; '.join(self.commands(preset))}")
@@ -95,11 +94,18 @@ class PaperFigure:
         return sorted(counts - {0})
 
 
-def _spread(trials: Sequence[int]) -> str:
+def _settings(table: StudyTable) -> pd.DataFrame:
+    """The settings of every run that there is or should be."""
+    names = ["trial", *table.conditions]
+    missing = pd.DataFrame([dict(missing.settings) for missing in table.missing], columns=names)
+    return pd.concat([table.rows[names], missing], ignore_index=True)
+
+
+def _spread(trials: Sequence[int], dots: bool) -> str:
     if not trials or max(trials) == 1:
         return "n = 1 trial, no spread."
     n = str(max(trials)) if len(trials) == 1 else f"{min(trials)} to {max(trials)}"
-    return f"Mean ± standard deviation of n = {n} trials (small dots)."
+    return f"Mean ± standard deviation of n = {n} trials{' (dots)' if dots else ''}."
 
 
 def draw_figure(figure: PaperFigure, records: Records, out: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from analysis.figure import PaperFigure, main
 from analysis.figure_3 import POLICIES
 from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, NLL, Names, Panel
 
-MEMBERS = Names("members", {1: "m = 1", 3: "m = 3", 5: "m = 5"})
+MEMBERS = Names("members", {1: "m = 1 teacher", 3: "m = 3 teachers", 5: "m = 5 teachers"})
 
 FIGURE = PaperFigure(
     name="11",

@@ -11,12 +11,12 @@ from analysis.figure_11 import MEMBERS as ENSEMBLES
 from analysis.panels import TRAIN_AGREEMENT, Evidence, Panel
 from analysis.style import canvas
 
-SELF = Panel(TRAIN_AGREEMENT, IMAGES, where={"study": "self_distillation"}, title="GAN images, 1 teacher")
-ENSEMBLE = Panel(TRAIN_AGREEMENT, IMAGES, where={"study": "ensemble_distillation", "members": 3}, title="…, 3 teachers")
+SELF = Panel(TRAIN_AGREEMENT, IMAGES, where={"sweep": "self_distillation"}, title="GAN images, 1 teacher")
+ENSEMBLE = Panel(TRAIN_AGREEMENT, IMAGES, where={"sweep": "ensemble_distillation", "members": 3}, title="…, 3 teachers")
 HALVES = Panel(
-    TRAIN_AGREEMENT, MEMBERS, SPLITS, {"study": "data_recycling", "temperature": 4.0}, "Halves of CIFAR-100"
+    TRAIN_AGREEMENT, MEMBERS, SPLITS, {"sweep": "data_recycling", "temperature": 4.0}, "Halves of CIFAR-100"
 )
-POLICY = Panel(TRAIN_AGREEMENT, POLICIES, ENSEMBLES, {"study": "augmentation"}, "Augmentation")
+POLICY = Panel(TRAIN_AGREEMENT, POLICIES, ENSEMBLES, {"sweep": "augmentation"}, "Augmentation")
 
 
 def draw(evidence: Evidence) -> Figure:

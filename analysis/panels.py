@@ -4,7 +4,7 @@ Tables are tidy: a row per trained student, the study's settings as columns, and
 `control_x` for a metric x (control: students of the other trials, compared with this teacher).
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,28 +22,28 @@ class Metric:
     name: str
     label: str
     columns: Mapping[Role, str]
-    percent: bool = False
+    unit: str = ""
 
-    def text(self, value: float, digits: int = 1) -> str:
-        """The value as a person reads it."""
-        return f"{100 * value:.{digits}f} %" if self.percent else f"{value:.{digits + 2}f}"
+    @property
+    def percent(self) -> bool:
+        return self.unit == "%"
 
 
 AGREEMENT = Metric(
     "agreement",
-    "test agreement ↑",
+    "test agreement (%) ↑",
     {"student": "student_agreement", "control": "control_agreement"},
-    percent=True,
+    unit="%",
 )
-TRAIN_AGREEMENT = Metric("train agreement", "train agreement ↑", {"student": "train_agreement"}, percent=True)
-KL = Metric("KL", "test KL (nats) ↓", {"student": "student_kl", "control": "control_kl"})
+TRAIN_AGREEMENT = Metric("train agreement", "train agreement (%) ↑", {"student": "train_agreement"}, unit="%")
+KL = Metric("KL", "test KL (nats) ↓", {"student": "student_kl", "control": "control_kl"}, unit="nats")
 ACCURACY = Metric(
     "accuracy",
-    "test accuracy ↑",
+    "test accuracy (%) ↑",
     {"teacher": "teacher_accuracy", "student": "student_accuracy"},
-    percent=True,
+    unit="%",
 )
-NLL = Metric("NLL", "test NLL (nats) ↓", {"teacher": "teacher_nll", "student": "student_nll"})
+NLL = Metric("NLL", "test NLL (nats) ↓", {"teacher": "teacher_nll", "student": "student_nll"}, unit="nats")
 ECE = Metric("ECE", "test ECE ↓", {"teacher": "teacher_ece", "student": "student_ece"})
 
 
@@ -157,19 +157,19 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
         rows = rows.assign(mean=float("nan"), sd=float("nan"), n=0, run_ids=None)
     rows["n"] = rows["n"].fillna(0).astype(int)
     rows["run_ids"] = [ids if isinstance(ids, tuple) else () for ids in rows["run_ids"]]
-    found = [_stated(here.paper, column, rows.loc[index, panel.keys].to_dict()) for index in rows.index]
+    stated = here.paper[here.paper["metric"] == column].to_dict("records") if len(here.paper) else []
+    found = [_stated(stated, settings) for settings in rows[panel.keys].to_dict("records")]
     rows["paper"] = [value for value, _ in found]
     rows["paper_std"] = [spread for _, spread in found]
     return rows
 
 
-def _stated(paper: pd.DataFrame, column: str, settings: Mapping[str, Any]) -> tuple[float, float]:
-    """The paper's value of `column` under these settings, and its spread; NaN where it states none."""
-    nothing = float("nan")
-    if paper.empty:
-        return nothing, nothing
-    rows = _matching(paper[paper["metric"] == column], settings, or_missing=True)
-    if len(rows) != 1:
-        return nothing, nothing
-    spread = rows["std"].iloc[0] if "std" in rows else nothing
-    return float(rows["value"].iloc[0]), float(spread) if pd.notna(spread) else nothing
+def _stated(paper: Sequence[Mapping[Hashable, Any]], settings: Mapping[Hashable, Any]) -> tuple[float, float]:
+    """The paper's value under these settings, and its spread; NaN where it states none, or several."""
+    fitting = [
+        row for row in paper if all(pd.isna(row.get(key)) or row[key] == value for key, value in settings.items())
+    ]
+    if len(fitting) != 1:
+        return float("nan"), float("nan")
+    std = fitting[0]["std"]
+    return float(fitting[0]["value"]), float("nan") if std is None else float(std)

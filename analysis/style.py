@@ -94,7 +94,7 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
     width, height = figure.get_size_inches()
     line = 0.155  # inches
     handles = _legend_handles(figure.axes)
-    columns = max(1, int(width / (0.42 + 0.064 * max((len(label) for label in handles), default=1))))
+    columns = max(1, int(width / (0.5 + 0.062 * max((len(label) for label in handles), default=1))))
     rows = -(-len(handles) // columns)
     header = 0.06 + line * 1.25 + line * len(notes) + 0.18 * rows + (0.1 if rows else 0.04)
     total = height + header
@@ -104,7 +104,6 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
     engine.set(rect=(0.0, 0.0, 1.0, height / total))  # type: ignore[call-arg]
     top = 1 - 0.05 / total
     figure.suptitle(title, x=0.01, y=top, ha="left", va="top", fontsize=9, fontweight="bold")
-    figure.get_suptitle()
     text = figure.text(
         0.01, top - 1.2 * line / total, "\n".join(notes), ha="left", va="top", fontsize=7, color="0.3", linespacing=1.35
     )
@@ -123,12 +122,13 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
 
 
 def _legend_handles(panels: Sequence[Axes]) -> dict[str, Any]:
-    """Label -> one artist that is drawn like this."""
+    """Label -> one artist that is drawn like this: students, teacher, control, and the paper last."""
     handles: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    return handles
+    last = ("teacher", "independent control", "paper")
+    return dict(sorted(handles.items(), key=lambda item: [item[0].startswith(name) for name in last[::-1]]))
 
 
 def save(figure: Figure, table: pd.DataFrame, out: Path, name: str) -> list[Path]:

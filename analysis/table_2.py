@@ -7,8 +7,8 @@ from analysis.typeset import draw_table
 
 DOMAINS = {"text": "IMDB, LSTM", "imagenet": "ImageNet, ResNet-50"}
 PANELS = [
-    [Panel(metric, MEMBERS, where={"study": study}, title=title) for metric in (ACCURACY, AGREEMENT, KL)]
-    for study, title in DOMAINS.items()
+    [Panel(metric, MEMBERS, where={"sweep": sweep}, title=title) for metric in (ACCURACY, AGREEMENT, KL)]
+    for sweep, title in DOMAINS.items()
 ]
 
 FIGURE = PaperFigure(

@@ -23,7 +23,7 @@ def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:
     axes = grid[0, 0]
     axes.set(xlim=(0, 1), ylim=(-height / LINE, 0))
     axes.axis("off")
-    first = 0.24
+    first = 0.2
     places = [first + (1 - first) * (column + 0.5) / len(columns) for column in range(len(columns))]
     for x, (metric, role) in zip(places, columns, strict=True):
         axes.text(x, -0.75, _heading(metric, role), ha="center", va="center", fontsize=7, linespacing=1.3)
@@ -34,7 +34,7 @@ def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:
         axes.text(0.0 if not values else 0.015, y, label, va="center", fontsize=7.5, fontweight=None if values else "bold")
         for x, (ours, paper) in zip(places, values, strict=False):
             missing = ours == NOT_RUN
-            axes.text(x, y, ours, ha="center", va="center", fontsize=7.5, color=PALE if missing else "black")
+            axes.text(x, y, ours, ha="center", va="center", fontsize=7, color=PALE if missing else "black")
             axes.text(x, y - 0.85, paper, ha="center", va="center", fontsize=6.5, color=GREY)
         y -= 2.1 if values else 1.5
     _rule(axes, y + 0.9, 1.0)
@@ -60,8 +60,8 @@ def _lines(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> list[tuple[
 
 
 def _heading(metric: Metric, role: Role) -> str:
-    name = "independent\ncontrol" if role == "control" else role
-    return f"{name}\n{metric.label}" if len(metric.columns) > 1 else metric.label.replace(", ", "\n")
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{role}\n{metric.name}{unit}"
 
 
 def _ours(metric: Metric, cell: "pd.Series[object]") -> str:
@@ -75,12 +75,10 @@ def _paper(metric: Metric, cell: "pd.Series[object]") -> str:
 
 
 def spread_text(metric: Metric, value: float, spread: float) -> str:
-    """`77.1 ± 0.4 %`: a value and, where there is one, its spread."""
-    if pd.isna(spread):
-        return metric.text(value)
-    if metric.percent:
-        return f"{100 * value:.1f} ± {100 * spread:.1f} %"
-    return f"{value:.3f} ± {spread:.3f}"
+    """`77.1 ± 0.4`: a value in the metric's unit and, where there is one, its spread."""
+    digits = 1 if metric.percent else 3
+    factor = 100 if metric.percent else 1
+    return " ± ".join(f"{factor * number:.{digits}f}" for number in (value, spread) if pd.notna(number))
 
 
 def _rule(axes: Axes, y: float, width: float) -> None:
