@@ -132,10 +132,19 @@ def build_parser() -> Parser:
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
 
-    export = _command(commands, "export", "export", "write a sweep's finished runs as compact JSON lines")
-    export.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
+    export = _command(
+        commands,
+        "export",
+        "export",
+        "write finished runs as one compact file, from which every figure can be drawn",
+        "examples:\n"
+        "  repro export --out results/all.npz\n"
+        "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
+        "  repro figures --runs results/all.npz",
+    )
+    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
     export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     _runs_option(export)
 
     bench = _command(commands, "bench", "bench", "measure speed as ratios against baselines")

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
+from tqdm import tqdm
 
 from repro import progress
 from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import find_study
-from repro.export import export_runs
 from repro.launch.local import run_here, run_side_by_side
 from repro.launch.plan import Request, count_work, parents_first
 from repro.launch.sweep import parse_settings, read_sweep, request_run
+from repro.records import RunFolder, write_export
 from repro.runner import Runner, StopRequest
 from repro.status import status_row, status_table
 from repro.store import RunDirectory, Store
@@ -118,11 +119,16 @@ def figures(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """`repro export SWEEP.yaml --out FILE`"""
-    store = Store(options.runs)
-    plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
-    count = export_runs([(request.label, store.run(request.config.run_id)) for request in plan], options.out)
-    print(f"{options.out}: {count} of {len(plan)} runs")
+    """`repro export [SWEEP.yaml] --out FILE`"""
+    folder = RunFolder(Store(options.runs))
+    if options.sweep is not None:
+        plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
+        wanted = [(request.config.run_id, request.label) for request in plan]
+    else:
+        wanted = [(run_id, "") for run_id in folder.ids()]
+    with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
+        count = write_export(folder, wanted, options.out, on_run=bar.update)
+    print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")
 
 
 def bench(options: argparse.Namespace) -> None:
