@@ -36,11 +36,17 @@ def draw_grid(
     """A figure with these panels, in rows of `row_height` inches."""
     height = row_height * len(panels)
     figure, grid = canvas(len(panels), len(panels[0]), height, sharey="row" if share_y else False)
-    for row, row_of_axes in zip(panels, grid, strict=True):
-        for panel, axes in zip(row, row_of_axes, strict=True):
+    for row, panels_of_row in enumerate(panels):
+        for column, panel in enumerate(panels_of_row):
+            axes = grid[row, column]
             draw_panel(axes, panel, evidence)
-            if share_y and axes is not row_of_axes[0]:
+            # What the panel beside or above says already is not said again.
+            if share_y and column > 0:
                 axes.set_ylabel("")
+            if row > 0 and panel.title == panels[row - 1][column].title:
+                axes.set_title("", loc="left")
+            if row + 1 < len(panels) and panel.along == panels[row + 1][column].along:
+                axes.set_xlabel("")
     return figure
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,20 @@ PRESET_NOTES = {
     "short": "Preset short, about 1 % of the paper's training: levels differ",
     "smoke": "Preset smoke: a test of the machinery, no result",
 }
-NOTE_WIDTH = 125
-"""Characters that fit on a line under the title."""
+
+
+class StudyTables:
+    """The study tables of one source of records, each made once however many figures show it."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self._tables: dict[tuple[str, Preset], StudyTable] = {}
+
+    def __call__(self, sweep: str, preset: Preset) -> StudyTable:
+        if (sweep, preset) not in self._tables:
+            self._tables[sweep, preset] = study_table(self.records, sweep, preset)
+        return self._tables[sweep, preset]
+
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,9 @@ class PaperFigure:
     def file_stem(self) -> str:
         return f"figure_{self.name}" if self.name[0].isdigit() else self.name
 
-    def evidence(self, records: Records, preset: Preset) -> Evidence:
+    def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
         """What there is at this preset."""
-        tables = {sweep: study_table(records, sweep, preset) for sweep in self.sweeps}
+        tables = {sweep: tables_of(sweep, preset) for sweep in self.sweeps}
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         settings = [column for column in asked if column != "sweep"]
@@ -60,7 +71,7 @@ class PaperFigure:
             rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
             asked.drop_duplicates(settings, ignore_index=True),
             paper,
-            records,
+            tables_of.records,
         )
         return everything.where(self.only)
 
@@ -76,13 +87,15 @@ class PaperFigure:
         lines = [f"{PRESET_NOTES[preset]}. {_spread(self._trials(evidence), dots=self.draw is None)}"]
         done, expected = len(evidence.table), len(evidence.expected)
         if done < expected:
-            lines.append(f"Partial: {done} of {expected} runs. The rest: {'; '.join(self.commands(preset))}")
-        return [wrapped for line in lines for wrapped in textwrap.wrap(line, NOTE_WIDTH)]
+            lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
+            lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
+            lines += [f"    {command}" for command in self.commands(preset, lacking)]
+        return lines
 
-    def commands(self, preset: Preset) -> list[str]:
-        """What makes every run of the figure."""
+    def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:
+        """What makes the figure's runs, of all its sweeps or of these."""
         only = "".join(f" {key}={value}" for key, value in self.only.items())
-        return [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in self.sweeps]
+        return [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
 
     def _trials(self, evidence: Evidence) -> list[int]:
         """The numbers of trials of the conditions that have any."""
@@ -101,6 +114,13 @@ def _settings(table: StudyTable) -> pd.DataFrame:
     return pd.concat([table.rows[names], missing], ignore_index=True)
 
 
+def _lacks(evidence: Evidence, sweep: str) -> bool:
+    settings = [column for column in evidence.expected if column != "sweep"]
+    asked = evidence.expected[evidence.expected["sweep"] == sweep][settings]
+    done = evidence.table[[column for column in settings if column in evidence.table]]
+    return len(asked.merge(done, how="inner")) < len(asked)
+
+
 def _spread(trials: Sequence[int], dots: bool) -> str:
     if not trials or max(trials) == 1:
         return "n = 1 trial, no spread."
@@ -108,18 +128,18 @@ def _spread(trials: Sequence[int], dots: bool) -> str:
     return f"Mean ± standard deviation of n = {n} trials{' (dots)' if dots else ''}."
 
 
-def draw_figure(figure: PaperFigure, records: Records, out: Path) -> list[Path]:
+def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Path]:
     """Draw it for every preset that has runs, and return the files. Raises BadInput if none has."""
     written: list[Path] = []
     for preset in get_args(Preset):
-        evidence = figure.evidence(records, preset)
+        evidence = figure.evidence(tables, preset)
         if len(evidence.table):
             written += save(
                 figure.picture(evidence, preset), evidence.table, out, f"{figure.file_stem}_{preset}"
             )
     if not written:
         commands = " and ".join(f"`{command}`" for command in figure.commands("paper"))
-        raise BadInput(f"{records}: holds no run of figure {figure.name}; make them with {commands}")
+        raise BadInput(f"{tables.records.name}: holds no run of figure {figure.name}; make them with {commands}")
     return written
 
 
@@ -130,5 +150,5 @@ def main(figure: PaperFigure) -> None:
     parser.add_argument("--runs", type=Path, default=runs, metavar="DIR", help="run records, or an export of them")
     parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     options = parser.parse_args()
-    for path in draw_figure(figure, open_records(options.runs), options.out):
+    for path in draw_figure(figure, StudyTables(open_records(options.runs)), options.out):
         print(path)

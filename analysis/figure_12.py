@@ -4,7 +4,8 @@ from analysis.figure import PaperFigure, main
 from analysis.figure_4 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
-STUDENTS = {20: {20: "ResNet-20", 56: "ResNet-56"}, 56: {56: "ResNet-56", 110: "ResNet-110"}}
+AS_DEEP, DEEPER = "student as deep as its teachers", "deeper student (20 → 56, 56 → 110)"
+STUDENTS = {20: {20: AS_DEEP, 56: DEEPER}, 56: {56: AS_DEEP, 110: DEEPER}}
 
 FIGURE = PaperFigure(
     name="12",

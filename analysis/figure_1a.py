@@ -3,7 +3,7 @@
 from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
-IMAGES = Scale("images", "GAN images added to CIFAR-100")
+IMAGES = Scale("gan_images", "GAN images added to CIFAR-100")
 
 FIGURE = PaperFigure(
     name="1a",

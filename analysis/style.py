@@ -4,7 +4,7 @@ What a mark is can be told without its colour. Teacher: square, dashed. Student:
 control: the student's mark hollow, dotted. Paper: grey cross, thin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WIDTH, COLUMN = 6.75, 3.35
 """Inches: the text width and the column width of a two-column paper."""
 DOTS_PER_INCH = 200
+LEGEND = {"handlelength": 2.4, "columnspacing": 1.4}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
     width, height = figure.get_size_inches()
     line = 0.155  # inches
     handles = _legend_handles(figure.axes)
-    columns = max(1, int(width / (0.5 + 0.062 * max((len(label) for label in handles), default=1))))
+    columns = _legend_columns(figure, handles)
     rows = -(-len(handles) // columns)
     header = 0.06 + line * 1.25 + line * len(notes) + 0.18 * rows + (0.1 if rows else 0.04)
     total = height + header
@@ -115,10 +117,20 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
             loc="upper left",
             bbox_to_anchor=(0.0, top - (1.25 + len(notes)) * line / total),
             ncols=columns,
-            handlelength=2.4,
-            columnspacing=1.4,
+            **LEGEND,
         )
         legend.set_in_layout(False)
+
+
+def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:
+    """As many as fit side by side."""
+    for columns in range(len(handles), 1, -1):
+        legend = figure.legend(handles.values(), handles.keys(), ncols=columns, **LEGEND)
+        fits = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width <= figure.bbox.width
+        legend.remove()
+        if fits:
+            return columns
+    return 1
 
 
 def _legend_handles(panels: Sequence[Axes]) -> dict[str, Any]:
