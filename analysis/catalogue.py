@@ -14,6 +14,9 @@ MODULES = {
     "5": "figure_5",
     "6a": "figure_6a",
     "6b": "figure_6b",
+    "6c": "figure_6c",
+    "7": "figure_7",
+    "8": "figure_8",
     "9": "figure_9",
     "10": "figure_10",
     "11": "figure_11",
@@ -23,6 +26,11 @@ MODULES = {
     "table_1": "table_1",
     "table_2": "table_2",
     "digits": "digits",
+    "fidelity_vs_generalization": "fidelity_vs_generalization",
+    "by_teacher_confidence": "by_teacher_confidence",
+    "by_class": "by_class",
+    "reliability": "reliability",
+    "learning_curves": "learning_curves",
 }
 """Name -> module. Each module's FIGURE says what it shows."""
 

@@ -55,6 +55,10 @@ class PaperFigure:
     share_y: bool = False
     draw: Callable[[Evidence], Figure] | None = None
     """For what is not a grid of panels."""
+    caption: str = ""
+    """What error bars and n do not say; in their place where there are no panels."""
+    remedy: Sequence[str] = ()
+    """Commands that a figure needs beside its sweeps."""
 
     @property
     def file_stem(self) -> str:
@@ -84,7 +88,8 @@ class PaperFigure:
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
-        lines = [f"{PRESET_NOTES[preset]}. {_spread(self._trials(evidence), dots=self.draw is None)}"]
+        spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
+        lines = [" ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))]
         done, expected = len(evidence.table), len(evidence.expected)
         if done < expected:
             lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
@@ -95,15 +100,14 @@ class PaperFigure:
     def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:
         """What makes the figure's runs, of all its sweeps or of these."""
         only = "".join(f" {key}={value}" for key, value in self.only.items())
-        return [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
+        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
+        return launches + [f"{command} preset={preset}" for command in self.remedy]
 
     def _trials(self, evidence: Evidence) -> list[int]:
         """The numbers of trials of the conditions that have any."""
         counts: set[int] = set()
         for panel in (panel for row in self.panels for panel in row):
             counts |= set(cells(panel, evidence, "student")["n"])
-        if not self.panels and len(evidence.table):
-            counts = {evidence.table["trial"].nunique()}
         return sorted(counts - {0})
 
 
