@@ -11,7 +11,7 @@ def control_values(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The control is the mean U of the n (n - 1) pairs off the diagonal. Row means are no independent trials: each
     student stands in n - 1 of them, so that their spread hides how students differ. With n >= 3 the values are
-    the jackknife's pseudo-values, n U - (n - 1) U without trial i (Tukey; Arvesen 1969, doi:10.1214/aoms/1177697287),
+    the jackknife's pseudo-values, n U - (n - 1) U without trial i (Arvesen 1969, Ann. Math. Statist. 40:2076),
     which have the spread of independent trials. With two trials nothing can be left out, and row means it is.
     """
     n = len(pairs)
