@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -140,6 +141,7 @@ def _draw_line(
     if len(stated) and not (series.shared_paper and series.look is not STUDENT):
         axes.plot(stated[scale.column].map(places), stated["paper"], transform=moved, **_paper_style(series))
         _make_room(axes, stated["paper"])
+    _draw_bounds(axes, series, series.cells[scale.column].map(places))
     done = series.cells[series.cells["n"] > 0]
     if done.empty:
         return
@@ -158,6 +160,22 @@ def _draw_line(
     axes.plot(series.trials[scale.column].map(places), values, transform=moved, **_faint(series.look))
     spread = done["sd"].fillna(0.0)
     _make_room(axes, pd.concat([values, done["mean"] - spread, done["mean"] + spread]))
+
+
+def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None:
+    """Where the paper only says above, below or between: a pale band, or a caret that points to where the value lies."""
+    low, high = series.cells["paper_low"], series.cells["paper_high"]
+    who = "paper: teacher" if series.role == "teacher" else "paper"
+    between, above, below = low.notna() & high.notna(), low.notna() & high.isna(), low.isna() & high.notna()
+    if between.any():
+        bars = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": f"{who}, range"}
+        axes.vlines(places[between], low[between], high[between], **bars)
+        _make_room(axes, pd.concat([low[between], high[between]]))
+    for chosen, values, marker, word in ((above, low, CARETUPBASE, "above"), (below, high, CARETDOWNBASE, "below")):
+        if chosen.any():
+            style = {"marker": marker, "linestyle": "none", "color": PALE, "markersize": 6, "zorder": 1.5}
+            axes.plot(places[chosen], values[chosen], label=f"{who}: {word} the base", **style)
+            _make_room(axes, values[chosen])
 
 
 def _make_room(axes: Axes, values: pd.Series) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.draw import draw_grid
 from analysis.panels import Evidence, Panel, cells
-from analysis.paper import PAPER
+from analysis.paper import paper_table
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
@@ -70,7 +70,7 @@ class PaperFigure:
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         settings = [column for column in asked if column != "sweep"]
-        paper = pd.concat([PAPER.as_frame(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
+        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
         everything = Evidence(
             rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
             asked.drop_duplicates(settings, ignore_index=True),

@@ -4,6 +4,7 @@ Tables are tidy: a row per trained student, the study's settings as columns, and
 `control_x` for a metric x (control: students of the other trials, compared with this teacher).
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -135,8 +136,8 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
     """What the panel shows of one role: a row per condition, in order.
 
     Columns: the panel's keys; `mean`, `sd` (over trials, ddof 1; missing for one trial), `n` (trials), `run_ids`;
-    `paper` and `paper_std`, the paper's value and its spread where it states them. A condition without a run has
-    n = 0 and no mean.
+    `paper` and `paper_std`, the paper's value and its spread; `paper_low` and `paper_high`, where it only gives bounds;
+    `source`, where it says so. NaN where it says nothing. A condition without a run has n = 0 and no mean.
     """
     column = panel.metric.columns[role]
     here = evidence.where(panel.where)
@@ -157,19 +158,20 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
         rows = rows.assign(mean=float("nan"), sd=float("nan"), n=0, run_ids=None)
     rows["n"] = rows["n"].fillna(0).astype(int)
     rows["run_ids"] = [ids if isinstance(ids, tuple) else () for ids in rows["run_ids"]]
-    stated = here.paper[here.paper["metric"] == column].to_dict("records") if len(here.paper) else []
+    stated = here.paper[here.paper["quantity"] == column].to_dict("records") if len(here.paper) else []
     found = [_stated(stated, settings) for settings in rows[panel.keys].to_dict("records")]
-    rows["paper"] = [value for value, _ in found]
-    rows["paper_std"] = [spread for _, spread in found]
-    return rows
+    return rows.assign(**{name: [row[key] for row in found] for name, key in PAPER_COLUMNS.items()})
 
 
-def _stated(paper: Sequence[Mapping[Hashable, Any]], settings: Mapping[Hashable, Any]) -> tuple[float, float]:
-    """The paper's value under these settings, and its spread; NaN where it states none, or several."""
+PAPER_COLUMNS = {"paper": "value", "paper_std": "std", "paper_low": "low", "paper_high": "high", "source": "reference"}
+_NOTHING = {"value": math.nan, "std": math.nan, "low": math.nan, "high": math.nan, "reference": ""}
+_BEST_FIRST = ("table", "text", "plot")
+
+
+def _stated(paper: Sequence[Mapping[Hashable, Any]], settings: Mapping[Hashable, Any]) -> Mapping[Any, Any]:
+    """What the paper says under these settings: a number before bounds, and a table before its text before a plot."""
     fitting = [
         row for row in paper if all(pd.isna(row.get(key)) or row[key] == value for key, value in settings.items())
     ]
-    if len(fitting) != 1:
-        return float("nan"), float("nan")
-    std = fitting[0]["std"]
-    return float(fitting[0]["value"]), float("nan") if std is None else float(std)
+    order = sorted(fitting, key=lambda row: (pd.isna(row["value"]), _BEST_FIRST.index(row["source"])))
+    return order[0] if order else _NOTHING

@@ -5,7 +5,7 @@ from analysis.panels import AGREEMENT, KL, Metric, Names, Panel
 from analysis.typeset import draw_table
 
 STARTS = Names("start", {"random": "random", "teachers_initial": "teacher's initial weights"})
-CKA = [Metric(f"CKA {stage}", f"CKA, stage {stage} ↑", {"student": f"cka_{stage}"}) for stage in (1, 2, 3)]
+CKA = [Metric(f"CKA {stage}", f"CKA, stage {stage} ↑", {"student": f"cka_stage{stage}"}) for stage in (1, 2, 3)]
 PANELS = [[Panel(metric, STARTS, title="Start of the student") for metric in (AGREEMENT, KL, *CKA)]]
 
 FIGURE = PaperFigure(
