@@ -17,6 +17,7 @@ from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
 from repro.experiments.study import Preset
+from repro.launch.sweep import find_sweep
 from repro.records import Records, open_records
 
 PRESET_NOTES = {
@@ -61,16 +62,23 @@ class PaperFigure:
     """Commands that a figure needs beside its sweeps."""
 
     @property
+    def built(self) -> tuple[str, ...]:
+        """Those of its sweeps that the suite has already."""
+        return tuple(sweep for sweep in self.sweeps if find_sweep(sweep).exists())
+
+    @property
     def file_stem(self) -> str:
         return f"figure_{self.name}" if self.name[0].isdigit() else self.name
 
     def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
         """What there is at this preset."""
-        tables = {sweep: tables_of(sweep, preset) for sweep in self.sweeps}
+        tables = {sweep: tables_of(sweep, preset) for sweep in self.built}
+        if not tables:
+            return Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), tables_of.records)
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         settings = [column for column in asked if column != "sweep"]
-        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
+        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.built], ignore_index=True)
         everything = Evidence(
             rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
             asked.drop_duplicates(settings, ignore_index=True),
@@ -92,7 +100,7 @@ class PaperFigure:
         lines = [" ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))]
         done, expected = len(evidence.table), len(evidence.expected)
         if done < expected:
-            lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
+            lacking = [sweep for sweep in self.built if _lacks(evidence, sweep)]
             lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
             lines += [f"    {command}" for command in self.commands(preset, lacking)]
         return lines
@@ -132,15 +140,18 @@ def _spread(trials: Sequence[int], dots: bool) -> str:
     return f"Mean ± standard deviation of n = {n} trials{' (dots)' if dots else ''}."
 
 
+def drawable_presets(figure: PaperFigure, tables: StudyTables) -> list[Preset]:
+    """The presets at which any of its runs is done."""
+    return [preset for preset in get_args(Preset) if len(figure.evidence(tables, preset).table)]
+
+
 def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Path]:
     """Draw it for every preset that has runs, and return the files. Raises BadInput if none has."""
     written: list[Path] = []
-    for preset in get_args(Preset):
+    for preset in drawable_presets(figure, tables):
         evidence = figure.evidence(tables, preset)
-        if len(evidence.table):
-            written += save(
-                figure.picture(evidence, preset), evidence.table, out, f"{figure.file_stem}_{preset}"
-            )
+        picture = figure.picture(evidence, preset)
+        written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}")
     if not written:
         commands = " and ".join(f"`{command}`" for command in figure.commands("paper"))
         raise BadInput(f"{tables.records.name}: holds no run of figure {figure.name}; make them with {commands}")

@@ -127,10 +127,40 @@ def build_parser() -> Parser:
     status.add_argument("--json", action="store_true", help="as JSON (documented in docs/architecture.md)")
     _runs_option(status)
 
-    figures = _command(commands, "figures", "figures", "draw the paper's figures from the records")
-    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="figures to draw (all)")
+    figures = _command(
+        commands,
+        "figures",
+        "figures",
+        "draw the paper's figures and tables from the records, ours beside theirs",
+        "examples:\n"
+        "  repro figures                                  # all that have runs\n"
+        "  repro figures 2 table_1 --out figures\n"
+        "  repro figures --runs results                   # from exports",
+    )
+    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
+
+    report = _command(
+        commands,
+        "report",
+        "report",
+        "write one web page with every claim, figure and table, ours beside the paper's",
+        "examples:\n  repro report\n  repro report --runs results --out results",
+    )
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
+    _runs_option(report)
+
+    compare = _command(
+        commands,
+        "compare",
+        "compare",
+        "show two runs side by side: what differs in their configs, metrics and predictions",
+        "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
+    )
+    compare.add_argument("one", metavar="RUN")
+    compare.add_argument("other", metavar="RUN")
+    _runs_option(compare)
 
     export = _command(
         commands,

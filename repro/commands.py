@@ -1,7 +1,6 @@
 """What each command does. Options come parsed from `repro.cli`; output for people goes to stdout as tables."""
 
 import argparse
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from repro.experiments.study import find_study
 from repro.launch.local import run_here, run_side_by_side
 from repro.launch.plan import Request, count_work, parents_first
 from repro.launch.sweep import parse_settings, read_sweep, request_run
-from repro.records import RunFolder, write_export
+from repro.records import RunFolder, open_records, write_export
 from repro.runner import Runner, StopRequest
 from repro.status import status_row, status_table
 from repro.store import RunDirectory, Store
@@ -108,14 +107,34 @@ def status(options: argparse.Namespace) -> None:
 
 def figures(options: argparse.Namespace) -> None:
     """`repro figures [NAME ...]`"""
-    known = importlib.import_module("analysis").FIGURES
-    names = list(known) if options.names == ["all"] else options.names
-    for name in names:
-        if name not in known:
-            raise BadInput(f"no figure is called '{name}'{did_you_mean(name, known)}")
-    for name in names:
-        for path in known[name](Store(options.runs), options.out):
+    from analysis.catalogue import MODULES, find_figure
+    from analysis.figure import StudyTables, draw_figure, drawable_presets
+
+    wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
+    tables = StudyTables(open_records(options.runs))
+    if not tables.records.ids():
+        raise BadInput(f"{options.runs}: holds no finished run; `repro demo` or `repro launch` makes some")
+    for figure in wanted:
+        if options.names == ["all"] and not drawable_presets(figure, tables):
+            progress.for_this_output().say(f"figure {figure.name}: not run; {figure.commands('paper')[0]}")
+            continue
+        for path in draw_figure(figure, tables, options.out):
             print(path)
+
+
+def report(options: argparse.Namespace) -> None:
+    """`repro report`"""
+    from analysis.report import write_report
+
+    for path in write_report(open_records(options.runs), options.out):
+        print(path)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """`repro compare RUN RUN`"""
+    from analysis.compare import compare_runs
+
+    print(compare_runs(open_records(options.runs), options.one, options.other))
 
 
 def export(options: argparse.Namespace) -> None:
