@@ -13,8 +13,8 @@ from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import BLUE, VERMILLION
 from repro.records import Records
 
-BINS = 10
-LEAST = 20
+BINS = 5
+LEAST = 10
 """Test examples that a student needs in a bin for its agreement there to count."""
 
 

@@ -127,6 +127,8 @@ def _draw_lines(axes: Axes, panel: Panel, scale: Scale, here: Evidence) -> None:
         _draw_line(axes, panel, scale, series, places, points)
     _x_axis(axes, scale, places, set(here.table[scale.column]) if scale.column in here.table else set())
     axes.set_ylabel(panel.metric.label)
+    if not places:
+        return
     _format(axes.yaxis, panel.metric, ticks=5)
     axes.margins(y=0.1)
     axes.autoscale_view(scalex=False)
@@ -171,10 +173,10 @@ def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None
         bars = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": f"{who}, range"}
         axes.vlines(places[between], low[between], high[between], **bars)
         _make_room(axes, pd.concat([low[between], high[between]]))
-    for chosen, values, marker, word in ((above, low, CARETUPBASE, "above"), (below, high, CARETDOWNBASE, "below")):
+    for chosen, values, marker, word in ((above, low, CARETUPBASE, "more"), (below, high, CARETDOWNBASE, "less")):
         if chosen.any():
             style = {"marker": marker, "linestyle": "none", "color": PALE, "markersize": 6, "zorder": 1.5}
-            axes.plot(places[chosen], values[chosen], label=f"{who}: {word} the base", **style)
+            axes.plot(places[chosen], values[chosen], label=f"{who}: {word} than", **style)
             _make_room(axes, values[chosen])
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,11 @@ PRESET_NOTES = {
     "short": "Preset short, about 1 % of the paper's training: levels differ",
     "smoke": "Preset smoke: a test of the machinery, no result",
 }
+
+NOTE_WIDTH = 118
+"""Characters that fit on a line under the title."""
+MOST_COMMANDS = 4
+"""So many lines a title may have for them."""
 
 
 class StudyTables:
@@ -97,13 +103,21 @@ class PaperFigure:
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
         spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
-        lines = [" ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))]
+        text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))
+        lines = textwrap.wrap(text, NOTE_WIDTH)
         done, expected = len(evidence.table), len(evidence.expected)
-        if done < expected:
-            lacking = [sweep for sweep in self.built if _lacks(evidence, sweep)]
+        commands = self.missing_commands(evidence, preset)
+        if commands:
             lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
-            lines += [f"    {command}" for command in self.commands(preset, lacking)]
+            if len(commands) > MOST_COMMANDS:
+                commands = [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
+            lines += [f"    {command}" for command in commands]
         return lines
+
+    def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
+        """What makes the runs that are not done; empty if all are."""
+        lacking = [sweep for sweep in self.built if _lacks(evidence, sweep)]
+        return self.commands(preset, lacking) if lacking else []
 
     def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:
         """What makes the figure's runs, of all its sweeps or of these."""

@@ -31,7 +31,7 @@ def draw_by_study(
 ) -> Figure:
     """`draw` called with axes and students for each sweep; all panels share their axes."""
     groups = list(students_by_sweep(evidence))
-    columns = min(COLUMNS, max(len(groups), 2))
+    columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
     figure, grid = canvas(rows, columns, height=2.2 * rows + 0.2, sharex=True, sharey=True)
     for axes, (sweep, students) in zip(grid.flat, groups, strict=False):

@@ -126,7 +126,7 @@ def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:
     """As many as fit side by side."""
     for columns in range(len(handles), 1, -1):
         legend = figure.legend(handles.values(), handles.keys(), ncols=columns, **LEGEND)
-        fits = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width <= figure.bbox.width
+        fits = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width <= 0.92 * figure.bbox.width
         legend.remove()
         if fits:
             return columns

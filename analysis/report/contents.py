@@ -1,0 +1,162 @@
+"""What the report says, before it is laid out: claims, a section per figure, every run."""
+
+import base64
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from analysis.catalogue import MODULES, find_figure
+from analysis.claims import CLAIMS, Judgement, judge, statement
+from analysis.figure import PRESET_NOTES, PaperFigure, StudyTables
+from analysis.panels import Evidence
+from analysis.report.against_paper import Comparison, against_paper
+from analysis.report.provenance import Provenance, provenance
+from repro.experiments.study import Preset, find_study
+from repro.launch.sweep import find_sweep
+from repro.records import Record, Records
+
+PICTURE_DOTS_PER_INCH = 150
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure at one preset, and what is to be said beside it."""
+
+    preset: Preset
+    note: str
+    alternative_text: str
+    png: str
+    """base64"""
+    comparisons: Sequence[Comparison]
+    provenance: Provenance
+    done: int
+    expected: int
+    commands: Sequence[str]
+    """What makes the missing runs; empty if there are none."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure or table of the paper, or one beyond it."""
+
+    anchor: str
+    title: str
+    about: Sequence[str]
+    """Paragraphs on the studies behind it: question, conditions, what the paper found, our choices."""
+    pictures: Sequence[Picture]
+    commands: Sequence[str]
+    is_built: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    source: str
+    claims: Sequence[Judgement]
+    """The verdicts at every preset that has trials for the claim; where none has, one that says not run."""
+    sections: Sequence[Section]
+    runs: Sequence[Record]
+    totals: Provenance
+
+    @property
+    def verdicts(self) -> Mapping[str, int]:
+        """How many of the paper's claims have each verdict, each counted at the best preset that has runs."""
+        best = {judgement.claim: judgement for judgement in reversed(self.claims)}
+        names = ("supported", "contradicted", "inconclusive", "not run")
+        return {name: sum(one.verdict == name for one in best.values()) for name in names}
+
+
+def gather(records: Records) -> Contents:
+    """Everything the report says about these records."""
+    tables = StudyTables(records)
+    sections = [_section(find_figure(name), tables) for name in MODULES]
+    presets = [preset for preset in get_args(Preset) if any(p.preset == preset for s in sections for p in s.pictures)]
+    runs = [records.record(run_id) for run_id in records.ids()]
+    return Contents(
+        source=Path(records.name).name,
+        claims=_claims(records, presets),
+        sections=sections,
+        runs=sorted(runs, key=lambda run: (run.kind, run.label, run.run_id)),
+        totals=provenance(runs, {}),
+    )
+
+
+def _claims(records: Records, presets: Sequence[Preset]) -> list[Judgement]:
+    """By claim, and for each the presets from the paper's own down."""
+    judged = {preset: {one.claim: one for one in judge(records, preset)} for preset in presets}
+    rows = []
+    for claim in CLAIMS:
+        found = [by_claim[claim] for by_claim in judged.values() if by_claim[claim].n]
+        rows += found or [_not_run(claim, judged)]
+    return rows
+
+
+def _not_run(claim: str, judged: Mapping[Preset, Mapping[str, Judgement]]) -> Judgement:
+    for by_claim in judged.values():
+        return by_claim[claim]
+    return Judgement(claim, statement(claim), "paper", "not run", 0, (), ())
+
+
+def _section(figure: PaperFigure, tables: StudyTables) -> Section:
+    pictures = []
+    for preset in get_args(Preset):
+        evidence = figure.evidence(tables, preset)
+        if len(evidence.table):
+            pictures.append(_picture(figure, evidence, tables, preset))
+    return Section(
+        anchor=figure.file_stem,
+        title=figure.title,
+        about=_about(figure) if figure.panels or len(figure.built) <= 1 else [figure.caption],
+        pictures=pictures,
+        commands=figure.commands("paper"),
+        is_built=bool(figure.built),
+    )
+
+
+def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, preset: Preset) -> Picture:
+    drawn = io.BytesIO()
+    figure.picture(evidence, preset).savefig(drawn, format="png", dpi=PICTURE_DOTS_PER_INCH)
+    own_tables = [tables(sweep, preset) for sweep in figure.built]
+    records = [evidence.records.record(run_id) for run_id in evidence.table["run_id"]]
+    done, expected = len(evidence.table), len(evidence.expected)
+    return Picture(
+        preset=preset,
+        note=PRESET_NOTES[preset],
+        alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",
+        png=base64.b64encode(drawn.getvalue()).decode(),
+        comparisons=against_paper(figure, evidence, own_tables),
+        provenance=provenance([*records, *_teachers(records, evidence.records)], _studies_of(evidence)),
+        done=done,
+        expected=expected,
+        commands=figure.missing_commands(evidence, preset),
+    )
+
+
+def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
+    ids = dict.fromkeys(teacher for student in students for teacher in student.teachers)
+    return [records.record(run_id) for run_id in ids if records.has(run_id)]
+
+
+def _studies_of(evidence: Evidence) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Run id -> its study and settings."""
+    settings = [column for column in evidence.expected if column != "sweep"]
+    return {
+        row["run_id"]: (study_of(row["sweep"]), {name: row[name] for name in settings if row[name] == row[name]})
+        for row in evidence.table.to_dict("records")
+    }
+
+
+def study_of(sweep: str) -> str:
+    """The study whose runs a sweep makes."""
+    return Path(yaml.safe_load(find_sweep(sweep).read_text())["program"]).stem
+
+
+def _about(figure: PaperFigure) -> list[str]:
+    """The docstrings of the figure's studies, in paragraphs."""
+    studies = dict.fromkeys(study_of(sweep) for sweep in figure.built)
+    text = "\n\n".join(inspect.getdoc(find_study(study)) or "" for study in studies)
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph]
