@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.sample import Sample
 
@@ -31,7 +31,7 @@ class Interval:
 
     std: standard deviation over trials (n - 1 in the denominator), as the paper reports; NaN for fewer than two.
     low, high: NaN where nothing says how sure the estimate is.
-    trials: n; examples: N, or None if they did not enter.
+    trials: n; examples: N, or None if they are not known one by one.
     scope: what else the truth may be sought among. "examples of one trial" holds for that one pair of networks and
         says nothing of others; "trials" ignores that the test set is a sample.
     """
@@ -51,7 +51,7 @@ class Interval:
         if self.trials == 1:
             return "1 trial: says nothing about other networks"
         if self.trials < 5:
-            factor = stats.t.ppf((1 + self.level) / 2, self.trials - 1) if self.trials else math.nan
+            factor = special.stdtrit(self.trials - 1, (1 + self.level) / 2) if self.trials else math.nan
             return f"{self.trials} trials: few; half-width at least {factor:.1f} standard errors" if self.trials else ""
         return ""
 
@@ -65,15 +65,16 @@ def interval(sample: Sample, level: float = LEVEL) -> Interval:
     std = float(sample.values.std(ddof=1)) if n > 1 else math.nan
     squares = []
     if n > 1:
-        squares.append((stats.t.ppf((1 + level) / 2, n - 1) * std) ** 2 / n)
-    examples = None
+        squares.append((special.stdtrit(n - 1, (1 + level) / 2) * std) ** 2 / n)
+    examples, error = None, sample.example_error
     if sample.examples is not None and sample.examples.shape[1] > 1:
         examples = sample.examples.shape[1]
-        spread = float(sample.examples.mean(axis=0).std(ddof=1))
-        squares.append((stats.norm.ppf((1 + level) / 2) * spread) ** 2 / examples)
+        error = float(sample.examples.mean(axis=0).std(ddof=1)) / math.sqrt(examples)
+    if error is not None:
+        squares.append((special.ndtri((1 + level) / 2) * error) ** 2)
     half = math.sqrt(sum(squares)) if squares else math.nan
     scope: Scope = "trials" if n > 1 else "one number"
-    if examples is not None:
+    if error is not None:
         scope = "trials and examples" if n > 1 else "examples of one trial"
     return Interval(estimate, std, estimate - half, estimate + half, n, examples, level, scope)
 
@@ -90,11 +91,10 @@ def hierarchical_bootstrap(
         raise ValueError("the hierarchical bootstrap needs trials with test examples")
     generator = np.random.default_rng(seed)
     trials, examples = sample.examples.shape
+    trial_weights = generator.multinomial(trials, np.full(trials, 1 / trials), size=resamples) / trials
     means = np.empty(resamples)
-    for start in range(0, resamples, 250):  # 250 resamples of 10,000 examples are 20 MB
-        count = min(250, resamples - start)
-        example_weights = generator.multinomial(examples, np.full(examples, 1 / examples), size=count) / examples
-        trial_weights = generator.multinomial(trials, np.full(trials, 1 / trials), size=count) / trials
-        means[start : start + count] = ((example_weights @ sample.examples.T) * trial_weights).sum(axis=1)
+    for index, weights in enumerate(trial_weights):
+        counts = np.bincount(generator.integers(examples, size=examples), minlength=examples)
+        means[index] = weights @ (sample.examples @ counts) / examples
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

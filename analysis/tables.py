@@ -38,7 +38,7 @@ class StudyTable:
     """The finished runs of a sweep at one preset, and what is missing. Presets never share a table.
 
     rows: a row per run. Columns: `preset`, `trial`, the study's settings (`conditions`), `run_id`, `label`,
-        `teacher_key`, `training_images`, `epochs`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
+        `teacher_key`, `training_images`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
         test), `teacher_x` (without the last two), `control_x` and `specific_x` (agreement, kl), `train_x`, and
         `cka_stage`. NaN where unknown. Specific fidelity is counted so that positive means closer to its own teacher
         than the control is: agreement minus the control's, the control's KL minus KL.
@@ -133,7 +133,7 @@ def _row(point: Study, record: Record, records: Records) -> dict[str, Any]:
     row: dict[str, Any] = {**point.settings(), "run_id": record.run_id, "label": point.label()}
     is_student = bool(record.teachers)
     row["teacher_key"] = record.teacher_key if is_student else record.run_id
-    row |= {name: record.summary[name] for name in ("training_images", "epochs", "seconds") if name in record.summary}
+    row |= {name: record.summary[name] for name in ("training_images", "seconds") if name in record.summary}
     for name, value in record.summary["metrics"].items():
         row[_column(name, "student" if is_student else "teacher")] = math.nan if value is None else value
     if is_student:

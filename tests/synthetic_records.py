@@ -26,7 +26,7 @@ from repro.launch.sweep import find_sweep, sweep_studies
 from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate
 from repro.records import Record, RunFolder
-from repro.records.folder import TestSet
+from repro.records.folder import LabelledLogits
 from repro.store import Store
 
 TEACHER_ACCURACY = 0.72
@@ -38,10 +38,11 @@ class Truth:
     """What is true of a condition: means over trials and test examples.
 
     The student's agreement and accuracy must be possible together with the teacher's accuracy (about 0.72 alone,
-    up to 0.75 as an ensemble). `ece`: how much more confident than accurate the student is.
+    up to 0.75 as an ensemble). accuracy: None is the teacher's own. ece: how much more confident than accurate the
+    student is.
     """
 
-    accuracy: float = 0.73
+    accuracy: float | None = 0.73
     agreement: float = 0.78
     train_agreement: float = 0.90
     ece: float = 0.05
@@ -85,8 +86,10 @@ class SyntheticRecords(RunFolder):
     def _record(self, run_id: str) -> Record:
         return self.made[run_id]
 
-    def _read_run(self, run_id: str) -> TestSet | None:
-        return TestSet(self.logits[run_id], torch.from_numpy(self.true_labels)) if run_id in self.logits else None
+    def _read_run(self, run_id: str) -> LabelledLogits | None:
+        return (
+            LabelledLogits(self.logits[run_id], torch.from_numpy(self.true_labels)) if run_id in self.logits else None
+        )
 
     # -- making runs ----------------------------------------------------------------------------------------------
 
@@ -148,7 +151,7 @@ class SyntheticRecords(RunFolder):
         top_class = self._imitation(
             generator,
             teacher.argmax(dim=1).numpy(),
-            accuracy=truth.accuracy + noise[0],
+            accuracy=None if truth.accuracy is None else truth.accuracy + noise[0],
             agreement=min(truth.agreement + noise[1], 1.0),
             trial=trial,
         )
@@ -162,12 +165,13 @@ class SyntheticRecords(RunFolder):
         return logits, metrics
 
     def _imitation(
-        self, generator: Generator, teacher: NDArray[Any], accuracy: float, agreement: float, trial: int
+        self, generator: Generator, teacher: NDArray[Any], accuracy: float | None, agreement: float, trial: int
     ) -> NDArray[Any]:
         """Top classes that agree with the teacher's, and are right, with the given probabilities."""
         right = teacher == self.true_labels
-        share = right.mean()
-        if_right, if_wrong, rescue = _agreement_by_correctness(accuracy, agreement, float(share))
+        share = float(right.mean())
+        wanted = share if accuracy is None else accuracy
+        if_right, if_wrong, rescue = _agreement_by_correctness(wanted, agreement, share)
         trial_luck = self._generator("trial", str(trial)).standard_normal(self.examples)
         own_luck = generator.standard_normal(self.examples)
         difficulty = self._generator("imitation").standard_normal(self.examples)

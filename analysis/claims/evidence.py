@@ -4,6 +4,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from analysis.claims.verdict import FEWEST_TRIALS
 from analysis.sample import Sample, mean
 from analysis.tables import Missing, StudyTable, study_table
@@ -33,6 +35,8 @@ class Tables:
 
     def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
         table = self.table(sweep)
+        if table is None:
+            return Sample((), np.zeros(0), None)
         for run in table.missing:
             if all(run.settings[name] == value for name, value in settings.items()):
                 self.missing[run.command] = run
@@ -42,8 +46,9 @@ class Tables:
         points = sweep_studies(find_sweep(sweep), {"preset": self.preset})
         return list(dict.fromkeys(point.settings()[setting] for point in points))
 
-    def _table(self, sweep: str) -> StudyTable:
-        return study_table(self.records, sweep, self.preset)
+    def _table(self, sweep: str) -> StudyTable | None:
+        """None for a study that the suite does not have yet: nothing of it can have been run."""
+        return study_table(self.records, sweep, self.preset) if find_sweep(sweep).exists() else None
 
 
 Settings: TypeAlias = dict[str, Any]

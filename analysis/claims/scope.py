@@ -1,13 +1,9 @@
 """C13 to C17: how far the findings reach."""
 
-import numpy as np
-from scipy import stats
-
 from analysis.claims.evidence import Evidence, mean_difference, mean_over
 from analysis.claims.verdict import Test
+from analysis.rank_correlation import rank_correlation
 from analysis.sample import Sample
-
-FEWEST_POLICIES = 4
 
 
 def c13(evidence: Evidence) -> list[Test]:
@@ -73,20 +69,12 @@ def c17(evidence: Evidence) -> list[Test]:
 
 
 def _correlation(evidence: Evidence, members: int) -> Sample:
-    """Spearman's correlation over the policies, in every trial that has all policies that any trial has."""
-    samples = {
-        policy: [
-            evidence.sample("augmentation", quantity, policy=policy, members=members)
-            for quantity in ("student_agreement", "student_ece")
-        ]
+    """Spearman's correlation over the policies that were run, in every trial that has all of them."""
+    pairs = [
+        (
+            evidence.sample("augmentation", "student_agreement", policy=policy, members=members),
+            evidence.sample("augmentation", "student_ece", policy=policy, members=members),
+        )
         for policy in evidence.choices("augmentation", "policy")
-    }
-    done = [pair for pair in samples.values() if len(pair[0])]
-    trials = tuple(t for t in done[0][0].trials if all(t in pair[0].trials for pair in done)) if done else ()
-    if len(done) < FEWEST_POLICIES or not trials:
-        return Sample((), np.zeros(0), None)
-    agreement, ece = (np.stack([pair[index].of(trials).values for pair in done]) for index in (0, 1))
-    values = np.array([stats.spearmanr(agreement[:, i], ece[:, i]).statistic for i in range(len(trials))])
-    known = np.isfinite(values)  # not where all policies rank the same
-    kept = tuple(trial for trial, is_known in zip(trials, known, strict=True) if is_known)
-    return Sample(kept, values[known], None, tuple(run for pair in done for run in pair[0].runs))
+    ]
+    return rank_correlation([pair for pair in pairs if len(pair[0])])

@@ -20,10 +20,8 @@ CACHED_LOGITS = 48
 """Test logits of so many networks are kept at hand (4 MB each on CIFAR-100): an ensemble's, over all trials."""
 
 
-class TestSet(NamedTuple):
+class LabelledLogits(NamedTuple):
     """What a run, or an ensemble, predicts on test: logits (n, classes) and labels (n,)."""
-
-    __test__ = False  # pytest: not a test case
 
     logits: Tensor
     labels: Tensor
@@ -103,7 +101,7 @@ class RunFolder:
         test_set = self._test_set(run_id)
         return None if test_set is None else test_set.logits[:SHOWN_EXAMPLES].numpy()
 
-    def _read_test_set(self, key: str) -> TestSet | None:
+    def _read_test_set(self, key: str) -> LabelledLogits | None:
         """Logits and labels on test of a run, or of an ensemble by its key; None where they are not all there."""
         members = key.split("+")
         if len(members) > 1:
@@ -111,15 +109,15 @@ class RunFolder:
             present = [test_set for test_set in sets if test_set is not None]
             if len(present) < len(sets):
                 return None
-            return TestSet(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
+            return LabelledLogits(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
         return self._read_run(key)
 
-    def _read_run(self, run_id: str) -> TestSet | None:
+    def _read_run(self, run_id: str) -> LabelledLogits | None:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
         with safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
-            return TestSet(file.get_tensor("test_logits"), file.get_tensor("test_labels"))
+            return LabelledLogits(file.get_tensor("test_logits"), file.get_tensor("test_labels"))
 
 
 def _rounded(values: Tensor) -> Floats:
