@@ -19,7 +19,8 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# uv, itself from PyPI, installs torch's gigabytes several times faster than pip.
+# uv, itself from PyPI, installs torch's gigabytes several times faster than pip. Compiled once here, packages are not
+# compiled again by every process where PYTHONDONTWRITEBYTECODE is set (20 s of processor time for torch).
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "repro needs Python 3.11 or newer; say which with 'make PYTHON=python3.12 ...'" >&2; exit 2; }
@@ -27,5 +28,5 @@ $(VENV)/.installed: pyproject.toml
 		{ echo "this Python has no ensurepip; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,wandb,slurm]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev,wandb,slurm]'
 	touch $@

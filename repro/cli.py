@@ -141,6 +141,25 @@ def build_parser() -> Parser:
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
 
+    surface = _command(
+        commands,
+        "surface",
+        "surface",
+        "measure the loss around a finished student, for Figure 6c",
+        "Loss and agreement on a grid over the plane through the teacher, the student as it started and as it\n"
+        "ended. Writes surface.json into the student's record; interrupted, the same command goes on.\n\n"
+        "examples:\n"
+        "  repro surface init_interpolation preset=smoke weight=0.25 --points 5\n"
+        "  repro surface init_interpolation preset=short weight=0.25 --data data",
+    )
+    surface.add_argument("study", metavar="STUDY", help="as for `repro run`")
+    surface.add_argument("settings", nargs="*", metavar="key=value", help="as for `repro run`")
+    surface.add_argument("--points", type=_grid, default=21, metavar="N", help="points along each axis (21)")
+    surface.add_argument(
+        "--images", type=_positive, default=1000, metavar="N", help="images of train sample and test set each (1000)"
+    )
+    _run_options(surface)
+
     report = _command(
         commands,
         "report",
@@ -224,6 +243,12 @@ def _list_studies() -> str:
     known = studies()
     width = max(len(name) for name in known)
     return "studies:\n" + "\n".join(f"  {name:{width}}  {study.headline()}" for name, study in known.items())
+
+
+def _grid(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 2")
+    return int(text)
 
 
 def _positive(text: str) -> int:

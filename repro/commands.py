@@ -19,6 +19,7 @@ from repro.records import RunFolder, open_records, write_export
 from repro.runner import Runner, StopRequest
 from repro.status import status_row, status_table
 from repro.store import RunDirectory, Store
+from repro.surface import make_surface
 from repro.training.hardware import choose_device, keep_freed_memory
 
 
@@ -120,6 +121,16 @@ def figures(options: argparse.Namespace) -> None:
             continue
         for path in draw_figure(figure, tables, options.out):
             print(path)
+
+
+def surface(options: argparse.Namespace) -> None:
+    """`repro surface STUDY`"""
+    request = request_run(find_study(Path(options.study).stem), parse_settings(options.settings))
+    path = make_surface(_runner(options), request.config, request.label, options.points, options.images)
+    anchors = json.loads(path.read_text())["anchors"]
+    rows = [{"network": name.replace("_", ", ")} | values for name, values in anchors.items()]
+    print(tabulate(rows, headers="keys", floatfmt=".4f"))
+    print(f"\nsurface: {path}")
 
 
 def report(options: argparse.Namespace) -> None:

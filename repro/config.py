@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+import math
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -59,30 +60,66 @@ class Selection(Schema):
         return self
 
 
+class Stream(Schema):
+    """Images mixed into every batch of a student, without labels: see `repro/training/streams.py`."""
+
+    share: float = Field(gt=0.0, lt=1.0)
+    """Of the images of a batch, rounded to whole ones; the run's own images take the rest."""
+    temperature: float | None = Field(default=None, gt=0.0)
+    """tau of the objective on these images; None: as on all others."""
+
+
+class DatasetStream(Stream):
+    """Images of a data set, augmented like the run's own."""
+
+    name: Literal["dataset"] = "dataset"
+    selection: Selection
+
+
+class NoiseStream(Stream):
+    """Noise, every channel of every pixel independently from U[0, 1], fresh at every step and not augmented."""
+
+    name: Literal["noise"] = "noise"
+
+
+AnyStream = Annotated[DatasetStream | NoiseStream, Field(discriminator="name")]
+
+
 class DataConfig(Schema):
     """The images a run trains on. Its test images are the whole test split of `train.dataset`.
 
-    `pools` add images without their labels, which a student does not need.
+    `pools` add images without their labels, which a student does not need: all are shuffled together, and each comes
+    once an epoch. `streams` give every batch a fixed number of images beside these.
     """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset({"streams"})
 
     train: Selection
     pools: tuple[Selection, ...] = ()
+    streams: tuple[AnyStream, ...] = ()
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:
         expected = self.train.dataset.input_shape
-        for pool in self.pools:
-            if pool.dataset.input_shape != expected:
+        for dataset in (selection.dataset for selection in self.selections[1:]):
+            if dataset.input_shape != expected:
                 raise ValueError(
-                    f"the pool {pool.dataset.name} has images {pool.dataset.input_shape}, "
-                    f"{self.train.dataset.name} has {expected}"
+                    f"{dataset.name} has images {dataset.input_shape}, {self.train.dataset.name} has {expected}"
                 )
+        if len(expected) != 3 and any(isinstance(stream, NoiseStream) for stream in self.streams):
+            raise ValueError(f"a stream of noise goes with images only, and {self.train.dataset.name} has none")
         return self
 
     @property
     def datasets(self) -> frozenset[Dataset]:
         """Every data set that is read."""
-        return frozenset(selection.dataset for selection in (self.train, *self.pools))
+        return frozenset(selection.dataset for selection in self.selections)
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """Every part of a data set that is read: `train`, then the pools', then the streams'."""
+        streamed = (stream.selection for stream in self.streams if isinstance(stream, DatasetStream))
+        return (self.train, *self.pools, *streamed)
 
 
 class BaseRunConfig(Schema):
@@ -113,6 +150,8 @@ class BaseRunConfig(Schema):
 class TrainingConfig(BaseRunConfig):
     """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
 
+    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch"})
+
     augmentation: tuple[AnyAugmentation, ...] = ()
     model: AnyModel
     init: AnyInitialization
@@ -121,6 +160,9 @@ class TrainingConfig(BaseRunConfig):
     schedule: AnySchedule
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    """Images of a training step, those of streams included."""
+    last_batch: Literal["keep", "drop"] = "keep"
+    """What becomes of an epoch's last batch if it is not full."""
     evaluate_every: int = Field(ge=1)
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: Literal["float32"] = "float32"
@@ -132,13 +174,44 @@ class TrainingConfig(BaseRunConfig):
         return self
 
     @model_validator(mode="after")
+    def _streams_fit(self) -> Self:
+        counts = self.stream_counts
+        if 0 in counts:
+            share = self.data.streams[counts.index(0)].share
+            raise ValueError(f"a stream's share {share} of batch_size {self.batch_size} is less than half an image")
+        if sum(counts) >= self.batch_size:
+            raise ValueError(f"the streams fill all of batch_size {self.batch_size} and leave the run's images no room")
+        return self
+
+    @property
+    def stream_counts(self) -> tuple[int, ...]:
+        """How many images of a full batch come from each stream: its share, rounded (half up)."""
+        return tuple(math.floor(stream.share * self.batch_size + 0.5) for stream in self.data.streams)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objective of each part of a batch: of the run's own images, then of each stream's."""
+        at = (stream.temperature for stream in self.data.streams)
+        return (self.objective, *(self.objective if tau is None else self.objective.at_temperature(tau) for tau in at))
+
+    @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         if self.objective.needs_labels:
-            if self.data.pools:
-                raise ValueError(f"the objective {self.objective.name} needs labels, which pools do not have")
+            if self.data.pools or self.data.streams:
+                without = "pools" if self.data.pools else "streams"
+                raise ValueError(f"the objective {self.objective.name} needs labels, which {without} do not have")
             mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
             if mixing:
                 raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
+        return self
+
+    @model_validator(mode="after")
+    def _temperatures_fit(self) -> Self:
+        try:
+            _ = self.objectives
+        except ValidationError as error:
+            cause = error.errors()[0].get("ctx", {}).get("error", f"{self.objective.name} has no temperature")
+            raise ValueError(f"a stream's temperature: {cause}") from error
         return self
 
 

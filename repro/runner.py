@@ -21,7 +21,7 @@ from repro.progress import Progress, summarize
 from repro.provenance import code_version
 from repro.store import RunDirectory, Store
 from repro.training import hardware
-from repro.training.examples import select_all
+from repro.training.batches import check_batches
 from repro.training.trainer import Trainer, build_network
 from repro.training.training import Training
 
@@ -75,7 +75,7 @@ class Runner:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
             _has_test_images(config, datasets)
-            select_all(config.data, datasets)
+            check_batches(config, datasets)
             with torch.device("meta"):  # shapes only
                 build_network(config)
 
@@ -88,7 +88,7 @@ class Runner:
         run = self.store.run(config.run_id)
         fingerprints = {dataset.name: dataset.fingerprint(self.data_directory) for dataset in config.data.datasets}
         if run.is_done():
-            _same_data(run.read_json("summary.json")["data"], fingerprints, run)
+            check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
             return
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
@@ -123,7 +123,7 @@ class Runner:
         checkpoint = run.checkpoint()
         seconds = 0.0
         if checkpoint is not None:
-            _same_data(checkpoint["data"], fingerprints, run)
+            check_same_data(checkpoint["data"], fingerprints, run)
             trainer.load_state_dict(checkpoint["trainer"])
             seconds = checkpoint["seconds"]
         run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
@@ -185,9 +185,10 @@ class Runner:
 
     def _training(self, config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> Training:
         """The run in memory, at its start."""
-        return Trainer(config, datasets, self._teachers(config), self.device)
+        return Trainer(config, datasets, self.teachers(config), self.device)
 
-    def _teachers(self, config: RunConfig) -> Ensemble | None:
+    def teachers(self, config: RunConfig) -> Ensemble | None:
+        """The trained parents of a student, from their records; None for a run without."""
         members = []
         for parent in config.parents():
             network = build_network(parent)
@@ -234,7 +235,8 @@ class _Clock:
         self.last = time.monotonic()
 
 
-def _same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: RunDirectory) -> None:
+def check_same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: RunDirectory) -> None:
+    """Raise BadInput if a data set is another than the one the run was begun with."""
     for name, fingerprint in present.items():
         if recorded[name] != fingerprint:
             raise BadInput(

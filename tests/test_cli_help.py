@@ -7,7 +7,8 @@ import pytest
 from repro.cli import main, parse
 from repro.launch.sweep import find_sweep
 
-COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "export", "bench"]
+COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "surface", "export"]
+COMMANDS += ["bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -21,7 +22,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     if command == "":
         known = {name.split()[0] for name in COMMANDS if name}
         assert known <= {line.split()[0] for line in out.splitlines() if line.startswith("    ")}
-    if command in ("run", "launch", "status", "data prepare"):
+    if command in ("run", "launch", "status", "surface", "data prepare"):
         assert f"\n  repro {command} " in out[out.index("example") :]
 
 

@@ -207,7 +207,7 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
         (
             {"data.pools": [{"dataset": {"name": "digits"}}, {"dataset": {"name": "cifar10"}}]},
             "config key 'data'",
-            "the pool cifar10 has images (3, 32, 32), digits has (1, 28, 28)",
+            "cifar10 has images (3, 32, 32), digits has (1, 28, 28)",
         ),
         (
             {"teachers.0.data.train.dataset": {"name": "digits", "image_size": 32}},

@@ -1,6 +1,7 @@
 """What training minimises: the base of every objective, and of those that imitate a teacher."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -44,6 +45,42 @@ class Objective(Component):
         Finite, as is its gradient, for float32 logits (and logits over temperature) of magnitude up to 1e18.
         Raises ValueError if an argument that the objective needs is missing or the shapes disagree.
         """
+
+    def at_temperature(self, temperature: float) -> Self:
+        """The same objective at another temperature. Raises pydantic's ValidationError if it cannot have that one."""
+        return self.model_validate({**self.model_dump(), "temperature": temperature})
+
+
+def loss_of_parts(
+    objectives: Sequence[Objective],
+    parts: Sequence[int],
+    student_logits: Tensor,
+    *,
+    teacher_logits: Tensor | None,
+    labels: Tensor | None,
+    progress: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """The mean loss of a batch whose consecutive `parts` (sizes, some perhaps 0) have an objective each.
+
+    Each part's loss, with the factor tau^2 of its own temperature, counts by its number of images. The other
+    arguments are those of `Objective.loss`, of the whole batch.
+    """
+    losses = []
+    start = 0
+    for objective, size in zip(objectives, parts, strict=True):
+        rows = slice(start, start + size)
+        start += size
+        if size > 0:
+            loss = objective.loss(
+                student_logits[rows],
+                teacher_logits=teacher_logits[:, rows] if teacher_logits is not None else None,
+                labels=labels[rows] if labels is not None else None,
+                progress=progress,
+                generator=generator,
+            )
+            losses.append(loss if size == len(student_logits) else loss * (size / len(student_logits)))
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
 
 class DistillationObjective(Objective):

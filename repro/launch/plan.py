@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from repro.config import RunConfig, Selection
+from repro.training.batches import plan_epoch
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ def _with_parents(request: Request) -> Iterator[Request]:
 def images_to_train(config: RunConfig) -> int | None:
     """How many images (with repetition) pass through the network in training; None if a data set's size is unknown."""
     sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
-    return None if None in sizes else config.epochs * sum(size for size in sizes if size is not None)
+    if None in sizes:
+        return None
+    examples = sum(size for size in sizes if size is not None)
+    batches = plan_epoch(examples, config.batch_size, config.stream_counts, config.last_batch)
+    return config.epochs * sum(sum(parts) for parts in batches)
 
 
 def _selected(selection: Selection) -> int | None:

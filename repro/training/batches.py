@@ -1,33 +1,71 @@
 """The batches of a run: which examples, in which order, augmented, as a network takes them."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from repro.config import TrainingConfig
 from repro.data.augmentation import Augmentation, augment
-from repro.data.dataset import as_input, to_unit_interval
-from repro.training.examples import TrainingExamples
+from repro.data.dataset import Dataset, LabeledData, as_input, to_unit_interval
+from repro.errors import BadInput
+from repro.seeds import stream_seed
+from repro.training.examples import NO_LABEL, TrainingExamples, select_from
+from repro.training.streams import ImageStream
+
+NO_INDEX = -1
+
+
+def plan_epoch(
+    examples: int, batch_size: int, stream_counts: Sequence[int], last_batch: Literal["keep", "drop"]
+) -> list[tuple[int, ...]]:
+    """The parts of every batch of an epoch: how many are the run's own examples, and how many from each stream.
+
+    An epoch is one pass over the own `examples`. A full batch of `batch_size` has `stream_counts` images of the
+    streams. The last batch has the examples that are left and of each stream the same proportion to them, rounded
+    half up; or there is none (`drop`) if it would not be full. So over any number of batches the streams have their
+    proportion to the own examples, to within half an image of the last batch.
+    """
+    own = batch_size - sum(stream_counts)
+    full, rest = divmod(examples, own)
+    batches = [(own, *stream_counts)] * full
+    if rest > 0 and last_batch == "keep":
+        batches.append((rest, *((2 * count * rest + own) // (2 * own) for count in stream_counts)))
+    return batches
+
+
+def check_batches(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
+    """Raise BadInput if a data set has too few examples, or all of them together make no batch."""
+    selected = [len(select_from(selection, datasets)) for selection in config.data.selections]
+    own = sum(selected[: 1 + len(config.data.pools)])
+    if not plan_epoch(own, config.batch_size, config.stream_counts, config.last_batch):
+        raise BadInput(
+            f"last_batch is 'drop', and {own} examples do not fill one batch of batch_size {config.batch_size}"
+        )
 
 
 class Batch(NamedTuple):
-    """One step's examples.
+    """One step's examples: the run's own, then those of each stream.
 
     inputs: (n, ...), as a network takes them. labels: int64 (n,), NO_LABEL where withheld.
-    indices: int64 (n,), their places among the run's training examples.
+    indices: int64 (n,), their places among the run's training examples, NO_INDEX for images of streams.
+    parts: how many are the run's own and how many from each stream; n in all.
     """
 
     inputs: Tensor
     labels: Tensor
     indices: Tensor
+    parts: tuple[int, ...]
 
 
 class Batches:
-    """Every example once an epoch, in an order that `seed` and the epoch alone decide.
+    """Every example once an epoch, in an order that `seed` and the epoch alone decide, and beside them `streams`.
 
     The augmentations' random draws come from `generator`, batch after batch, so a run that goes on in mid-epoch needs
-    the generator's state and the position.
+    the generator's state and the position. Each part of a batch is augmented by itself, so that nothing is mixed
+    between sources. `stream_counts` are the streams' images in a full batch.
     """
 
     def __init__(
@@ -36,35 +74,46 @@ class Batches:
         batch_size: int,
         augmentation: Sequence[Augmentation],
         generator: torch.Generator,
+        streams: Sequence[ImageStream] = (),
+        stream_counts: Sequence[int] = (),
+        last_batch: Literal["keep", "drop"] = "keep",
     ) -> None:
         self.examples = examples
-        self.batch_size = batch_size
         self.augmentation = augmentation
         self.generator = generator
+        self.streams = streams
+        self.stream_counts = stream_counts
+        self.own_size = batch_size - sum(stream_counts)
+        self.parts = plan_epoch(len(examples), batch_size, stream_counts, last_batch)
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller."""
-        return -(-len(self.examples) // self.batch_size)
+        return len(self.parts)
 
     def sizes(self) -> Tensor:
         """Examples in each batch of an epoch, float64."""
-        sizes = torch.full((len(self),), float(self.batch_size), dtype=torch.float64)
-        sizes[-1] = len(self.examples) - self.batch_size * (len(self) - 1)
-        return sizes
+        return torch.tensor([sum(parts) for parts in self.parts], dtype=torch.float64)
 
     def epoch(self, order_seed: int, start: int) -> Iterator[Batch]:
         """The batches of one epoch from number `start` (from 0) on, in the random order of `order_seed`."""
-        for indices in self._shuffled(order_seed)[start:]:
-            yield Batch(self._inputs(indices, self.generator), self.examples.labels[indices], indices)
+        order = self._shuffled(order_seed)
+        for number in range(start, len(self)):
+            indices = order[number]
+            inputs = self._mixed(number, indices, order_seed, self.generator)
+            labels = self.examples.labels[indices]
+            if self.streams:
+                others = (0, len(inputs) - len(indices))
+                labels, indices = F.pad(labels, others, value=NO_LABEL), F.pad(indices, others, value=NO_INDEX)
+            yield Batch(inputs, labels, indices, self.parts[number])
 
     def extra_pass(self, seed: int) -> Iterator[Tensor]:
         """The inputs of all batches once more, with an order and draws of their own: training is not disturbed."""
         generator = torch.Generator(self.generator.device).manual_seed(seed)
-        for indices in self._shuffled(seed):
-            yield self._inputs(indices, generator)
+        for number, indices in enumerate(self._shuffled(seed)):
+            yield self._mixed(number, indices, seed, generator)
 
     def sample(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """At most `count` random examples as training sees them (before `as_input`), and their ascending indices."""
+        """At most `count` random own examples as training sees them (before `as_input`); their ascending indices."""
         order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
         indices = order[:count].sort().values.to(self.generator.device)
         inputs = self.examples.inputs[indices]
@@ -75,7 +124,19 @@ class Batches:
 
     def _shuffled(self, seed: int) -> tuple[Tensor, ...]:
         order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
-        return torch.split(order.to(self.generator.device), self.batch_size)
+        return torch.split(order.to(self.generator.device), self.own_size)[: len(self)]
+
+    def _mixed(self, number: int, indices: Tensor, seed: int, generator: torch.Generator) -> Tensor:
+        """The inputs of batch `number` of an epoch: the own examples, then each stream's images."""
+        inputs = [self._inputs(indices, generator)]
+        for which, (stream, count) in enumerate(zip(self.streams, self.parts[number][1:], strict=True)):
+            if count > 0:
+                first = number * self.stream_counts[which]  # all batches before this one are full
+                images = stream.draw(first, count, stream_seed(seed, "stream", which))
+                if stream.augmented and self.augmentation:
+                    images = augment(to_unit_interval(images), self.augmentation, generator)
+                inputs.append(as_input(images))
+        return torch.cat(inputs) if len(inputs) > 1 else inputs[0]
 
     def _inputs(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         inputs = self.examples.inputs.index_select(0, indices)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repro.config import DataConfig
+from repro.config import DataConfig, Selection
 from repro.data.dataset import Dataset, LabeledData
 from repro.data.selection import select
 from repro.errors import BadInput
@@ -38,18 +38,18 @@ def assemble(config: DataConfig, datasets: Mapping[Dataset, LabeledData], device
 
 def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> list[Tensor]:
     """Indices of the selected examples of `train` and of each pool. Raises BadInput if a data set has too few."""
-    chosen = []
-    for selection in (config.train, *config.pools):
-        try:
-            chosen.append(
-                select(
-                    datasets[selection.dataset].train.labels,
-                    half=selection.half,
-                    size=selection.size,
-                    fraction=selection.fraction,
-                    seed=selection.seed,
-                )
-            )
-        except ValueError as error:
-            raise BadInput(f"data set {selection.dataset.name}: {error}") from error
-    return chosen
+    return [select_from(selection, datasets) for selection in (config.train, *config.pools)]
+
+
+def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -> Tensor:
+    """Indices of the selected train examples. Raises BadInput if the data set has too few."""
+    try:
+        return select(
+            datasets[selection.dataset].train.labels,
+            half=selection.half,
+            size=selection.size,
+            fraction=selection.fraction,
+            seed=selection.seed,
+        )
+    except ValueError as error:
+        raise BadInput(f"data set {selection.dataset.name}: {error}") from error

@@ -10,6 +10,7 @@ from repro.config import TrainingConfig
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import TeacherPoints
+from repro.distill.objective import loss_of_parts
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
 from repro.training.batch_norm import reestimate_batch_norm
@@ -23,6 +24,7 @@ from repro.training.evaluation import (
     stage_similarity,
 )
 from repro.training.examples import NO_LABEL, assemble
+from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
 TRAIN_SAMPLE = 10_000
@@ -72,7 +74,15 @@ class Trainer:
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
         }
-        self.batches = Batches(self.training, config.batch_size, config.augmentation, self.generators["augmentation"])
+        self.batches = Batches(
+            self.training,
+            config.batch_size,
+            config.augmentation,
+            self.generators["augmentation"],
+            open_streams(config.data, datasets, device),
+            config.stream_counts,
+            config.last_batch,
+        )
         torch.manual_seed(config.stream_seed("dropout"))
         self.epoch = 0
         self.position = 0  # steps done in this epoch
@@ -85,7 +95,7 @@ class Trainer:
         # Without augmentation a teacher always sees the same image, so its logits are computed once.
         self.teacher_logits = (
             predict_members(self.teachers, self.training.inputs)
-            if self.teachers is not None and not config.augmentation
+            if self.teachers is not None and not config.augmentation and not config.data.streams
             else None
         )
 
@@ -106,7 +116,8 @@ class Trainer:
 
     @property
     def images_seen(self) -> int:
-        return self.epoch * len(self.training) + min(self.position * self.config.batch_size, len(self.training))
+        sizes = self.batches.sizes()
+        return int(self.epoch * sizes.sum() + sizes[: self.position].sum())
 
     @property
     def epochs(self) -> int:
@@ -165,7 +176,9 @@ class Trainer:
             teacher_logits: Tensor | None = self.teacher_logits.index_select(1, batch.indices)
         else:
             teacher_logits = self.teachers(batch.inputs) if self.teachers is not None else None
-        loss = config.objective.loss(
+        loss = loss_of_parts(
+            config.objectives,
+            batch.parts,
             self.network(batch.inputs),
             teacher_logits=teacher_logits,
             # Labels that the objective does not need are never handed over, so they cannot leak.
