@@ -52,6 +52,7 @@ FIGURE = PaperFigure(
     title="Do students agree less on classes that their teachers find hard?",
     caption="Every dot is a class of the test set; means over all students of a study. Line: as often as the teacher is right.",
     sweeps=student_sweeps(),
+    overview=True,
     draw=draw,
 )
 

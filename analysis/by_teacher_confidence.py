@@ -62,6 +62,7 @@ FIGURE = PaperFigure(
     title="Where do students agree with their teachers?",
     caption=f"Mean ± standard deviation (band) over the students of a study; bins of {LEAST} test examples or more.",
     sweeps=student_sweeps(),
+    overview=True,
     draw=draw,
 )
 

@@ -48,6 +48,7 @@ FIGURE = PaperFigure(
     title="Are more faithful students better students?",
     caption="A mark is a student. ρ: Spearman's rank correlation of agreement and gain in accuracy within the study.",
     sweeps=student_sweeps(),
+    overview=True,
     draw=draw,
 )
 

@@ -64,6 +64,8 @@ class PaperFigure:
     """For what is not a grid of panels."""
     caption: str = ""
     """What error bars and n do not say; in their place where there are no panels."""
+    overview: bool = False
+    """It shows all studies at once, whose own figures tell of cost, protocol and what is missing."""
     remedy: Sequence[str] = ()
     """Commands that a figure needs beside its sweeps."""
 

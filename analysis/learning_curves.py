@@ -51,6 +51,7 @@ FIGURE = PaperFigure(
     title="Does agreement still grow when training ends?",
     caption="Mean over all students of a study (bold), and each of them (faint). The last point is what is reported.",
     sweeps=student_sweeps(),
+    overview=True,
     draw=draw,
 )
 

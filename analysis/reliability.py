@@ -58,6 +58,7 @@ FIGURE = PaperFigure(
     title="Are teachers and students as right as they are confident?",
     caption=f"Means over the networks of a study, in {BINS} bins of confidence with {LEAST} test examples or more.",
     sweeps=student_sweeps(),
+    overview=True,
     draw=draw,
 )
 

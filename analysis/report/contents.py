@@ -12,10 +12,11 @@ import yaml
 
 from analysis.catalogue import MODULES, find_figure
 from analysis.claims import CLAIMS, Judgement, judge, statement
-from analysis.figure import PRESET_NOTES, PaperFigure, StudyTables
+from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
+from analysis.tables import StudyTable
 from repro.experiments.study import Preset, find_study
 from repro.launch.sweep import find_sweep
 from repro.records import Record, Records
@@ -28,12 +29,12 @@ class Picture:
     """A figure at one preset, and what is to be said beside it."""
 
     preset: Preset
-    note: str
     alternative_text: str
     png: str
     """base64"""
     comparisons: Sequence[Comparison]
-    provenance: Provenance
+    provenance: Provenance | None
+    """None for an overview of all studies."""
     done: int
     expected: int
     commands: Sequence[str]
@@ -65,7 +66,7 @@ class Contents:
     @property
     def verdicts(self) -> Mapping[str, int]:
         """How many of the paper's claims have each verdict, each counted at the best preset that has runs."""
-        best = {judgement.claim: judgement for judgement in reversed(self.claims)}
+        best = {one.claim: one for one in reversed(self.claims) if one.claim.removeprefix("C").isdecimal()}
         names = ("supported", "contradicted", "inconclusive", "not run")
         return {name: sum(one.verdict == name for one in best.values()) for name in names}
 
@@ -110,7 +111,7 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
     return Section(
         anchor=figure.file_stem,
         title=figure.title,
-        about=_about(figure) if figure.panels or len(figure.built) <= 1 else [figure.caption],
+        about=() if figure.overview else _about(figure),
         pictures=pictures,
         commands=figure.commands("paper"),
         is_built=bool(figure.built),
@@ -121,19 +122,22 @@ def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, prese
     drawn = io.BytesIO()
     figure.picture(evidence, preset).savefig(drawn, format="png", dpi=PICTURE_DOTS_PER_INCH)
     own_tables = [tables(sweep, preset) for sweep in figure.built]
-    records = [evidence.records.record(run_id) for run_id in evidence.table["run_id"]]
     done, expected = len(evidence.table), len(evidence.expected)
     return Picture(
         preset=preset,
-        note=PRESET_NOTES[preset],
         alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",
         png=base64.b64encode(drawn.getvalue()).decode(),
         comparisons=against_paper(figure, evidence, own_tables),
-        provenance=provenance([*records, *_teachers(records, evidence.records)], _studies_of(evidence)),
+        provenance=None if figure.overview else _provenance(evidence, own_tables),
         done=done,
         expected=expected,
-        commands=figure.missing_commands(evidence, preset),
+        commands=() if figure.overview else figure.missing_commands(evidence, preset),
     )
+
+
+def _provenance(evidence: Evidence, tables: Sequence[StudyTable]) -> Provenance:
+    students = [evidence.records.record(run_id) for run_id in evidence.table["run_id"]]
+    return provenance([*students, *_teachers(students, evidence.records)], _studies_of(tables))
 
 
 def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
@@ -141,12 +145,12 @@ def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
     return [records.record(run_id) for run_id in ids if records.has(run_id)]
 
 
-def _studies_of(evidence: Evidence) -> dict[str, tuple[str, dict[str, Any]]]:
+def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Run id -> its study and settings."""
-    settings = [column for column in evidence.expected if column != "sweep"]
     return {
-        row["run_id"]: (study_of(row["sweep"]), {name: row[name] for name in settings if row[name] == row[name]})
-        for row in evidence.table.to_dict("records")
+        row["run_id"]: (study_of(table.sweep), {name: row[name] for name in ("trial", *table.conditions)})
+        for table in tables
+        for row in table.rows.to_dict("records")
     }
 
 
