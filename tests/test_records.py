@@ -197,6 +197,29 @@ def test_the_command_exports_a_sweep_or_everything(
     assert "mixup" in open_records(some).record(open_records(some).ids()[-1]).label
 
 
+def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
+    runs = RunFolder(made.write(tmp_path / "runs"))
+    first, second = runs.ids()[:2]
+    (tmp_path / "runs" / first / "surface.json").write_bytes(b"{}")
+    (tmp_path / "runs" / first / "model.safetensors").write_bytes(b"weights")
+    write_export(runs, [(first, ""), (second, "")], tmp_path / "x.npz")
+    for records in (runs, open_records(tmp_path / "x.npz")):
+        assert records.attachment(first, "surface.json") == b"{}"
+        assert records.attachment(second, "surface.json") is None
+        assert records.attachment(first, "model.safetensors") is None
+
+
+def test_the_committed_lines_are_records_without_examples() -> None:
+    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.jsonl")
+    table = study_table(records, "lenet_mnist", "short")
+    assert len(table.rows) == 12 and not table.missing
+    assert table.rows["teacher_accuracy"].between(0.84, 0.87).all()
+    assert table.rows["control_agreement"].isna().all()
+    sample = table.sample("student_agreement", pool=1.0)
+    assert sample.trials == (0, 1, 2) and sample.examples is None
+    assert records.predictions(sample.runs[0]) is None and records.scores(sample.runs[0]) is not None
+
+
 def test_a_run_that_is_not_done_is_no_record(made: SyntheticRecords, tmp_path: Path) -> None:
     store = made.write(tmp_path)
     first = RunFolder(store).ids()[0]

@@ -6,6 +6,8 @@
     <key>/top_class, /confidence, /nll  (n,): what a run or an ensemble says about its test set
     <run id>/kl/<teacher key>         (n,): KL per example of a student to its own or another trial's teacher
     <run id>/shown_logits             (8, classes)
+
+and `<run id>/<file>`, some small files as they were.
 """
 
 import io
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.errors import BadInput
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records
+from repro.records.record import ATTACHMENTS, Floats, Labels, Pair, Predictions, Record, Records
 from repro.store import write_atomically
 
 FORMAT = 1
@@ -74,7 +76,7 @@ class _Archive:
             self.names.add(name)
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
-            self._write(f"{name}.npy", content.getvalue())
+            self.write(f"{name}.npy", content.getvalue())
 
     def add_predictions(self, records: Records, key: str) -> None:
         predictions = records.predictions(key) if f"{key}/nll" not in self.names else None
@@ -93,11 +95,11 @@ class _Archive:
 
     def close(self, header: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bytes:
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (header, *lines))
-        self._write("records.jsonl", text.encode())
+        self.write("records.jsonl", text.encode())
         self.zip.close()
         return self.buffer.getvalue()
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
         # A fixed date: the same records give the same file.
         entry = zipfile.ZipInfo(name, date_time=(2021, 1, 1, 0, 0, 0))
         self.zip.writestr(entry, content, zipfile.ZIP_DEFLATED)
@@ -119,6 +121,10 @@ def _line(
         "scores": None,
         "pairs": {},
     }
+    for name in ATTACHMENTS:
+        content = records.attachment(record.run_id, name)
+        if content is not None:
+            archive.write(f"{record.run_id}/{name}", content)
     labels = records.labels(record.run_id)
     if labels is None:
         return line
@@ -203,6 +209,10 @@ class ExportFile:
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._array(f"{run_id}/shown_logits")
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        member = f"{run_id}/{name}"
+        return self._zip.read(member) if name in ATTACHMENTS and member in self._names else None
 
     def _array(self, name: str) -> NDArray[Any] | None:
         if f"{name}.npy" not in self._names:

@@ -13,7 +13,7 @@ from torch import Tensor
 from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
-from repro.records.record import SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
+from repro.records.record import ATTACHMENTS, SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
 from repro.store import Store
 
 CACHED_LOGITS = 48
@@ -100,6 +100,10 @@ class RunFolder:
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         test_set = self._test_set(run_id)
         return None if test_set is None else test_set.logits[:SHOWN_EXAMPLES].numpy()
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        path = self.store.run(run_id).path / name
+        return path.read_bytes() if name in ATTACHMENTS and path.exists() else None
 
     def _read_test_set(self, key: str) -> LabelledLogits | None:
         """Logits and labels on test of a run, or of an ensemble by its key; None where they are not all there."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from repro.records.export import ExportFile
 from repro.records.folder import RunFolder
+from repro.records.lines import LinesFile
 from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records
 from repro.store import Store
 
@@ -50,21 +51,26 @@ class Merged:
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._first(lambda source: source.shown_logits(run_id))
 
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        return self._first(lambda source: source.attachment(run_id, name))
+
     def _first(self, ask: Callable[[Records], Answer | None]) -> Answer | None:
         return next((answer for answer in map(ask, self.sources) if answer is not None), None)
 
 
 def open_records(path: Path) -> Records:
-    """The records of a runs folder, of an export (`.npz`), or of all exports in and beneath a folder.
+    """The records of a runs folder, of an export (`.npz`, `.jsonl`), or of all exports in and beneath a folder.
 
     An empty folder, or one that is not there, has no records. Raises BadInput for a file that is no export.
     """
     if path.is_file():
-        return ExportFile(path)
+        return _open_export(path)
     folder = RunFolder(Store(path))
-    exports = [] if folder.store.runs() else sorted(path.rglob("*.npz"))
+    exports = [] if folder.store.runs() else [*sorted(path.rglob("*.npz")), *sorted(path.rglob("*.jsonl"))]
     if not exports:
         return folder
-    if len(exports) == 1:
-        return ExportFile(exports[0])
-    return Merged(str(path), [ExportFile(export) for export in exports])
+    return Merged(str(path), [_open_export(export) for export in exports])
+
+
+def _open_export(path: Path) -> Records:
+    return LinesFile(path) if path.suffix == ".jsonl" else ExportFile(path)

@@ -14,6 +14,8 @@ Labels: TypeAlias = NDArray[np.int64]
 
 SHOWN_EXAMPLES = 8
 """Of so many test examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
+ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
+"""Files of a run directory that go along as they are: a loss surface, generated images and their quality."""
 KEPT_BITS = 5
 """Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
 
@@ -108,6 +110,9 @@ class Records(Protocol):
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         """The run's logits of the first SHOWN_EXAMPLES test examples, (examples, classes)."""
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        """The content of one of ATTACHMENTS, the small files that some kinds of run have."""
 
 
 def teacher_key(teachers: Sequence[str]) -> str:
