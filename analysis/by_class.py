@@ -12,6 +12,7 @@ from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import BLUE, PALE
 from repro.records import Records
+from repro.records.record import Floats
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -32,7 +33,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     axes.set(xlim=(low - 0.03, 1.01), ylim=(low - 0.03, 1.01))
 
 
-def agreement_by_class(records: Records, student: str, teacher: str) -> "np.ndarray | None":  # type: ignore[type-arg]
+def agreement_by_class(records: Records, student: str, teacher: str) -> Floats | None:
     """(2, classes): the teacher's accuracy on the test examples of each true class, and the student's agreement there.
 
     None where the predictions are not known.
@@ -50,7 +51,7 @@ def agreement_by_class(records: Records, student: str, teacher: str) -> "np.ndar
 FIGURE = PaperFigure(
     name="by_class",
     title="Do students agree less on classes that their teachers find hard?",
-    caption="Every dot is a class of the test set; means over all students of a study. Line: as often as the teacher is right.",
+    caption="A dot is a class of the test set: means over all students of a study. Line: as often as the teacher is right.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

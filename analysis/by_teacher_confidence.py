@@ -1,4 +1,4 @@
-"""Where do students agree with their teachers? By the teacher's confidence, and by whether it is right (not in the paper)."""
+"""Agreement by the teacher's confidence, and by whether the teacher is right (not in the paper)."""
 
 import functools
 
@@ -12,6 +12,7 @@ from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import BLUE, VERMILLION
 from repro.records import Records
+from repro.records.record import Floats
 
 BINS = 5
 LEAST = 10
@@ -26,7 +27,9 @@ def draw(evidence: Evidence) -> Figure:
 
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     centers = (np.arange(BINS) + 0.5) / BINS
-    curves = [binned_agreement(records, *pair) for pair in zip(students["run_id"], students["teacher_key"], strict=True)]
+    curves = [
+        binned_agreement(records, *pair) for pair in zip(students["run_id"], students["teacher_key"], strict=True)
+    ]
     found = np.array([curve for curve in curves if curve is not None])
     if not len(found):
         return
@@ -40,7 +43,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
 
 
-def binned_agreement(records: Records, student: str, teacher: str) -> "np.ndarray | None":  # type: ignore[type-arg]
+def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:
     """Agreement in each bin of the teacher's confidence, (2, BINS): where it is right, where it is wrong.
 
     NaN in bins with fewer than LEAST examples. None where the predictions are not known.

@@ -138,7 +138,7 @@ def _draw_line(
     axes: Axes, panel: Panel, scale: Scale, series: Series, places: Mapping[Any, float], points: float
 ) -> None:
     assert axes.figure is not None
-    moved = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
+    moved = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
     stated = series.cells.dropna(subset=["paper"])
     if len(stated) and not (series.shared_paper and series.look is not STUDENT):
         axes.plot(stated[scale.column].map(places), stated["paper"], transform=moved, **_paper_style(series))
@@ -170,12 +170,18 @@ def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None
     who = "paper: teacher" if series.role == "teacher" else "paper"
     between, above, below = low.notna() & high.notna(), low.notna() & high.isna(), low.isna() & high.notna()
     if between.any():
-        bars = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": f"{who}, range"}
+        bars: dict[str, Any] = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": f"{who}, range"}
         axes.vlines(places[between], low[between], high[between], **bars)
         _make_room(axes, pd.concat([low[between], high[between]]))
     for chosen, values, marker, word in ((above, low, CARETUPBASE, "more"), (below, high, CARETDOWNBASE, "less")):
         if chosen.any():
-            style = {"marker": marker, "linestyle": "none", "color": PALE, "markersize": 6, "zorder": 1.5}
+            style: dict[str, Any] = {
+                "marker": marker,
+                "linestyle": "none",
+                "color": PALE,
+                "markersize": 6,
+                "zorder": 1.5,
+            }
             axes.plot(places[chosen], values[chosen], label=f"{who}: {word} than", **style)
             _make_room(axes, values[chosen])
 
@@ -199,7 +205,12 @@ def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names[min(names, key=lambda place: abs(place - x))]))
     for x, place in places.items():
         if x not in done:
-            at = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "rotation": 90}
+            at: dict[str, Any] = {
+                "transform": axes.get_xaxis_transform(),
+                "ha": "center",
+                "va": "bottom",
+                "rotation": 90,
+            }
             axes.text(place, 0.04, NOT_RUN, color=PALE, fontsize=6.5, **at)
     low, high = min(places.values()), max(places.values())
     if scale.spacing == "log":
@@ -228,7 +239,7 @@ def _draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
     done = set(here.table[names.column]) if names.column in here.table else set()
     for value, place in places.items():
         if value not in done:
-            at = {"transform": axes.get_yaxis_transform(), "va": "center"}
+            at: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
             axes.text(0.03, place, NOT_RUN, color=PALE, fontsize=6.5, **at)
     axes.set_yticks(list(places.values()), [names.names[value] for value in places])
     axes.set_ylim(min(places.values(), default=0) - 0.6, 0.6)
@@ -242,7 +253,9 @@ def _draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
 
 def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, float]) -> None:
     # Series of one row lie beneath one another, and the paper's value beside ours, since they often coincide.
-    offset = {look.marker: 0.26 * (1 - index) for index, look in enumerate(SERIES)}[series.look.marker] if panel.by else 0.0
+    offset = (
+        {look.marker: 0.26 * (1 - index) for index, look in enumerate(SERIES)}[series.look.marker] if panel.by else 0.0
+    )
     height = series.cells[panel.along.column].map(places).astype(float) + offset
     stated = series.cells["paper"].notna()
     if stated.any():

@@ -23,7 +23,7 @@ from repro.records import Records, open_records
 
 PRESET_NOTES = {
     "paper": "The paper's protocol",
-    "short": "Preset short, about 1 % of the paper's training: levels differ",
+    "short": "Preset short: much less training than preset paper, so levels differ",
     "smoke": "Preset smoke: a test of the machinery, no result",
 }
 
@@ -44,7 +44,6 @@ class StudyTables:
         if (sweep, preset) not in self._tables:
             self._tables[sweep, preset] = study_table(self.records, sweep, preset)
         return self._tables[sweep, preset]
-
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, Metric, Names, Panel, Scale
 
-SPLITS = Names("split", {"D0": "student on D0, the teacher's half", "D1": "student on D1, the other half", "both": "student on both"})
+SPLITS = Names(
+    "split",
+    {"D0": "student on D0, the teacher's half", "D1": "student on D1, the other half", "both": "student on both"},
+)
 MEMBERS = Scale("members", "teachers m", "even")
 TEMPERATURES = Scale("temperature", "temperature τ", "even")
 METRICS: tuple[Metric, ...] = (ACCURACY, AGREEMENT, KL, ECE)

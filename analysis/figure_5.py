@@ -12,12 +12,8 @@ from analysis.panels import TRAIN_AGREEMENT, Evidence, Panel
 from analysis.style import canvas
 
 SELF = Panel(TRAIN_AGREEMENT, IMAGES, where={"sweep": "self_distillation"}, title="GAN images, 1 teacher")
-ENSEMBLE = Panel(
-    TRAIN_AGREEMENT, IMAGES, ENSEMBLES, {"sweep": "ensemble_distillation"}, "GAN images, 3 and 5 teachers"
-)
-HALVES = Panel(
-    TRAIN_AGREEMENT, MEMBERS, SPLITS, {"sweep": "data_recycling", "temperature": 4.0}, "Halves of CIFAR-100"
-)
+ENSEMBLE = Panel(TRAIN_AGREEMENT, IMAGES, ENSEMBLES, {"sweep": "ensemble_distillation"}, "GAN images, 3 and 5 teachers")
+HALVES = Panel(TRAIN_AGREEMENT, MEMBERS, SPLITS, {"sweep": "data_recycling", "temperature": 4.0}, "Halves of CIFAR-100")
 POLICY = Panel(TRAIN_AGREEMENT, POLICIES, ENSEMBLES, {"sweep": "augmentation"}, "Augmentation")
 
 

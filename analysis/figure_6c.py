@@ -45,11 +45,13 @@ def draw(evidence: Evidence) -> Figure:
 
 def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
     loss = np.array(surface["train/loss"], dtype=float)
-    image = axes.pcolormesh(surface["x"], surface["y"], loss, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True)
+    image = axes.pcolormesh(
+        surface["x"], surface["y"], loss, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True
+    )
     axes.contour(surface["x"], surface["y"], loss, norm=norm, colors="white", linewidths=0.4, levels=8)
     for name, (label, color, marker) in ANCHORS.items():
         anchor = surface["anchors"][name]
-        style = {"marker": marker, "linestyle": "none", "markeredgecolor": "white", "markersize": 6}
+        style: dict[str, Any] = {"marker": marker, "linestyle": "none", "markeredgecolor": "white", "markersize": 6}
         axes.plot(anchor["x"], anchor["y"], color=color, label=label, **style)
     axes.set_xlabel("distance in weight space")
     axes.grid(visible=False)

@@ -58,7 +58,7 @@ def ensemble(evidence: Evidence, depth: int, members: int) -> "np.ndarray[Any, A
 FIGURE = PaperFigure(
     name="8",
     title="Figure 8: how much does a teacher say beside its top class?",
-    caption=f"Predicted probabilities of the {CLASSES} most probable classes of the first {EXAMPLES} test images; trial 0.",
+    caption=f"Probabilities of the {CLASSES} most probable classes of the first {EXAMPLES} test images; trial 0.",
     sweeps=("teacher_distributions",),
     draw=draw,
 )

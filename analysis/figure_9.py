@@ -9,7 +9,10 @@ FIGURE = PaperFigure(
     title="Figure 9: the teachers' training images again, or fresh ones? (ResNet-20)",
     sweeps=("data_recycling_resnet20",),
     panels=[
-        [Panel(metric, TEMPERATURES, SPLITS, {"members": m}, title=f"{m} teacher{'s' if m > 1 else ''}") for m in (1, 3, 5)]
+        [
+            Panel(metric, TEMPERATURES, SPLITS, {"members": m}, title=f"{m} teacher{'s' if m > 1 else ''}")
+            for m in (1, 3, 5)
+        ]
         for metric in (AGREEMENT, ACCURACY)
     ],
     share_y=True,

@@ -12,6 +12,7 @@ from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import GREEN, STUDENT
 from repro.records import Records
+from repro.records.record import Floats
 
 SHARES = np.linspace(0.1, 1.0, 10)
 """Of the training: evaluations are interpolated to these, so that runs of different lengths can be averaged."""
@@ -36,14 +37,15 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     axes.set_xlim(0, 1.04)
 
 
-def learning_curve(records: Records, run_id: str, metric: str) -> "np.ndarray | None":  # type: ignore[type-arg]
+def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
     """The metric at SHARES of the run's epochs, interpolated between its evaluations; None if it was not measured."""
     record = records.record(run_id)
     points = [(row["epoch"], row[metric]) for row in record.metrics if row.get(metric) is not None]
     if not points:
         return None
     epochs, values = np.array(points, dtype=float).T
-    return np.interp(SHARES, epochs / record.config["epochs"], values)
+    shares: Floats = np.interp(SHARES, epochs / record.config["epochs"], values)
+    return shares
 
 
 FIGURE = PaperFigure(

@@ -12,6 +12,7 @@ from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import PALE, STUDENT, TEACHER
 from repro.records import Records
+from repro.records.record import Floats
 
 BINS = 15
 """Of equal width, as in the ECE."""
@@ -27,8 +28,8 @@ def draw(evidence: Evidence) -> Figure:
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, label="calibrated", zorder=1)
     for label, look, keys in [
-        ("teachers", TEACHER, students["teacher_key"].unique()),
-        ("students", STUDENT, students["run_id"]),
+        ("teachers", TEACHER, list(students["teacher_key"].unique())),
+        ("students", STUDENT, list(students["run_id"])),
     ]:
         curves = [curve for key in keys if (curve := reliability(records, key)) is not None]
         if curves:
@@ -37,7 +38,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
-def reliability(records: Records, key: str) -> "np.ndarray | None":  # type: ignore[type-arg]
+def reliability(records: Records, key: str) -> Floats | None:
     """(2, BINS): mean confidence and accuracy in each bin of confidence; NaN in bins with fewer than LEAST examples.
 
     None where the predictions are not known.

@@ -26,9 +26,7 @@ def students_by_sweep(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((str(sweep), rows) for sweep, rows in evidence.table.groupby("sweep", sort=True))
 
 
-def draw_by_study(
-    evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], None], x_label: str, y_label: str
-) -> Figure:
+def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], None], x_label: str, y_label: str) -> Figure:
     """`draw` called with axes and students for each sweep; all panels share their axes."""
     groups = list(students_by_sweep(evidence))
     columns = min(COLUMNS, len(groups))

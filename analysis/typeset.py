@@ -1,6 +1,7 @@
 """Tables as pictures: a row per condition, a column per metric and role, the paper's value beneath ours in grey."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -31,7 +32,9 @@ def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:
     _rule(axes, -1.6, 0.6)
     y = -2.2
     for label, values in lines:
-        axes.text(0.0 if not values else 0.015, y, label, va="center", fontsize=7.5, fontweight=None if values else "bold")
+        axes.text(
+            0.0 if not values else 0.015, y, label, va="center", fontsize=7.5, fontweight=None if values else "bold"
+        )
         for x, (ours, paper) in zip(places, values, strict=False):
             missing = ours == NOT_RUN
             axes.text(x, y, ours, ha="center", va="center", fontsize=7, color=PALE if missing else "black")
@@ -46,14 +49,14 @@ def _lines(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> list[tuple[
     lines: list[tuple[str, list[tuple[str, str]]]] = []
     for panels in groups:
         lines.append((panels[0].title, []))
-        columns = [
-            (panel.metric, cells(panel, evidence, role)) for panel in panels for role in panel.metric.columns
-        ]
+        columns = [(panel.metric, cells(panel, evidence, role)) for panel in panels for role in panel.metric.columns]
         for row in columns[0][1].index:
             condition = columns[0][1].loc[row, panels[0].along.column]
             along = panels[0].along
             label = along.names[condition] if isinstance(along, Names) else str(condition)
-            lines.append((label, [(_ours(metric, table.loc[row]), _paper(metric, table.loc[row])) for metric, table in columns]))
+            lines.append(
+                (label, [(_ours(metric, table.loc[row]), _paper(metric, table.loc[row])) for metric, table in columns])
+            )
         if columns[0][1].empty:
             lines.append(("", [(NOT_RUN, "")] * len(columns)))
     return lines
@@ -64,14 +67,14 @@ def _heading(metric: Metric, role: Role) -> str:
     return f"{role}\n{metric.name}{unit}"
 
 
-def _ours(metric: Metric, cell: "pd.Series[object]") -> str:
-    return spread_text(metric, cell["mean"], cell["sd"]) if cell["n"] else NOT_RUN  # type: ignore[arg-type]
+def _ours(metric: Metric, cell: "pd.Series[Any]") -> str:
+    return spread_text(metric, cell["mean"], cell["sd"]) if cell["n"] else NOT_RUN
 
 
-def _paper(metric: Metric, cell: "pd.Series[object]") -> str:
+def _paper(metric: Metric, cell: "pd.Series[Any]") -> str:
     if pd.isna(cell["paper"]):
         return ""
-    return "paper " + spread_text(metric, cell["paper"], cell["paper_std"])  # type: ignore[arg-type]
+    return "paper " + spread_text(metric, cell["paper"], cell["paper_std"])
 
 
 def spread_text(metric: Metric, value: float, spread: float) -> str:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from repro import progress
 from repro.data.prepare import prepare, prepared_datasets
-from repro.errors import BadInput, did_you_mean
+from repro.errors import BadInput
 from repro.experiments.study import find_study
 from repro.launch.local import run_here, run_side_by_side
 from repro.launch.plan import Request, count_work, parents_first

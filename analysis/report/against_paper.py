@@ -15,6 +15,8 @@ from analysis.tables import StudyTable
 SPECIFIC = {"agreement": "specific_agreement", "KL": "specific_kl"}
 """Metrics of fidelity: what the student has above the control is told beside."""
 
+NOT_IN_PAPER: Mapping[Hashable, Any] = {"paper": math.nan, "paper_low": math.nan, "paper_high": math.nan, "source": ""}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -48,15 +50,14 @@ def _rows(panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable
     rows = []
     for role, column in panel.metric.columns.items():
         name = "independent control" if role == "control" else role
-        for cell in cells(panel, evidence, role).to_dict("records"):
-            settings = {**panel.where, **{key: cell[key] for key in panel.keys}}
-            rows.append(_row(panel, f"{name}: {panel.metric.name}", column, cell, settings, summaries))
+        asked: list[tuple[str, str, Mapping[Hashable, Any]]] = [(f"{name}: {panel.metric.name}", column, {})]
         if role == "student" and panel.metric.name in SPECIFIC:
+            asked.append((f"student minus control: {panel.metric.name}", SPECIFIC[panel.metric.name], NOT_IN_PAPER))
+        for label, quantity, paper in asked:
             for cell in cells(panel, evidence, role).to_dict("records"):
                 settings = {**panel.where, **{key: cell[key] for key in panel.keys}}
-                nothing = {"paper": math.nan, "paper_low": math.nan, "paper_high": math.nan, "source": ""}
-                label = f"student minus control: {panel.metric.name}"
-                rows.append(_row(panel, label, SPECIFIC[panel.metric.name], {**cell, **nothing}, settings, summaries))
+                is_done = len(evidence.where(settings).table) > 0
+                rows.append(_row(panel, label, quantity, {**cell, **paper}, settings, summaries, is_done))
     return rows
 
 
@@ -67,6 +68,7 @@ def _row(
     cell: Mapping[Hashable, Any],
     settings: Mapping[str, Any],
     summaries: Sequence[Mapping[Hashable, Any]],
+    is_done: bool,
 ) -> Comparison:
     metric = panel.metric
     fitting = [
@@ -79,8 +81,10 @@ def _row(
     return Comparison(
         quantity=quantity + (f" ({metric.unit})" if metric.unit else ""),
         condition=_condition(panel, settings),
-        ours=_number(metric, mean, found["std"]) if found else "not run",
-        interval=f"{_number(metric, found['low'])} to {_number(metric, found['high'])}" if found and _known(found) else "",
+        ours=_number(metric, mean, found["std"]) if found else "not in the records" if is_done else "not run",
+        interval=f"{_number(metric, found['low'])} to {_number(metric, found['high'])}"
+        if found and _known(found)
+        else "",
         caution=found["caution"] if found else "",
         paper=_paper(metric, cell),
         source=cell["source"],
@@ -97,7 +101,12 @@ def _condition(panel: Panel, settings: Mapping[str, Any]) -> str:
     parts = []
     for key, value in settings.items():
         names = next((n for n in (panel.by, panel.along) if isinstance(n, Names) and n.column == key), None)
-        parts.append(names.names[value] if names else str(value) if key == "sweep" else f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
+        if names:
+            parts.append(names.names[value])
+        elif key == "sweep":
+            parts.append(str(value))
+        else:
+            parts.append(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
     return ", ".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import inspect
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
+from analysis.style import as_png
 from analysis.tables import StudyTable
 from repro.experiments.study import Preset, find_study
 from repro.launch.sweep import find_sweep
@@ -119,14 +119,13 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
 
 
 def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, preset: Preset) -> Picture:
-    drawn = io.BytesIO()
-    figure.picture(evidence, preset).savefig(drawn, format="png", dpi=PICTURE_DOTS_PER_INCH)
+    drawn = as_png(figure.picture(evidence, preset), PICTURE_DOTS_PER_INCH)
     own_tables = [tables(sweep, preset) for sweep in figure.built]
     done, expected = len(evidence.table), len(evidence.expected)
     return Picture(
         preset=preset,
         alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",
-        png=base64.b64encode(drawn.getvalue()).decode(),
+        png=base64.b64encode(drawn).decode(),
         comparisons=against_paper(figure, evidence, own_tables),
         provenance=None if figure.overview else _provenance(evidence, own_tables),
         done=done,

@@ -55,14 +55,18 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
     """Where the run's config differs from the one that the same settings give at preset `paper`."""
     paper_study = parse_study(find_study(study), {**settings, "preset": "paper"})
     paper = _protocol(paper_study.config().model_dump(mode="json"))
-    ours = _protocol(run.config)
+    config = parse_config(dict(run.config))
+    ours = _protocol(config.model_dump(mode="json"))  # with the defaults of keys that are younger than the run
     keys = [key for key in dict.fromkeys([*paper, *ours]) if paper.get(key) != ours.get(key)]
     found = [Deviation(key, _text(paper.get(key)), _text(ours.get(key))) for key in keys]
-    config = parse_config(dict(run.config))
     images = images_to_train(config) if hasattr(config, "epochs") else None
     trained = run.summary.get("training_images")
     if images is not None and trained is not None and images != trained * config.epochs:
-        found.append(Deviation("training images found", f"{images // config.epochs:,}", f"{trained:,}"))
+        found.append(
+            Deviation(
+                "images distilled on, as the data files have them", f"{images // config.epochs:,}", f"{trained:,}"
+            )
+        )
     return found
 
 
