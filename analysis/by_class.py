@@ -51,7 +51,7 @@ def agreement_by_class(records: Records, student: str, teacher: str) -> Floats |
 FIGURE = PaperFigure(
     name="by_class",
     title="Do students agree less on classes that their teachers find hard?",
-    caption="A dot is a class of the test set: means over all students of a study. Line: as often as the teacher is right.",
+    caption="A dot is a class: means over all students of a study. On the line: as often as the teacher is right.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

@@ -165,7 +165,7 @@ def _draw_line(
 
 
 def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None:
-    """Where the paper only says above, below or between: a pale band, or a caret that points to where the value lies."""
+    """Where the paper only says above, below or between: a pale band, or a caret that points to the value."""
     low, high = series.cells["paper_low"], series.cells["paper_high"]
     who = "paper: teacher" if series.role == "teacher" else "paper"
     between, above, below = low.notna() & high.notna(), low.notna() & high.isna(), low.isna() & high.notna()
