@@ -58,8 +58,7 @@ class PerExample:
 
 def _signed_by_bin(predictions: Predictions, correct: Floats) -> Floats:
     gap = correct - predictions.confidence
-    edges = np.arange(1, ECE_BINS) / ECE_BINS
-    bins = np.searchsorted(edges, predictions.confidence, side="left")  # (i / 15, (i + 1) / 15], as repro.metrics
+    bins = np.ceil(predictions.confidence * ECE_BINS).astype(np.intp) - 1  # (i / 15, (i + 1) / 15], as repro.metrics
     signs = np.sign(np.bincount(bins, weights=gap, minlength=ECE_BINS))
     result: Floats = gap * signs[bins]
     return result
@@ -87,13 +86,14 @@ def measure(quantity: str, rows: pd.DataFrame, per_example: PerExample) -> Sampl
         return Sample((), np.zeros(0), None)
     if quantity in CONTROLS:
         return _measure_control(quantity, rows, per_example)
-    rows = rows[rows[quantity].notna()]
-    trials, runs = tuple(rows["trial"]), tuple(rows["run_id"])
+    values = rows[quantity].to_numpy(dtype=np.float64)
+    known = np.isfinite(values)
+    trials, runs, teachers = (tuple(rows[name].array[known]) for name in ("trial", "run_id", "teacher_key"))
     arrays = []
     if quantity in CONTRIBUTIONS:
         contribution = CONTRIBUTIONS[quantity]
-        arrays = [contribution(per_example, run, key) for run, key in zip(runs, rows["teacher_key"], strict=True)]
-    return Sample(trials, rows[quantity].to_numpy(dtype=np.float64), stacked(arrays), runs)
+        arrays = [contribution(per_example, run, key) for run, key in zip(runs, teachers, strict=True)]
+    return Sample(trials, values[known], stacked(arrays), runs)
 
 
 def _measure_control(quantity: str, rows: pd.DataFrame, per_example: PerExample) -> Sample:

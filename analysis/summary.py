@@ -1,10 +1,11 @@
 """A study table in numbers: mean, standard deviation and interval of every quantity in every condition."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from analysis.intervals import LEVEL, interval
+from analysis.intervals import LEVEL, Interval, interval
 from analysis.tables import StudyTable
 
 SUMMARIZED = (
@@ -25,33 +26,35 @@ SUMMARIZED = (
 
 
 def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: float = LEVEL) -> pd.DataFrame:
-    """One row for every condition that has a run and every quantity that it has.
+    """One row for every quantity and every condition that has it.
 
     Columns: preset, the condition's settings, `quantity`, `n` (trials), `mean`, `std` (over trials, as the paper
     reports), `low` and `high` (`analysis.intervals.interval`), `scope` (what the interval accounts for), `caution`
     (what to know of few trials) and `runs` (the ids behind the number).
     """
-    rows = []
-    for quantity in quantities:
-        if quantity not in table.rows:
-            continue
-        for condition, sample in table.samples(quantity):
-            found = interval(sample, level)
-            if not found.trials:
-                continue
-            rows.append(
-                {
-                    "preset": table.preset,
-                    **condition,
-                    "quantity": quantity,
-                    "n": found.trials,
-                    "mean": found.estimate,
-                    "std": found.std,
-                    "low": found.low,
-                    "high": found.high,
-                    "scope": found.scope,
-                    "caution": found.caution,
-                    "runs": sample.runs,
-                }
-            )
+    known = [quantity for quantity in quantities if quantity in table.rows]
+    rows: list[dict[str, Any]] = [
+        {
+            "preset": table.preset,
+            **condition,
+            "quantity": quantity,
+            **_numbers(interval(sample, level)),
+            "runs": sample.runs,
+        }
+        for condition, quantity, sample in table.every_sample(known)
+        if len(sample)
+    ]
+    rows.sort(key=lambda row: known.index(row["quantity"]))
     return pd.DataFrame(rows)
+
+
+def _numbers(found: Interval) -> dict[str, Any]:
+    return {
+        "n": found.trials,
+        "mean": found.estimate,
+        "std": found.std,
+        "low": found.low,
+        "high": found.high,
+        "scope": found.scope,
+        "caution": found.caution,
+    }

@@ -7,7 +7,7 @@ match this teacher. Fidelity is specific only as far as it is above that.
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +71,18 @@ class StudyTable:
             raise BadInput(f"{self.sweep}: {settings} fits several conditions; name more of {self.conditions}")
         return self._measure(quantity, rows)
 
-    def samples(self, quantity: str) -> Iterable[tuple[dict[str, Any], Sample]]:
+    def samples(self, quantity: str) -> Iterator[tuple[dict[str, Any], Sample]]:
         """(condition, sample) for every condition that has a run, in the sweep's order."""
+        for condition, _, sample in self.every_sample([quantity]):
+            yield condition, sample
+
+    def every_sample(self, quantities: Sequence[str]) -> Iterator[tuple[dict[str, Any], str, Sample]]:
+        """(condition, quantity, sample) for every condition that has a run: fast, since it reads predictions once."""
         if self.rows.empty:
             return
         for values, rows in self.rows.groupby(list(self.conditions), sort=False, dropna=False):
-            yield dict(zip(self.conditions, values, strict=True)), self._measure(quantity, rows)
+            for quantity in quantities:
+                yield dict(zip(self.conditions, values, strict=True)), quantity, self._measure(quantity, rows)
 
     def _measure(self, quantity: str, rows: pd.DataFrame) -> Sample:
         if len(rows) and quantity not in rows:

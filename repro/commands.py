@@ -150,6 +150,8 @@ def compare(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """`repro export [SWEEP.yaml] --out FILE`"""
+    if options.out.suffix != ".npz":
+        raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
     folder = RunFolder(Store(options.runs))
     if options.sweep is not None:
         plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))

@@ -26,7 +26,8 @@ def c11(evidence: Evidence) -> list[Test]:
 
 
 def c11_scaled(evidence: Evidence) -> list[Test]:
-    """The same with the learning rate scaled by 1 - lambda, as in the original code."""
+    """C11 with the learning rate scaled by 1 - lambda, as in the original code: not the paper's claim, but what tells
+    the start from the smaller steps."""
     return _jump(evidence, "scaled")
 
 

@@ -10,6 +10,7 @@
 and `<run id>/<file>`, some small files as they were.
 """
 
+import functools
 import io
 import json
 import zipfile
@@ -217,6 +218,14 @@ class ExportFile:
     def _array(self, name: str) -> NDArray[Any] | None:
         if f"{name}.npy" not in self._names:
             return None
-        content = io.BytesIO(self._zip.read(f"{name}.npy"))
-        array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
-        return array
+        content = self._zip.read(f"{name}.npy")
+        start = 10 + int.from_bytes(content[8:10], "little")
+        shape, dtype = _read_header(content[:start])
+        return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
+
+
+@functools.cache
+def _read_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array in numpy's format, version 1.0; the same few headers come thousands of times."""
+    shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
+    return shape, dtype
