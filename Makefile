@@ -9,10 +9,10 @@ demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-fast: $(VENV)/.installed
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not slurm"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

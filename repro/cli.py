@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,13 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
     try:
         options = parse(arguments)
-        from repro import commands  # only now: it imports torch, which `--help` does not need
-
-        command: Callable[[argparse.Namespace], None] = getattr(commands, options.command)
+        # Imported only now: most commands need torch, which `--help` does not.
+        module, _, name = options.command.rpartition(":")
+        command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
         command(options)
     except (BadInput, RunFailed) as error:
         print("repro:", *str(error).splitlines(), file=sys.stderr)  # one line, whatever the message quotes
         return 2 if isinstance(error, BadInput) else 1
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("repro: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 1
@@ -99,23 +103,39 @@ def build_parser() -> Parser:
     launch = _command(
         commands,
         "launch",
-        "launch",
+        "repro.launch.commands:launch",
         "make every missing run of a sweep",
         "examples:\n"
         "  repro launch sweeps/lenet_mnist.yaml --dry-run\n"
         "  repro launch sweeps/lenet_mnist.yaml preset=short --workers 2 --data data\n"
-        "  repro launch sweeps/lenet_mnist.yaml preset=smoke trial=[0]",
+        "  repro launch sweeps/lenet_mnist.yaml preset=smoke trial=[0]\n"
+        "  repro launch sweeps/capacity_resnet20.yaml --cluster slurm --profile academic_gpu --dry-run\n"
+        "  repro launch sweeps/capacity_resnet20.yaml --cluster slurm --profile academic_gpu --wait",
     )
     launch.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
     launch.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
-    launch.add_argument("--workers", type=_positive, default=1, metavar="N", help="runs made side by side (1)")
     launch.add_argument("--dry-run", action="store_true", help="only show what would be made")
-    _run_options(launch)
+    launch.add_argument(
+        "--cluster",
+        choices=["local", "slurm", "debug"],
+        default="local",
+        help="this machine; Slurm; or jobs as for Slurm, but in this process, with pdb at an error (local)",
+    )
+    launch.add_argument("--profile", metavar="P", help="what jobs ask of Slurm (docs/slurm.md)")
+    launch.add_argument("--wait", action="store_true", help="on Slurm: follow the runs until all have ended")
+    launch.add_argument("--retry", choices=["failed"], help="also make runs again that failed")
+    launch.add_argument("--require-clean", action="store_true", help="refuse to launch code that is not a git commit")
+    launch.add_argument("--workers", type=_positive, metavar="N", help="locally: runs side by side (1)")
+    _runs_option(launch)
+    _data_option(launch)
+    launch.add_argument(
+        "--device", metavar="D", help="locally: auto, cpu, cuda, cuda:N, or several, cuda:0,cuda:1 (auto)"
+    )
 
     status = _command(
         commands,
         "status",
-        "status",
+        "repro.launch.commands:status",
         "what is done, running, failed or missing",
         "examples:\n"
         "  repro status\n"
@@ -125,12 +145,34 @@ def build_parser() -> Parser:
     status.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only, and all, runs of this sweep")
     status.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
     status.add_argument("--json", action="store_true", help="as JSON (documented in docs/architecture.md)")
+    status.add_argument("--watch", action="store_true", help="look again every 10 seconds, until Ctrl-C")
     _runs_option(status)
+
+    cancel = _command(
+        commands,
+        "cancel",
+        "repro.launch.commands:cancel",
+        "take jobs out of Slurm's queue, and end those that run",
+        "examples:\n  repro cancel sweeps/lenet_mnist.yaml preset=short\n  repro cancel 3f2a\n  repro cancel all",
+    )
+    cancel.add_argument("what", metavar="SWEEP.yaml|RUN|all", help="a sweep, (the beginning of) a run id, or all")
+    cancel.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    _runs_option(cancel)
+
+    logs = _command(
+        commands,
+        "logs",
+        "repro.launch.commands:logs",
+        "show what a run, and the jobs it was in, have written",
+        "example:\n  repro logs 3f2a",
+    )
+    logs.add_argument("what", metavar="RUN", help="(the beginning of) a run id, as `repro status` shows it")
+    _runs_option(logs)
 
     figures = _command(
         commands,
         "figures",
-        "figures",
+        "analysis.commands:figures",
         "draw the paper's figures and tables from the records, ours beside theirs",
         "examples:\n"
         "  repro figures                                  # all that have runs\n"
@@ -163,7 +205,7 @@ def build_parser() -> Parser:
     report = _command(
         commands,
         "report",
-        "report",
+        "analysis.commands:report",
         "write one web page with every claim, figure and table, ours beside the paper's",
         "examples:\n  repro report\n  repro report --runs results --out results",
     )
@@ -173,7 +215,7 @@ def build_parser() -> Parser:
     compare = _command(
         commands,
         "compare",
-        "compare",
+        "analysis.commands:compare",
         "show two runs side by side: what differs in their configs, metrics and predictions",
         "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
     )

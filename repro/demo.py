@@ -10,7 +10,8 @@ from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.records import RunFolder
-from repro.runner import Runner, StopRequest
+from repro.runner import Runner
+from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.hardware import keep_freed_memory
 

@@ -1,20 +1,58 @@
-"""Which code ran: the git commit of this package's checkout, and whether it had uncommitted changes."""
+"""What made a record: the git commit of this package's checkout, whether it was changed since, its content; the job."""
 
+import functools
+import hashlib
+import json
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+SNAPSHOT_FILE = "snapshot.json"
+"""Beside the package in a snapshot of it (`repro.launch.snapshot`): what `code_version` said where it was taken."""
 
 
-def code_version() -> dict[str, str | bool | None]:
-    """{"commit": ..., "dirty": ...}; both None where the package does not lie in a git checkout."""
-    folder = Path(__file__).parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    status = _git(folder, "status", "--porcelain", "--", ".") if commit is not None else None
-    return {"commit": commit, "dirty": None if status is None else bool(status)}
+@functools.cache  # while this process lives it runs the code that it started with
+def code_version() -> dict[str, Any]:
+    """{"commit": ..., "dirty": ..., "content": ...} of this package; of a snapshot, as it was when it was taken.
+
+    `commit` and `dirty` are None where the package does not lie in a git checkout. `content` is the hash of the
+    source files themselves.
+    """
+    snapshot = PACKAGE.parent / SNAPSHOT_FILE
+    if snapshot.exists():
+        recorded: dict[str, Any] = json.loads(snapshot.read_text())
+        return recorded
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--", ".") if commit is not None else None
+    dirty = None if status is None else bool(status)
+    return {"commit": commit, "dirty": dirty, "content": content_hash(source_files())}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def slurm_job_id() -> str | None:
+    """The Slurm job that this process belongs to, `12`, or `12_3` in an array; None outside of Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array is not None else os.environ.get("SLURM_JOB_ID")
+
+
+def source_files() -> dict[str, bytes]:
+    """Every file of the package by its path relative to it, without what Python compiled."""
+    paths = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(PACKAGE).as_posix(): path.read_bytes() for path in paths}
+
+
+def content_hash(files: dict[str, bytes]) -> str:
+    """12 hexadecimal digits that change with any file's name or content."""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=False)
     except FileNotFoundError:  # no git on this machine
         return None
     return done.stdout.strip() if done.returncode == 0 else None

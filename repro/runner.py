@@ -2,14 +2,13 @@
 
 import contextlib
 import logging
-import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -18,8 +17,9 @@ from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, RunFailed
 from repro.progress import Progress, summarize
-from repro.provenance import code_version
-from repro.store import RunDirectory, Store
+from repro.provenance import code_version, slurm_job_id
+from repro.stop import StopRequest
+from repro.store import TIME_FORMAT, RunDirectory, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
 from repro.training.trainer import Trainer, build_network
@@ -30,28 +30,6 @@ CHECKPOINT_SECONDS = 30.0
 
 class Interrupted(RunFailed):
     """The run was asked to stop; it has written a checkpoint from which it goes on."""
-
-
-class StopRequest:
-    """Set by a signal; the training loop looks at it after every step."""
-
-    def __init__(self) -> None:
-        self.signal: str | None = None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as requests; the second SIGINT interrupts at once."""
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number).name
 
 
 @dataclass(frozen=True)
@@ -68,6 +46,7 @@ class Runner:
     def check(self, configs: Iterable[RunConfig]) -> None:
         """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
         datasets: dict[Dataset, LabeledData] = {}
+        checked: set[object] = set()  # the runs of a sweep share most of their data and architectures
         for config in configs:
             if self.store.run(config.run_id).is_done():
                 continue
@@ -75,9 +54,14 @@ class Runner:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
             _has_test_images(config, datasets)
-            check_batches(config, datasets)
-            with torch.device("meta"):  # shapes only
-                build_network(config)
+            batches = (config.data, config.batch_size, config.stream_counts, config.last_batch)
+            if batches not in checked:
+                check_batches(config, datasets)
+            architecture = (config.model, config.data.train.dataset)
+            if architecture not in checked:
+                with torch.device("meta"):  # shapes only
+                    build_network(config)
+            checked |= {batches, architecture}
 
     def make(self, config: RunConfig, title: str) -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
@@ -92,7 +76,15 @@ class Runner:
             return
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
-        with run.lock(on_wait=lambda holder: self.progress.say(f"{title}: waits, being trained by {holder}")):
+
+        def give_up_if_asked() -> None:
+            if self.stop.signal is not None:
+                raise Interrupted(f"run {run.run_id} ({title}): stopped by {self.stop.signal} while it waited")
+
+        def say_for_whom(holder: str) -> None:
+            self.progress.say(f"{title}: waits, being trained by {holder}")
+
+        with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
             if run.is_done():  # by the one we waited for
                 return
             run.forget_failure()
@@ -207,6 +199,8 @@ class Runner:
             "code": code_version(),
             "machine": now,
             "argv": sys.argv,
+            "host": socket.gethostname(),
+            "job": slurm_job_id(),
         }
         if attempts and trainer.step and attempts[-1]["machine"] != now:
             changed = [key for key in now if attempts[-1]["machine"].get(key) != now[key]]
@@ -253,9 +247,8 @@ def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData])
 
 def _write_failure(run: RunDirectory, error: Exception) -> None:
     """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
-    content = {"error": str(error), "traceback": traceback.format_exc(), "time": _now()}
     with contextlib.suppress(OSError, RunFailed):
-        run.write_json("failure.json", content)
+        run.write_failure(str(error), traceback.format_exc())
 
 
 @contextlib.contextmanager
@@ -275,4 +268,4 @@ def _log_file(run: RunDirectory) -> Iterator[logging.Logger]:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return time.strftime(TIME_FORMAT)

@@ -1,63 +1,113 @@
 """How runs stand, as rows for a table or JSON."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
 
+from repro.launch.slurm_queue import Task
 from repro.progress import summarize
 from repro.store import RunDirectory
 
+OPTIONAL = ("sweep", "job", "host")
+HOST = re.compile(r" on (\S+) since ")
 
-def status_row(label: str, run: RunDirectory) -> dict[str, Any]:
-    """One run: {run_id, label, state, epoch, epochs, metrics, seconds_since_write, holder, error}; null if unknown."""
+
+@dataclass(frozen=True)
+class Named:
+    """A run, and what is known of it beside its record; empty where a run was asked for by itself."""
+
+    run: RunDirectory
+    label: str = ""
+    sweep: str | None = None
+    condition: str | None = None
+    trial: int | None = None
+
+
+def status_row(named: Named, task: Task | None = None) -> dict[str, Any]:
+    """One run as the JSON object documented in docs/architecture.md; null where something is unknown.
+
+    `task` is the job in Slurm's queue that is to make the run, or is making it.
+    """
+    run = named.run
     state = run.state()
-    row: dict[str, Any] = {
-        "run_id": run.run_id,
-        "label": label,
-        "state": state,
-        "epoch": None,
-        "epochs": None,
-    }
+    row: dict[str, Any] = {"run_id": run.run_id, "label": named.label, "state": state, "epoch": None, "epochs": None}
     row |= {"metrics": {}, "seconds_since_write": None, "holder": None, "error": None}
+    row |= {"sweep": named.sweep, "condition": named.condition, "trial": named.trial, "progress": None}
+    row |= {"job": None, "job_state": None, "host": None}
+    if task is not None:
+        row |= {"job": task.job_id, "job_state": task.state, "host": task.node or None}
+        if task.state == "PENDING":
+            row["job_state"] = f"PENDING ({task.reason})"
+    row["error"] = run.failure() if state == "failed" else None
     if not (run.path / "config.json").exists():  # missing, or begun just now
         return row
     config = run.read_json("config.json")["config"]
     row["epochs"] = config["epochs"]
     row["label"] = (
-        label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
+        named.label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
     )
     if state == "done":
         row |= {"epoch": config["epochs"], "metrics": run.read_json("summary.json")["metrics"]}
     else:
-        metrics = run.metrics()
-        row["epoch"] = metrics[-1]["epoch"] if metrics else 0
-        row["metrics"] = metrics[-1] if metrics else {}
-        row["holder"] = run.holder()
-        row["error"] = run.failure() if state == "failed" else None
+        last = run.last_metrics()
+        row |= {"epoch": last["epoch"] if last else 0, "metrics": last or {}, "holder": run.holder()}
+    row["progress"] = row["epoch"] / row["epochs"]
+    if row["job"] is None:
+        row |= _last_attempt(run)
+    host = HOST.search(row["holder"] or "")
+    if host is not None:
+        row["host"] = host[1]
     row["seconds_since_write"] = round(run.seconds_since_write(), 1)
     return row
 
 
-def status_table(rows: Sequence[dict[str, Any]]) -> str:
+def _last_attempt(run: RunDirectory) -> dict[str, Any]:
+    """The job and host that worked on the run last."""
+    try:
+        attempt = run.read_json("environment.json")["attempts"][-1]
+    except FileNotFoundError:
+        return {}
+    return {"job": attempt.get("job"), "host": attempt.get("host")}
+
+
+def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as an aligned table, with the counts by state beneath."""
+    if not rows:
+        return "no runs"
+    sweeps = len({row["sweep"] for row in rows})
     lines = [
         [
             row["run_id"],
+            (row["sweep"] or "") if sweeps > 1 else "",
             row["label"],
             row["state"],
             f"{row['epoch']}/{row['epochs']}" if row["epochs"] else "",
             row["error"] or summarize(row["metrics"]),
+            " ".join(filter(None, [row["job"], row["job_state"]])),
+            row["host"] or "",
             "" if row["seconds_since_write"] is None else _age(row["seconds_since_write"]),
         ]
         for row in rows
     ]
+    headers = ["run", "sweep", "what", "state", "epoch", "last metrics", "job", "host", "written"]
+    # Columns that say nothing, such as the job where there is no Slurm, are left out.
+    shown = [i for i, header in enumerate(headers) if header not in OPTIONAL or any(line[i] for line in lines)]
+    table = tabulate(
+        [[line[i] for i in shown] for line in lines], headers=[headers[i] for i in shown], disable_numparse=True
+    )  # a run id such as 1234567890e1 is no number
+    return f"{table}\n\n{count_states(rows)}"
+
+
+def count_states(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`24 runs: 20 missing, 4 done; 20 in Slurm's queue`"""
     counts = Counter(row["state"] for row in rows)
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    headers = ["run", "what", "state", "epoch", "last metrics", "written"]
-    table = tabulate(lines, headers=headers, disable_numparse=True)  # a run id such as 1234567890e1 is no number
-    return f"{table}\n\n{len(rows)} runs: {total}" if rows else "no runs"
+    queued = sum(row["job_state"] is not None for row in rows)
+    return f"{len(rows)} runs: {total}" + (f"; {queued} in Slurm's queue" if queued else "")
 
 
 def _age(seconds: float) -> str:

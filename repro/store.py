@@ -14,14 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
-
-from repro.config import RunConfig, parse_config
 from repro.errors import BadInput, RunFailed
+
+if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at records need not spend
+    from torch import Tensor
+
+    from repro.config import RunConfig
+
+LOCK_POLL_SECONDS = 0.1
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
 
@@ -78,7 +81,9 @@ class RunDirectory:
             return "failed"
         return "interrupted" if (self.path / "config.json").exists() else "missing"
 
-    def config(self) -> RunConfig:
+    def config(self) -> "RunConfig":
+        from repro.config import parse_config
+
         return parse_config(self.read_json("config.json")["config"])
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -87,11 +92,15 @@ class RunDirectory:
 
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or if another attempt has just begun."""
+        failure = self.last_failure()
+        return failure["error"] if failure is not None else None
+
+    def last_failure(self) -> dict[str, Any] | None:
+        """What `write_failure` wrote, if the last attempt failed."""
         try:
-            error: str = self.read_json("failure.json")["error"]
+            return self.read_json("failure.json")
         except FileNotFoundError:
             return None
-        return error
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, oldest first; none if there is no such file yet."""
@@ -100,35 +109,59 @@ class RunDirectory:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def predictions(self) -> dict[str, Tensor]:
-        return load_file(self.path / "predictions.safetensors")
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The last whole row of `metrics.jsonl`, without reading all of it."""
+        try:
+            with (self.path / "metrics.jsonl").open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                tail, start = b"", size
+                while start > 0 and tail.count(b"\n") < 2:  # the newline before the row, and its own
+                    start = max(0, start - 4096)
+                    file.seek(start)
+                    tail = file.read(size - start)
+        except FileNotFoundError:
+            return None
+        whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+        return json.loads(whole[-1]) if whole else None
 
-    def weights(self) -> dict[str, Tensor]:
-        return load_file(self.path / "model.safetensors")
+    def predictions(self) -> dict[str, "Tensor"]:
+        return self.tensors("predictions.safetensors")
+
+    def weights(self) -> dict[str, "Tensor"]:
+        return self.tensors("model.safetensors")
+
+    def tensors(self, name: str) -> dict[str, "Tensor"]:
+        from safetensors.torch import load_file
+
+        return load_file(self.path / name)
 
     def checkpoint(self) -> dict[str, Any] | None:
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
+        import torch
+
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content
 
     # -- writing it: only under `lock` --------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def lock(self, on_wait: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, on_wait: Callable[[str], None], while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Be the run's one writer; where there is one already, say so through `on_wait` and wait for it.
+
+        `while_waiting` is called a few times a second and may raise, to wait no longer.
 
         The lock is the kernel's (flock) and ends with its holder, however that dies; the file's content only
         names the holder.
         """
         with self._open_lock() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _try_lock(file):
                 file.seek(0)
                 on_wait(_holder_named_in(file))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                while not _try_lock(file):
+                    while_waiting()
+                    time.sleep(LOCK_POLL_SECONDS)
             with _writing(self.path / "lock"):
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n".encode())
@@ -161,17 +194,25 @@ class RunDirectory:
         except OSError as error:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
-    def write_config(self, config: RunConfig) -> None:
-        self.write_json("config.json", {"run_id": config.run_id, "config": config.model_dump(mode="json")})
+    def write_config(self, config: "RunConfig") -> None:
+        self.write_plain_config(config.run_id, config.model_dump(mode="json"))
+
+    def write_plain_config(self, run_id: str, config: dict[str, Any]) -> None:
+        """Keep a config that is plain data already."""
+        self.write_json("config.json", {"run_id": run_id, "config": config})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, "Tensor"]) -> None:
+        from safetensors.torch import save
+
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         write_atomically(self.path / name, save(contiguous))
 
     def write_checkpoint(self, content: dict[str, Any]) -> None:
+        import torch
+
         # Through memory: where the disk is full, torch would hide the cause behind an error of its own.
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -191,8 +232,23 @@ class RunDirectory:
             raise BadInput(f"{self.path}: metrics.jsonl has {len(kept)} rows, its checkpoint knows of {rows}")
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
 
+    def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
+        """Keep why the run could not be finished; `parent` is the run id of the parent whose failure is the reason."""
+        content = {"error": error, "traceback": traceback, "parent": parent, "time": time.strftime(TIME_FORMAT)}
+        self.write_json("failure.json", content)
+
     def forget_failure(self) -> None:
         (self.path / "failure.json").unlink(missing_ok=True)
+
+
+def _try_lock(file: io.FileIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise BadInput(f"{file.name}: this file system has no locks ({error.strerror}); see --runs") from error
+    return True
 
 
 def _holder_named_in(lock: io.FileIO) -> str:

@@ -1,9 +1,68 @@
-"""What all tests share: one thread per process, so that parallel test workers do not fight for the processors."""
+"""What all tests share: one thread per process, and one real Slurm for the tests marked `slurm`."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
+from slurm_place import Done, Place, finish
+
+from slurm.devcluster import Cluster
+from slurm.devcluster.cluster import INSTALL, missing_programs
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
+    """So that parallel test workers do not fight for the processors."""
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The Slurm tests share a cluster: they stay in one test worker, and being the longest, start first."""
+    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+@pytest.fixture(scope="session")
+def _one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"no Slurm here: {', '.join(missing)} not installed; {INSTALL}")
+    one = Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
+
+
+@pytest.fixture
+def cluster(_one_cluster: Cluster) -> Iterator[Cluster]:
+    """A running one-machine Slurm without jobs, shared by all tests; whatever they kill is started again."""
+    yield _one_cluster
+    _one_cluster.start()
+    _one_cluster.cancel_jobs()
+
+
+@pytest.fixture(scope="session")
+def _launched_by_two(_one_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, list[Done]]:
+    place = Place(_one_cluster, tmp_path_factory.mktemp("undisturbed"))
+    place.write_profile()
+    launchers = [place.start_launch(), place.start_launch()]
+    both = [finish(launcher) for launcher in launchers]
+    place.wait_for_empty_queue()
+    return place, both
+
+
+@pytest.fixture
+def undisturbed(cluster: Cluster, _launched_by_two: tuple[Place, list[Done]]) -> Place:  # noqa: ARG001
+    """The two-level sweep of `slurm_place`, launched by two launchers at once and not disturbed until all had ended."""
+    return _launched_by_two[0]
+
+
+@pytest.fixture
+def both_launchers(_launched_by_two: tuple[Place, list[Done]]) -> list[Done]:
+    """What these two launchers said."""
+    return _launched_by_two[1]

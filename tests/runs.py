@@ -14,7 +14,8 @@ from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
 from repro.progress import Lines
-from repro.runner import Runner, StopRequest
+from repro.runner import Runner
+from repro.stop import StopRequest
 from repro.store import Store
 
 SMALL = Digits(image_size=8)

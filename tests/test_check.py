@@ -8,7 +8,7 @@ from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
 from repro.config import DataConfig, RunConfig, Selection
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
-from repro.launch.local import run_here, run_side_by_side
+from repro.launch.local import make_in_turn, make_side_by_side, run_here
 from repro.launch.plan import Request, parents_first
 
 BAD: dict[str, tuple[RunConfig, str]] = {
@@ -39,5 +39,7 @@ def test_nothing_is_written_on_bad_input(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=message):
         run_here(plan, runner(root))
     with pytest.raises(BadInput, match=message):
-        run_side_by_side(plan, runner(root), "cpu", workers=2)
+        make_in_turn(plan, runner(root))
+    with pytest.raises(BadInput, match=message):
+        make_side_by_side(plan, runner(root), ["cpu"], workers=2, code=None)
     assert not root.exists()

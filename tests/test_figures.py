@@ -166,7 +166,7 @@ def test_the_paper_is_drawn_beside_with_its_own_values(
     assert list(lines["paper"].get_ydata())[:3] == [0.740, 0.745, 0.748]
     assert list(lines["paper: teacher"].get_ydata())[-1] == 0.776
     policies = {line.get_label(): line for line in drawn["3"][2].axes[0].lines}
-    assert list(policies["paper"].get_xdata())[0] == 0.790  # Baseline at temperature 1
+    assert policies["paper"].get_xdata()[0] == 0.790  # Baseline at temperature 1
     assert "paper 77.2 ± 0.4" in texts(drawn["table_1"][2])
     assert "paper: more than" in legend(drawn["2"][2])
 
@@ -190,7 +190,7 @@ def test_the_legend_lies_above_the_data(drawn: dict[str, tuple[PaperFigure, Evid
             assert box.y0 >= max(tops) and box.x1 <= picture.bbox.width, name
 
 
-def test_presets_never_share_a_picture(tables: StudyTables, tmp_path: Path) -> None:
+def test_presets_never_share_a_picture(tmp_path: Path) -> None:
     records = SyntheticRecords(examples=50)
     for preset in ("short", "smoke"):
         records.add("digits", world, preset, only={"images": [300] if preset == "short" else [1200]})
@@ -261,9 +261,7 @@ def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigur
         assert titles == set(evidence.table["sweep"])
 
 
-def test_the_command_draws_from_a_folder_and_from_an_export(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = SyntheticRecords(examples=50).add("digits", world)
     store = records.write(tmp_path / "runs")
     write_export(RunFolder(store), [(run_id, "") for run_id in records.ids()], tmp_path / "records.npz")

@@ -116,8 +116,10 @@ def test_numbers_stand_beside_the_papers_with_difference_interval_and_runs(
     assert ("student minus control: agreement (%)", "members 2") in rows
 
 
-def test_departures_from_the_paper_are_read_off_the_configs(records: SyntheticRecords, contents: Contents) -> None:
-    run = next(run for run in contents.runs if run.teachers and run.config["data"]["train"]["dataset"]["name"] != "digits")
+def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
+    run = next(
+        run for run in contents.runs if run.teachers and run.config["data"]["train"]["dataset"]["name"] != "digits"
+    )
     settings = {"trial": 0, "members": 1}
     found = {one.key: one for one in deviations(run, "ensemble_size", settings)}
     assert found["epochs"] == Deviation("epochs", "300", "18")
@@ -171,5 +173,3 @@ def test_a_browser_shows_it_without_error_and_without_overflow(
         browser.close()
     assert not errors
     assert all(url.startswith(("file:", "data:")) for url in requests)
-
-

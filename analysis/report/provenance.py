@@ -8,7 +8,7 @@ from typing import Any
 from analysis.compare import flatten
 from repro.config import parse_config
 from repro.experiments.study import find_study, parse_study
-from repro.launch.plan import images_to_train
+from repro.launch.plan import examples_of
 from repro.records import Record
 
 NOT_PROTOCOL = ("evaluate_every", "seed")
@@ -59,14 +59,10 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
     ours = _protocol(config.model_dump(mode="json"))  # with the defaults of keys that are younger than the run
     keys = [key for key in dict.fromkeys([*paper, *ours]) if paper.get(key) != ours.get(key)]
     found = [Deviation(key, _text(paper.get(key)), _text(ours.get(key))) for key in keys]
-    images = images_to_train(config) if hasattr(config, "epochs") else None
-    trained = run.summary.get("training_images")
-    if images is not None and trained is not None and images != trained * config.epochs:
-        found.append(
-            Deviation(
-                "images distilled on, as the data files have them", f"{images // config.epochs:,}", f"{trained:,}"
-            )
-        )
+    asked, trained = examples_of(config), run.summary.get("training_images")
+    if asked is not None and trained is not None and asked != trained:
+        key = "images distilled on, as the data files have them"
+        found.append(Deviation(key, f"{asked:,}", f"{trained:,}"))
     return found
 
 

@@ -1,18 +1,14 @@
 """Make runs on this machine: one after another in this process, or side by side in worker processes."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from repro.errors import RunFailed
-from repro.launch.plan import Request
-from repro.runner import Runner
-
-POLL_SECONDS = 0.1
+from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
+from repro.launch.request import Request, order
+from repro.runner import Interrupted, Runner
 
 
 def run_here(plan: Sequence[Request], runner: Runner) -> None:
@@ -22,57 +18,53 @@ def run_here(plan: Sequence[Request], runner: Runner) -> None:
         runner.make(request.config, f"[{number}/{len(plan)}] {request.label}")
 
 
-def run_side_by_side(plan: Sequence[Request], runner: Runner, device: str, workers: int) -> None:
-    """Make the planned runs in `workers` processes at a time, each run after its parents.
+def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
+    """Make the requested runs one after another, those that can be made even if others fail.
 
-    The processors are shared out evenly. A run whose parent failed is not started; the others are.
-    Raises RunFailed at the end if any run failed.
+    Raises RunFailed at the end if any is not done, Interrupted at once.
     """
-    runner.check(request.config for request in plan)
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    run_here([request for request in plan if _is_done(request, runner)], runner)  # only checks their data
-    waiting = [request for request in plan if not _is_done(request, runner)]
-    unmade = {request.config.run_id for request in waiting}
-    active: dict[subprocess.Popen[bytes], Request] = {}
-    failed: list[str] = []
-    with runner.stop.listening():
-        while active or (waiting and runner.stop.signal is None):
-            ready = [r for r in waiting if not any(parent.run_id in unmade for parent in r.config.parents())]
-            while ready and len(active) < workers and runner.stop.signal is None:
-                request = ready.pop(0)
-                waiting.remove(request)
-                active[_start_worker(request, runner, device, threads)] = request
-            if not active:
-                break  # what still waits has a parent that failed
+    runner.check(request.config for request in requests)
+    unfinished: dict[str, str] = {}
+    for number, request in enumerate(requests, start=1):
+        while (obstacle := obstacle_to(order(request), runner.store)) == WAIT and runner.stop.signal is None:
             time.sleep(POLL_SECONDS)
-            if runner.stop.signal is not None:
-                for process in active:
-                    process.send_signal(signal.SIGTERM)
-            for process in [process for process in active if process.poll() is not None]:
-                request = active.pop(process)
-                if process.returncode == 0:
-                    unmade.discard(request.config.run_id)
-                else:
-                    failed.append(request.config.run_id)
-    if failed or waiting:
-        not_started = f", {len(waiting)} not started" if waiting else ""
-        raise RunFailed(f"{len(failed)} of {len(plan)} runs did not finish ({', '.join(failed)}){not_started}")
+        if obstacle is not None:
+            unfinished[request.run_id] = obstacle
+            continue
+        try:
+            runner.make(request.config, f"[{number}/{len(requests)}] {request.label}")
+        except Interrupted:
+            raise
+        except RunFailed as error:
+            runner.progress.say(f"repro: {error}")
+            unfinished[request.run_id] = str(error)
+    raise_if_unfinished(unfinished, len(requests))
 
 
-def _is_done(request: Request, runner: Runner) -> bool:
-    return runner.store.run(request.config.run_id).is_done()
+def make_side_by_side(
+    requests: Sequence[Request], runner: Runner, devices: Sequence[str], workers: int, code: Path | None
+) -> None:
+    """Make the requested runs in `workers` processes at a time, each run after its parents.
+
+    The processors are shared out evenly, the devices taken in turn. Workers run the package in `code`.
+    Raises RunFailed at the end if any run is not done.
+    """
+    runner.check(request.config for request in requests)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    pool = Pool(Workplace(runner.store, runner.data_directory, devices, workers, threads, code), runner.stop)
+    with runner.stop.listening():
+        unfinished = pool.make([order(request) for request in requests])
+    if runner.stop.signal is not None and unfinished:
+        raise Interrupted(
+            f"stopped by {runner.stop.signal}: {len(unfinished)} of {len(requests)} runs are not done; "
+            f"the same command goes on from there"
+        )
+    raise_if_unfinished(unfinished, len(requests))
 
 
-def _start_worker(request: Request, runner: Runner, device: str, threads: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "repro.launch.worker", "--runs", str(runner.store.root)]
-    command += ["--data", str(runner.data_directory), "--device", device, "--threads", str(threads)]
-    process = subprocess.Popen(
-        [*command, "--label", request.label],
-        stdin=subprocess.PIPE,
-        start_new_session=True,  # so that Ctrl-C reaches workers once, through us
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(request.config.model_dump(mode="json")).encode())
-    process.stdin.close()
-    return process
+def raise_if_unfinished(unfinished: dict[str, str], total: int) -> None:
+    """Raise RunFailed for the runs that are not done: run id -> why."""
+    if unfinished:
+        reasons = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(unfinished.items())[:5])
+        more = f"; and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
+        raise RunFailed(f"{len(unfinished)} of {total} runs are not done ({reasons}{more})")

@@ -2,18 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from repro.config import RunConfig, Selection
+from repro.launch.request import Request
 from repro.training.batches import plan_epoch
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run that somebody asked for, under the name they know it by."""
-
-    label: str
-    config: RunConfig
 
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:
@@ -22,25 +14,31 @@ def parents_first(requests: Iterable[Request]) -> list[Request]:
     planned: dict[str, Request] = {}
     for request in requests:
         for needed in _with_parents(request):
-            planned.setdefault(needed.config.run_id, needed)
-    wanted = {request.config.run_id: request for request in reversed(requests)}
+            planned.setdefault(needed.run_id, needed)
+    wanted = {request.run_id: request for request in reversed(requests)}
     return [wanted.get(run_id, request) for run_id, request in planned.items()]
 
 
 def _with_parents(request: Request) -> Iterator[Request]:
     for parent in request.config.parents():
-        yield from _with_parents(Request(f"{parent.kind} of {request.label}", parent))
+        name, condition = f"{parent.kind} of {request.label}", f"{parent.kind} of {request.condition}"
+        yield from _with_parents(Request(name, parent, condition.removesuffix(" of "), request.trial))
     yield request
 
 
 def images_to_train(config: RunConfig) -> int | None:
     """How many images (with repetition) pass through the network in training; None if a data set's size is unknown."""
-    sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
-    if None in sizes:
+    examples = examples_of(config)
+    if examples is None:
         return None
-    examples = sum(size for size in sizes if size is not None)
     batches = plan_epoch(examples, config.batch_size, config.stream_counts, config.last_batch)
     return config.epochs * sum(sum(parts) for parts in batches)
+
+
+def examples_of(config: RunConfig) -> int | None:
+    """How many examples the run trains on, if its data sets are whole; None if the size of one is unknown."""
+    sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def _selected(selection: Selection) -> int | None:
@@ -58,11 +56,14 @@ def count_work(plan: Iterable[Request]) -> str:
     """`105 distinct runs (15 teachers, 90 students), 1.50e+09 images to train`."""
     requests = list(plan)
     kinds = Counter(request.config.kind for request in requests)
-    images = [images_to_train(request.config) for request in requests]
-    known = sum(count for count in images if count is not None)
     by_kind = ", ".join(
         f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items(), reverse=True)
     )
-    return f"{len(requests)} distinct runs ({by_kind}), {known:.3g} images to train" + (
-        "" if None not in images else " and more of unknown number"
-    )
+    return f"{len(requests)} distinct runs ({by_kind}), {images_of(requests)} images to train"
+
+
+def images_of(plan: Iterable[Request]) -> str:
+    """`1.5e+09`: the images that pass through all networks of a plan in training."""
+    images = [images_to_train(request.config) for request in plan]
+    known = sum(count for count in images if count is not None)
+    return f"{known:.3g}" + ("" if None not in images else " and an unknown number of")

@@ -1,7 +1,6 @@
 """Sweep files: W&B's sweep schema, expanded here without any server."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,8 @@ import yaml
 from repro.config_override import override
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, find_study, parse_study
-from repro.launch.plan import Request
+from repro.launch.request import Request
+from repro.launch.yaml_file import Loader, read_mapping
 
 Made = TypeVar("Made")
 
@@ -28,16 +28,6 @@ SWEEP_KEYS = (
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date is text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        + [("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def parse_settings(texts: list[str]) -> dict[str, Any]:
     """`["pool=0.25", "trial=[0, 1]"]` to a dict; values are YAML. Raises BadInput."""
     settings: dict[str, Any] = {}
@@ -48,7 +38,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
         if key in settings:
             raise BadInput(f"'{key}' is set twice")
         try:
-            settings[key] = yaml.load(value, _Loader)
+            settings[key] = yaml.load(value, Loader)
         except (yaml.YAMLError, ValueError) as error:
             raise BadInput(f"the value of '{text}' is not valid YAML") from error
     return settings
@@ -58,16 +48,19 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
     """One run of a study: settings of the study by name, anything else as a dotted key of the run's config."""
     own = {key: value for key, value in settings.items() if key in study.model_fields}
     rest = {key: value for key, value in settings.items() if key not in study.model_fields}
-    config = parse_study(study, own).config()
+    parsed = parse_study(study, own)
+    config = parsed.config()
     fields = type(config).model_fields
     for key in rest:
         if key.split(".")[0] not in fields:
             name = study.model_fields["name"].default
             hint = did_you_mean(key, {*study.model_fields, *fields} - {"name"})
             raise BadInput(f"{name} has no setting '{key}'{hint}", key)
-    label = parse_study(study, own).label()
     changes = " ".join(f"{key}={value}" for key, value in rest.items())
-    return Request(f"{label} {changes}".strip(), override(config, rest))
+    varied = {key: value for key, value in parsed.settings().items() if key not in ("preset", "trial")}
+    condition = " ".join([*(f"{key}={value}" for key, value in varied.items()), changes]).strip()
+    label = f"{parsed.label()} {changes}".strip()
+    return Request(label, override(config, rest) if rest else config, condition, parsed.trial)
 
 
 def find_sweep(name: str) -> Path:
@@ -91,7 +84,7 @@ def sweep_studies(path: Path, changes: dict[str, Any]) -> list[Study]:
 
 def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], dict[str, Any]], Made]) -> list[Made]:
     """Call `make` with the study and the settings of every point of the sweep's grid."""
-    content, lines = _read(path)
+    content, lines = read_mapping(path, "a sweep is a mapping with the keys program, method and parameters")
 
     def refuse(key: str, problem: str) -> BadInput:
         return BadInput(f"{path}:{lines.get(key, 1)}: {problem}")
@@ -148,31 +141,3 @@ def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:
     wanted = parts(key or "")
     fitting = [name for name in settings if all(a == b for a, b in zip(parts(name), wanted, strict=False))]
     return max(fitting, key=len, default=None)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The content of a sweep file, and the line (from 1) of every key; parameters as `parameters.x`."""
-    try:
-        text = path.read_text()
-        root = yaml.compose(text, _Loader)
-        content = yaml.load(text, _Loader)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{path}:{line}: not valid YAML ({error.problem})") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadInput(f"{path}: not a YAML text file") from error
-    if not isinstance(root, yaml.MappingNode) or not isinstance(content, dict):
-        raise BadInput(f"{path}:1: a sweep is a mapping with the keys program, method and parameters")
-    keys = [(str(key.value), key) for key, _ in root.value]
-    for key, value in root.value:
-        if key.value == "parameters" and isinstance(value, yaml.MappingNode):
-            keys += [(f"parameters.{inner.value}", inner) for inner, _ in value.value]
-    lines: dict[str, int] = {}
-    for name, node in keys:
-        line = node.start_mark.line + 1
-        if name in lines:
-            raise BadInput(f"{path}:{line}: '{node.value}' was set already, in line {lines[name]}")
-        lines[name] = line
-    return content, lines

@@ -1,41 +1,104 @@
-"""The process that makes one run whose config comes on standard input; started by `repro.launch.local`."""
+"""The process that makes runs one after another; started and fed by `repro.launch.pool`.
+
+Each line of standard input asks for a run: {"label": ..., "config": ...}. Each line of standard output answers
+one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end of the input ends the
+worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker outlives its pool.
+"""
 
 import argparse
+import contextlib
 import json
+import os
+import queue
 import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from repro.config import parse_config
 from repro.errors import BadInput, RunFailed
 from repro.progress import Lines
-from repro.runner import Runner, StopRequest
+from repro.runner import Interrupted, Runner
+from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.hardware import choose_device, keep_freed_memory
 
+POLL_SECONDS = 0.5
+
 
 def main() -> int:
-    """Make the run; exit codes as the command line's."""
+    """Make the runs that are asked for. Exit code 0 if all of them are done, else 1."""
     parser = argparse.ArgumentParser(prog="repro.launch.worker")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--device", required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--label", required=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
+    answer = _take_stdout()
     stop = StopRequest()
+    all_done = True
+    with stop.listening():
+        for request in _requests(stop):
+            outcome = _make(request, options, stop)
+            answer(outcome)
+            all_done = all_done and outcome["error"] is None
+    return 0 if all_done else 1
+
+
+def _make(request: dict[str, Any], options: argparse.Namespace, stop: StopRequest) -> dict[str, Any]:
+    """Make one run; the answer to the request."""
     try:
-        with stop.listening():
-            config = parse_config(json.load(sys.stdin))
-            runner = Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop)
-            runner.make(config, options.label)
+        config = parse_config(request["config"])
+        Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop).make(
+            config, request["label"]
+        )
     except (BadInput, RunFailed) as error:
-        print(f"repro: {error}", file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
-    return 0
+        print(f"repro: {error}", file=sys.stderr, flush=True)
+        return {"error": str(error), "failed": not isinstance(error, Interrupted)}
+    except Exception as error:  # a bug: it must not take the worker's other runs with it
+        traceback.print_exc()
+        return {"error": repr(error), "failed": True}
+    return {"error": None, "failed": False}
+
+
+def _take_stdout() -> Callable[[dict[str, Any]], None]:
+    """Keep standard output for answers; what is printed from now on goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(outcome: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the pool is gone; the record says how the run stands
+            print(json.dumps(outcome), file=answers, flush=True)
+
+    return answer
+
+
+def _requests(stop: StopRequest) -> Iterator[dict[str, Any]]:
+    """The requests, as they come, until the input ends or a signal asks to stop."""
+    arrived: queue.Queue[bytes] = queue.Queue()
+
+    def read() -> None:
+        # Unbuffered: a buffered reader that is blocked in a thread cannot be torn down at exit.
+        with open(0, "rb", buffering=0, closefd=False) as stdin:
+            for line in stdin:
+                arrived.put(line)
+        if stop.signal is None:
+            stop.signal = "its launcher's end"
+
+    threading.Thread(target=read, daemon=True).start()
+    while stop.signal is None or not arrived.empty():
+        with contextlib.suppress(queue.Empty):
+            line = arrived.get(timeout=POLL_SECONDS)
+            if stop.signal is None:
+                yield json.loads(line)
+            else:
+                return
 
 
 if __name__ == "__main__":

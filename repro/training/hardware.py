@@ -25,6 +25,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def choose_devices(names: str) -> list[str]:
+    """The devices that runs side by side take in turn: `cuda` or `auto` is every CUDA device there is.
+
+    Several may be given: `cuda:0,cuda:2`. Raises BadInput.
+    """
+    devices = [choose_device(name) for name in names.split(",")]
+    if len(devices) == 1 and devices[0].type == "cuda" and devices[0].index is None:
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [str(device) for device in devices]
+
+
 def use_full_float32() -> None:
     """Let float32 mean float32 on CUDA too: no TF32 in matrix products or convolutions."""
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,102 @@
+"""What `repro launch --dry-run` shows: the runs, the work in them, and what would be asked of Slurm."""
+
+import shlex
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from tabulate import tabulate
+
+from repro.launch.plan import count_work, images_to_train
+from repro.launch.profile import Profile
+from repro.launch.request import Request
+from repro.launch.slurm import Array, sbatch_parameters
+from repro.launch.standing import Standing
+from repro.store import RunDirectory, Store
+
+Similarity: TypeAlias = tuple[Any, ...]
+
+
+def show_runs(standings: Sequence[Standing]) -> str:
+    """Runs by kind and by how they stand, and the work of those that are to be made."""
+    stands = sorted({standing.stand for standing in standings})
+    counts = Counter((standing.request.config.kind, standing.stand) for standing in standings)
+    kinds = sorted({kind for kind, _ in counts}, reverse=True)
+    rows: list[list[Any]] = [
+        [kind, *(counts[kind, stand] or "" for stand in stands), sum(counts[kind, stand] for stand in stands)]
+        for kind in kinds
+    ]
+    table = tabulate(rows, headers=["runs", *stands, "all"])
+    failed = [standing for standing in standings if standing.stand == "failed"]
+    failures = [
+        f"failed: {standing.request.run_id} ({standing.request.label}): {standing.reason}" for standing in failed
+    ]
+    hint = ["`--retry failed` makes them again"] if failed else []
+    return "\n".join([table, "", *failures, *hint, count_work(standing.request for standing in standings)])
+
+
+def show_cost(wanted: Sequence[Request], store: Store, device: str) -> str:
+    """An estimate of the hours on `device` (cpu or cuda), from records of similar runs made on it."""
+    unit = "GPU-hours" if device.startswith("cuda") else "CPU process-hours"
+    if not wanted:
+        return f"nothing to make: 0 {unit}"
+    rates = _seconds_per_image(store, "cuda" if device.startswith("cuda") else "cpu")
+    seconds, known = 0.0, 0
+    for request in wanted:
+        images, rate = images_to_train(request.config), rates.get(_similarity(request.config.model_dump(mode="json")))
+        if images is not None and rate:
+            seconds += images * statistics.median(rate)
+            known += 1
+    if known == 0:
+        return f"no similar record to estimate {unit} from"
+    rest = f"; no similar record for the other {len(wanted) - known}" if known < len(wanted) else ""
+    return f"about {seconds / 3600:.3g} {unit} for {known} of the {len(wanted)} runs to make, by similar records{rest}"
+
+
+def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str:
+    """The arrays that would be submitted, and what sbatch would be asked."""
+    if not arrays:
+        return "nothing to submit"
+    levels = {array.level for array in arrays}
+    rows = []
+    for array in arrays:
+        above = [f"level {array.level - 1}"] if array.level - 1 in levels else []
+        after = ", ".join([*above, *array.after_ids])
+        rows.append([array.level, len(array.jobs), array.runs, array.parallelism, after])
+    headers = ["array of level", "jobs", "runs", "at most at once", "after"]
+    parameters = sbatch_parameters(profile, f"repro-{sweep_name}-TOKEN", 0, ())
+    others = parameters.pop("additional_parameters")
+    del parameters["array_parallelism"]
+    parameters["signal"] = f"USR2@{parameters.pop('signal_delay_s')}"
+    shown = {key.replace("_", "-"): value for key, value in parameters.items()} | others
+    options = " ".join(
+        f"--{key}" if value is True else f"--{key}={shlex.quote(str(value))}" for key, value in shown.items()
+    )
+    packing = f"up to {profile.runs_per_job} runs a job, {profile.runs_at_once} at once, on {profile.job_device}"
+    return f"{tabulate(rows, headers=headers)}\n\n{packing}, {profile.threads} threads each\nsbatch {options}"
+
+
+def _seconds_per_image(store: Store, device: str) -> dict[Similarity, list[float]]:
+    """What training took in the finished records of this kind of device, by what runs have in common."""
+    rates: dict[Similarity, list[float]] = defaultdict(list)
+    for run in store.runs():
+        if run.is_done() and _device_of(run) == device:
+            summary = run.read_json("summary.json")
+            if summary.get("images_seen"):
+                similarity = _similarity(run.read_json("config.json")["config"])
+                rates[similarity].append(summary["seconds"] / summary["images_seen"])
+    return rates
+
+
+def _device_of(run: RunDirectory) -> str:
+    name: str = run.read_json("environment.json")["attempts"][-1]["machine"]["device"]
+    return "cpu" if name == "cpu" else "cuda"
+
+
+def _similarity(config: dict[str, Any]) -> Similarity:
+    """What decides the cost of one training image."""
+    teachers = [str(teacher["model"]) for teacher in config.get("teachers", ())]
+    augmented = bool(config.get("augmentation"))
+    dataset = config["data"]["train"]["dataset"]["name"]
+    return (config["kind"], str(config["model"]), dataset, config["batch_size"], augmented, *sorted(teachers))

@@ -1,0 +1,32 @@
+"""Show something again and again: in place on a terminal, a line whenever it changes elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+
+
+class View(NamedTuple):
+    """What there is to see now. `short` is its one line; following ends when `over`."""
+
+    full: str
+    short: str
+    over: bool
+
+
+def follow(look: Callable[[], View], seconds: float) -> View:
+    """Look every `seconds` until it is over; the last view, which stays on the terminal."""
+    on_terminal = sys.stdout.isatty()
+    shown = None
+    while True:
+        view = look()
+        if on_terminal:
+            print(f"{CLEAR}{view.full}\n\n{time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends only the view")
+        elif view.short != shown:
+            print(view.short, flush=True)
+        shown = view.short
+        if view.over:
+            return view
+        time.sleep(seconds)

@@ -1,0 +1,112 @@
+"""What runs inside a Slurm job: it makes a list of runs, and comes back into the queue until all are done.
+
+submitit pickles a Job and calls it in the job; after a node failure Slurm starts the same pickle again. So a Job says
+only which runs are wanted: how they stand is looked up in their records. It trains in worker processes and imports
+nothing that trains, so that it listens to Slurm's signals from the first second on.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from repro.errors import RunFailed
+from repro.launch.pool import Pool, Workplace
+from repro.launch.request import Order
+from repro.launch.scratch import stage
+from repro.launch.slurm_queue import job_state
+from repro.provenance import slurm_job_id
+from repro.stop import StopRequest
+from repro.store import Store
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
+
+@dataclass(frozen=True)
+class Job:
+    """Makes `runs`, `at_once` side by side on `devices`; call it in a Slurm job, or in submitit's debug mode."""
+
+    runs: tuple[Order, ...]
+    store: Path
+    data: Path
+    devices: tuple[str, ...]
+    at_once: int
+    threads: int
+    code: Path
+    warning_seconds: int
+
+    def __call__(self) -> None:
+        """Make the runs that are not done. Raises RunFailed if that was not possible for all of them."""
+        store = Store(self.store)
+        wanted = [order for order in self.runs if _is_wanted(order, store)]
+        data = stage(self.data, wanted)
+        if "SUBMITIT_DEBUG_JOB_ID" in os.environ:
+            _make_in_this_process(wanted, store, data, self.devices[0])
+            return
+        pool = Pool(Workplace(store, data, self.devices, self.at_once, self.threads, self.code), StopRequest())
+        with self._in_charge(pool):
+            unfinished = pool.make(wanted)
+        if unfinished:
+            lines = "\n".join(f"run {run_id}: {reason}" for run_id, reason in unfinished.items())
+            raise RunFailed(f"{len(unfinished)} of {len(self.runs)} runs are not done\n{lines}")
+
+    def checkpoint(self) -> "DelayedSubmission":
+        """submitit calls this at preemption and before the time limit: save the runs, and submit this Job again."""
+        from submitit.helpers import DelayedSubmission
+
+        pool: Pool | None = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.stop.signal = "Slurm"
+            pool.dismiss(0.8 * self.warning_seconds)
+        return DelayedSubmission(replace(self))  # a copy without the pool
+
+    @contextlib.contextmanager
+    def _in_charge(self, pool: Pool) -> Iterator[None]:
+        """Answer signals for `pool` while it works."""
+        object.__setattr__(self, "_pool", pool)
+        before = signal.signal(signal.SIGTERM, self._terminated)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _terminated(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Slurm takes the job away. Save the runs at once; what then happens, depends on why.
+
+        If the job is still called RUNNING it has been given some time before it is preempted: use it to requeue,
+        as at submitit's own signal. Otherwise Slurm has ended it (cancelled, or requeued already): leave.
+        """
+        self.checkpoint()
+        state = job_state(os.environ["SLURM_JOB_ID"])
+        print(f"SIGTERM: runs are saved; Slurm calls job {slurm_job_id()} {state}", flush=True)
+        if state != "RUNNING":
+            raise SystemExit(128 + number)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        while True:
+            time.sleep(1.0)  # submitit's handler ends the process
+
+
+def _is_wanted(order: Order, store: Store) -> bool:
+    """Whether the run is to be made: not if it is done, or if it has failed since the launch."""
+    record = store.run(order.run_id)
+    failure = record.last_failure()
+    failed_anew = failure is not None and failure["parent"] is None and failure["time"] != order.forgiven
+    return not record.is_done() and not failed_anew
+
+
+def _make_in_this_process(orders: list[Order], store: Store, data: Path, device: str) -> None:
+    from repro.config import parse_config
+    from repro.launch.local import make_in_turn
+    from repro.launch.request import Request
+    from repro.progress import Lines
+    from repro.runner import Runner
+    from repro.training.hardware import choose_device
+
+    requests = [Request(order.label, parse_config(order.config)) for order in orders]
+    make_in_turn(requests, Runner(store, data, choose_device(device), Lines(), StopRequest()))

@@ -1,0 +1,142 @@
+"""What was submitted to Slurm from a folder of runs: which array task makes which runs.
+
+A submission is written down, whole or not at all, before `sbatch` is called, under a token that the job's name
+carries. So whatever becomes of the launcher, of the scheduler's memory or of its job ids, asking the queue for the
+names tells which runs are still on their way. Everything lies in `runs/.launch/`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.errors import BadInput, RunFailed
+from repro.store import write_atomically
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job array. `jobs[i]` are the run ids of its task i; `job_id` is None until sbatch has answered."""
+
+    token: str
+    name: str
+    time: str
+    profile: str
+    code: str
+    jobs: list[list[str]]
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run as a sweep knows it."""
+
+    run_id: str
+    label: str
+    condition: str
+    trial: int | None
+
+
+class Ledger:
+    """The submissions of one folder of runs. Those that have left the queue are kept apart, to be looked up."""
+
+    def __init__(self, runs: Path) -> None:
+        self.folder = runs / ".launch"
+        self.open_folder, self.ended_folder = self.folder / "submitted", self.folder / "ended"
+        self.code_folder, self.sweep_folder = self.folder / "code", self.folder / "sweeps"
+
+    def job_folder(self, token: str) -> Path:
+        """Where a submission's pickles and job logs lie."""
+        return self.folder / "jobs" / token
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only launcher of this folder of runs. Raises BadInput if it cannot be written."""
+        with self._open_lock() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _open_lock(self) -> io.FileIO:
+        try:
+            for folder in (self.open_folder, self.ended_folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / "lock").open("ab+", buffering=0)
+        except OSError as error:
+            raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
+
+    def write(self, submission: Submission) -> None:
+        """Write a submission down, or again with its job id. Raises BadInput if that is not possible."""
+        try:
+            write_atomically(self.open_folder / f"{submission.token}.json", json.dumps(asdict(submission)).encode())
+        except RunFailed as error:
+            raise BadInput(str(error)) from error
+
+    def forget(self, submission: Submission) -> None:
+        """Drop a submission that came to nothing."""
+        (self.open_folder / f"{submission.token}.json").unlink()
+        shutil.rmtree(self.job_folder(submission.token), ignore_errors=True)
+
+    def end(self, submission: Submission) -> None:
+        """Put away a submission of which nothing is in the queue."""
+        name = f"{submission.token}.json"
+        (self.open_folder / name).rename(self.ended_folder / name)
+
+    def open_submissions(self) -> list[Submission]:
+        """Those of which something may be in the queue, oldest first."""
+        return _read(self.open_folder)
+
+    def submissions(self) -> list[Submission]:
+        """All there ever were, oldest first."""
+        return sorted([*_read(self.ended_folder), *_read(self.open_folder)], key=_age)
+
+    def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> None:
+        """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible."""
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        content = {"sweep": name, "settings": settings, "runs": [asdict(run) for run in runs]}
+        try:
+            self.sweep_folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.sweep_folder / f"{name}-{key}.json", json.dumps(content, default=str).encode())
+        except (OSError, RunFailed) as error:
+            raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error}); see --runs") from error
+
+    def sweeps(self) -> dict[str, list[SweepRun]]:
+        """The runs of every sweep that was launched, by the sweep's name."""
+        found: dict[str, list[SweepRun]] = {}
+        for path in sorted(self.sweep_folder.glob("*.json")):
+            content = json.loads(path.read_text())
+            found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
+        return found
+
+    def job_logs(self, run_id: str) -> list[Path]:
+        """The logs of every job that was to make the run, oldest first."""
+        logs: list[Path] = []
+        for submission in self.submissions():
+            for index, run_ids in enumerate(submission.jobs):
+                if run_id in run_ids:
+                    task = f"*_{index}_0_log" if len(submission.jobs) > 1 else "*_0_log"
+                    logs += sorted(self.job_folder(submission.token).glob(f"{task}.*"))
+        return logs
+
+
+def new_token() -> str:
+    """8 hexadecimal digits that no other submission has."""
+    return secrets.token_hex(4)
+
+
+def _read(folder: Path) -> list[Submission]:
+    found: list[Submission] = []
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # put away just now
+            found.append(Submission(**json.loads(path.read_text())))
+    return sorted(found, key=_age)
+
+
+def _age(submission: Submission) -> str:
+    return submission.time

@@ -1,0 +1,218 @@
+"""Make runs side by side in worker processes, each after its parents."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repro.launch.request import Order
+from repro.stop import StopRequest
+from repro.store import RunDirectory, Store
+
+POLL_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""Who holds a lock for longer than this is writing the run, and not just asking whether somebody does."""
+WAIT = "waits for a parent"
+PARTING_SECONDS = 60.0
+"""How long a worker may take to end when asked to; then it is killed, and its run goes on from its last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where workers make runs. `code` is the folder of the package they run; None for this process's own."""
+
+    store: Store
+    data: Path
+    devices: Sequence[str]
+    workers: int
+    threads: int
+    code: Path | None = None
+
+    def start_worker(self, number: int) -> subprocess.Popen[bytes]:
+        """Start worker `number` (from 0), which takes its turn among the devices."""
+        command = [sys.executable, "-m", "repro.launch.worker", "--runs", str(self.store.root)]
+        command += ["--data", str(self.data), "--device", self.devices[number % len(self.devices)]]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        if self.code is not None:
+            # Safe path: else Python looks into the current folder, often a checkout, before PYTHONPATH.
+            paths = [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+        return subprocess.Popen(
+            [*command, "--threads", str(self.threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # so that signals to our group, such as Ctrl-C, reach workers through us alone
+            env=environment,
+        )
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    order: Order | None = None
+
+    def give(self, order: Order) -> None:
+        assert self.process.stdin is not None
+        content = {"label": order.label, "config": order.config}
+        with contextlib.suppress(BrokenPipeError):  # it has died; the end of its output will tell
+            self.process.stdin.write(json.dumps(content).encode() + b"\n")
+            self.process.stdin.flush()
+        self.order = order
+
+
+@dataclass
+class Pool:
+    """Worker processes that make runs until all are done, cannot be made, or `stop` asks to end."""
+
+    workplace: Workplace
+    stop: StopRequest
+    workers: list[_Worker] = field(default_factory=list)
+    waiting: list[Order] = field(default_factory=list)
+    unfinished: dict[str, str] = field(default_factory=dict)
+
+    def make(self, orders: Sequence[Order]) -> dict[str, str]:
+        """Make the requested runs, none of which is done. Returns the others: run id -> why it is not done.
+
+        A run waits for its parents among the orders, and for those that are being made elsewhere. If a parent
+        failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
+        """
+        self.waiting, self.unfinished = list(orders), {}
+        with selectors.DefaultSelector() as answers:
+            try:
+                while self.stop.signal is None and (self.waiting or any(worker.order for worker in self.workers)):
+                    self._hand_out(answers)
+                    for key, _ in answers.select(timeout=POLL_SECONDS):
+                        self._hear(key.data, answers)
+            finally:
+                self.dismiss()
+                for worker in [worker for worker in self.workers if worker.order is not None]:
+                    self._hear(worker, answers)
+        for order in self.waiting:
+            self.unfinished[order.run_id] = "not started"
+        return self.unfinished
+
+    def dismiss(self, seconds: float = PARTING_SECONDS) -> None:
+        """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`.
+
+        May be called from a signal handler, so it never waits for a lock of `subprocess`.
+        """
+        for worker in self.workers:
+            assert worker.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                worker.process.stdin.close()
+            worker.process.terminate()  # one that still imports dies of it, which loses nothing
+        end = time.monotonic() + seconds
+        while living := [worker.process for worker in self.workers if worker.process.poll() is None]:
+            if time.monotonic() > end:
+                for process in living:
+                    process.kill()
+                return
+            time.sleep(0.02)
+
+    def _hand_out(self, answers: selectors.BaseSelector) -> None:
+        """Give idle workers the first runs that can be made; sort out those that cannot."""
+        ours = {order.run_id for order in self.waiting}
+        ours |= {worker.order.run_id for worker in self.workers if worker.order is not None}
+        store = self.workplace.store
+        for order in list(self.waiting):
+            idle = next((w for w in self.workers if w.order is None and w.process.poll() is None), None)
+            if idle is None and len(self.workers) == self.workplace.workers:
+                return
+            among_ours = any(run_id in ours for _, run_id in order.parents)
+            obstacle = WAIT if among_ours else obstacle_to(order, store)
+            if obstacle == WAIT:
+                continue
+            self.waiting.remove(order)
+            if obstacle is None:
+                (idle or self._hire(answers)).give(order)
+            else:
+                self.unfinished[order.run_id] = obstacle
+                ours.remove(order.run_id)
+
+    def _hire(self, answers: selectors.BaseSelector) -> _Worker:
+        number = min(set(range(self.workplace.workers)) - {worker.number for worker in self.workers})
+        worker = _Worker(number, self.workplace.start_worker(number))
+        self.workers.append(worker)
+        assert worker.process.stdout is not None
+        answers.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def _hear(self, worker: _Worker, answers: selectors.BaseSelector) -> None:
+        """Take a worker's answer, or notice its end."""
+        assert worker.process.stdout is not None
+        line = worker.process.stdout.readline()
+        order, worker.order = worker.order, None
+        if not line:
+            answers.unregister(worker.process.stdout)
+            self.workers.remove(worker)
+            code = worker.process.wait()
+            if order is not None:
+                self._note_death(order, code)
+            return
+        outcome = json.loads(line)
+        if order is not None and outcome["error"] is not None:
+            self._note_failure(order, outcome["error"], outcome["failed"])
+
+    def _note_death(self, order: Order, code: int) -> None:
+        """A worker died over a run: a failure of the run, such as too little memory, unless all of us are killed."""
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        if self.stop.signal is None:
+            time.sleep(1.0)  # whoever kills the whole job, reaches us within the second
+        self._note_failure(order, f"its process {how}{hint}", failed=self.stop.signal is None)
+
+    def _note_failure(self, order: Order, error: str, failed: bool) -> None:
+        """Remember that a run was not finished; leave why in its record, if that does not say so yet."""
+        self.unfinished[order.run_id] = error
+        run = self.workplace.store.run(order.run_id)
+        if failed and not run.is_done() and run.failure() is None:
+            with _holding(run):
+                run.write_plain_config(order.run_id, order.config)
+                run.write_failure(error)
+
+
+def obstacle_to(order: Order, store: Store) -> str | None:
+    """What the records of its parents say against starting a run: WAIT if that may change by itself.
+
+    If a parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
+    """
+    for kind, run_id in order.parents:
+        parent = store.run(run_id)
+        if parent.holder() is not None:  # asked first: one that ends while we look is done or failed then
+            return WAIT
+        if parent.is_done():
+            continue
+        failure = parent.failure()
+        if failure is None:
+            return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
+        with _holding(store.run(order.run_id)) as run:
+            run.write_plain_config(order.run_id, order.config)
+            run.write_failure(f"its {kind} {run_id} failed: {failure}", parent=run_id)
+        return f"its {kind} {run_id} failed"
+    return None
+
+
+class _HeldByAnother(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _holding(run: RunDirectory) -> Iterator[RunDirectory]:
+    """Hold the run's lock; if somebody else does, skip the body: it is theirs to say how the run stands."""
+
+    start = time.monotonic()
+
+    def skip() -> None:
+        if time.monotonic() - start > LOOK_SECONDS:
+            raise _HeldByAnother
+
+    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=lambda _: None, while_waiting=skip):
+        yield run

@@ -1,0 +1,156 @@
+"""Cluster profiles: what a job asks of Slurm, and how runs are packed into jobs. One YAML file each."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from repro.component import Schema
+from repro.config_errors import explain
+from repro.errors import BadInput, did_you_mean
+from repro.launch.yaml_file import read_mapping
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]*")
+OWN_OPTIONS = {"array", "dependency", "error", "job-name", "kill-on-invalid-dep", "open-mode", "output", "requeue"}
+"""Options of sbatch that the launcher sets itself; with others they would break its promises."""
+
+
+class Profile(Schema):
+    """One job's share of the cluster, and what it does with it. Documented in docs/slurm.md."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: str = Field(default="24:00:00", pattern=r"^(\d+-)?\d{1,3}:\d{2}:\d{2}$")
+    """Time limit of a job, as [days-]hours:minutes:seconds. A run that needs longer goes on in the next job."""
+    gpus: int = Field(default=0, ge=0)
+    cpus: int = Field(default=2, ge=1)
+    memory: str = Field(default="8G", pattern=r"^\d+[KMGT]$")
+    array_parallelism: int = Field(default=256, ge=1)
+    """Jobs of one array that run at the same time, at most."""
+    array_size: int = Field(default=1000, ge=1)
+    """Jobs in one array, at most; the cluster's MaxArraySize is one more."""
+    runs_per_job: int = Field(default=1, ge=1)
+    runs_at_once: int = Field(default=1, ge=1)
+    """Of a job's runs, how many are made side by side on its GPUs or CPUs; the others follow."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: cuda if the job has GPUs, else cpu."""
+    warning_seconds: int = Field(default=90, ge=10)
+    """How long before the time limit Slurm signals a job to save its runs and to requeue."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    preamble: tuple[str, ...] = ()
+    """Shell lines before the job's own command: modules, proxies, ulimits."""
+    scratch: str | None = None
+    """A folder on the node's own disk (shell variables allowed): temporary files, and a copy of the prepared data."""
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Any other option of sbatch: {"constraint": "a100", "exclude": "node[3-4]"}."""
+
+    @field_validator("environment")
+    @classmethod
+    def _names_of_variables(cls, environment: dict[str, str]) -> dict[str, str]:
+        for name in environment:
+            if not VARIABLE.fullmatch(name):
+                raise ValueError(f"'{name}' is not the name of an environment variable")
+        return environment
+
+    @field_validator("sbatch")
+    @classmethod
+    def _free_options(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        for name in options:
+            if not SBATCH_OPTION.fullmatch(name):
+                raise ValueError(f"'{name}' is not an option of sbatch; write it as in --{name}, without the dashes")
+            if name in OWN_OPTIONS:
+                raise ValueError(f"'{name}' is set by the launcher itself")
+            if name.replace("-", "_") in cls.model_fields or name in _KEY_OF_OPTION:
+                raise ValueError(f"'{name}' has a key of its own: {_KEY_OF_OPTION.get(name, name)}")
+        return options
+
+    @model_validator(mode="after")
+    def _packs(self) -> Self:
+        if self.runs_at_once > self.runs_per_job:
+            raise ValueError(f"runs_at_once {self.runs_at_once} is above runs_per_job {self.runs_per_job}")
+        if self.device == "cuda" and self.gpus == 0:
+            raise ValueError("device cuda needs gpus")
+        if self.warning_seconds >= self.seconds:
+            raise ValueError(f"warning_seconds {self.warning_seconds} must be below time {self.time}")
+        return self
+
+    @property
+    def seconds(self) -> int:
+        """The time limit."""
+        days, _, clock = self.time.rpartition("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+    @property
+    def minutes(self) -> int:
+        """The time limit in whole minutes, rounded up, which is how Slurm counts."""
+        return -(-self.seconds // 60)
+
+    @property
+    def job_device(self) -> str:
+        """The device of a job's runs."""
+        return self.device if self.device != "auto" else ("cuda" if self.gpus else "cpu")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """A job's devices, which its runs take in turn."""
+        return tuple(f"cuda:{index}" for index in range(self.gpus)) if self.job_device == "cuda" else ("cpu",)
+
+    @property
+    def threads(self) -> int:
+        """Each run's share of a job's CPUs."""
+        return max(1, self.cpus // self.runs_at_once)
+
+
+_KEY_OF_OPTION = {
+    "cpus-per-task": "cpus",
+    "gpus-per-node": "gpus",
+    "mem": "memory",
+    "signal": "warning_seconds",
+}
+
+
+def profile_folders() -> list[Path]:
+    """Where profiles lie, in the order in which they are looked for: the user's own first."""
+    own = os.environ.get("REPRO_PROFILES")
+    return [
+        *([Path(own)] if own else []),
+        Path.home() / ".config" / "repro" / "profiles",
+        Path(__file__).parents[2] / "slurm" / "profiles",
+    ]
+
+
+def read_profile(name: str | None) -> Profile:
+    """The profile called `name`, or in the file `name` if that ends in .yaml. Raises BadInput with file and line."""
+    path = _find(name)
+    content, lines = read_mapping(path, "a profile is a mapping with keys such as partition, time and gpus")
+    try:
+        return Profile.model_validate(_as_tuples(content))
+    except ValidationError as error:
+        problem = explain(error, content, (Profile,), noun="key")
+        key = problem.key or ""
+        line = lines.get(key) or lines.get(key.partition(".")[0], 1)
+        raise BadInput(f"{path}:{line}: {str(problem).replace('the config: ', '')}", key) from error
+
+
+def _as_tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+
+
+def _find(name: str | None) -> Path:
+    if name is not None and name.endswith((".yaml", ".yml")):
+        return Path(name)
+    known: dict[str, Path] = {}
+    for folder in profile_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            known.setdefault(path.stem, path)
+    if name is None:
+        raise BadInput(f"--cluster slurm needs --profile; there are: {', '.join(sorted(known))} (see docs/slurm.md)")
+    if name not in known:
+        folders = ", ".join(str(folder) for folder in profile_folders())
+        raise BadInput(f"--profile {name}: no such profile in {folders}{did_you_mean(name, known)}")
+    return known[name]

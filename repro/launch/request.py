@@ -1,0 +1,54 @@
+"""A run that is asked for: with its config, and as plain data."""
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # importing what trains takes seconds
+    from repro.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that somebody asked for, under the name they know it by.
+
+    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's.
+    """
+
+    label: str
+    config: "RunConfig"
+    condition: str = ""
+    trial: int | None = None
+
+    @functools.cached_property  # hashing a config takes half a millisecond, and plans are long
+    def run_id(self) -> str:
+        return self.config.run_id
+
+    @functools.cached_property
+    def parents(self) -> tuple[tuple[str, str], ...]:
+        """(kind, run id) of every run whose result this one needs."""
+        return tuple((parent.kind, parent.run_id) for parent in self.config.parents())
+
+    @property
+    def parent_ids(self) -> list[str]:
+        return [run_id for _, run_id in self.parents]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request as plain data, for processes that do not train themselves and need not import what trains.
+
+    `parents` are (kind, run id). `forgiven` is the time of the failure that is to be tried again, if there is one.
+    """
+
+    label: str
+    run_id: str
+    parents: tuple[tuple[str, str], ...]
+    config: dict[str, Any]
+    forgiven: str | None = None
+
+
+def order(request: Request, forgiven: str | None = None) -> Order:
+    """The request as plain data."""
+    config = request.config.model_dump(mode="json")
+    return Order(request.label, request.run_id, request.parents, config, forgiven)

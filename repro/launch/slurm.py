@@ -1,0 +1,190 @@
+"""Submit runs to Slurm through submitit: an array of jobs for each level of the graph of runs."""
+
+import contextlib
+import io
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repro.errors import BadInput, RunFailed
+from repro.launch.job import Job
+from repro.launch.ledger import Ledger, Submission, new_token
+from repro.launch.profile import Profile
+from repro.launch.request import Request, order
+from repro.launch.scratch import VARIABLE as SCRATCH
+from repro.launch.slurm_queue import Task
+from repro.progress import counted
+from repro.store import TIME_FORMAT, Store
+
+MAX_TIMEOUTS = 100
+"""How often a job may come back. submitit also counts preemptions of jobs of up to ten minutes."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """Jobs of one level, each a list of runs; they start when `after_level` and the jobs `after_ids` have ended."""
+
+    level: int
+    jobs: list[list[Request]]
+    parallelism: int
+    after_ids: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        return sum(len(job) for job in self.jobs)
+
+
+def arrange(requests: Sequence[Request], queued: Mapping[str, Task], profile: Profile) -> list[Array]:
+    """Pack runs into jobs and jobs into arrays: runs that wait for nothing, then those that wait for these, ...
+
+    `requests` come parents first. Runs of `queued` are in Slurm's queue already; what needs them waits for their jobs.
+    """
+    levels: dict[str, int] = {}
+    for request in requests:
+        waits_for = [parent for parent in request.parent_ids if parent in levels or parent in queued]
+        levels[request.run_id] = 1 + max((levels.get(parent, 0) for parent in waits_for), default=-1)
+    arrays = []
+    for level in sorted(set(levels.values())):
+        runs = [request for request in requests if levels[request.run_id] == level]
+        jobs = list(_chunks(runs, profile.runs_per_job))
+        chunks = list(_chunks(jobs, profile.array_size))
+        parallelism = max(1, profile.array_parallelism // len(chunks))
+        for chunk in chunks:
+            parents = {parent for job in chunk for request in job for parent in request.parent_ids}
+            after = sorted({queued[parent].array_id for parent in parents if parent in queued})
+            arrays.append(Array(level, chunk, parallelism, tuple(after)))
+    return arrays
+
+
+def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: Iterable[str]) -> dict[str, Any]:
+    """What is asked of sbatch, by submitit's names, which are sbatch's with `_` for `-`."""
+    after = ":".join(after_ids)
+    parameters: dict[str, Any] = {
+        "job_name": name,
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "time": profile.minutes,
+        "gpus_per_node": profile.gpus or None,
+        "cpus_per_task": profile.cpus,
+        "mem": profile.memory,
+        "array_parallelism": parallelism,
+        "signal_delay_s": profile.warning_seconds,
+        "dependency": f"afterany:{after}" if after else None,
+    }
+    # Requeue: what Slurm does after a node failure. A job whose dependency can never be met must not wait for ever.
+    others = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
+    return {key: value for key, value in parameters.items() if value is not None} | {"additional_parameters": others}
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Submits arrays for one launch, and writes each into the ledger before it does."""
+
+    ledger: Ledger
+    store: Store
+    data: Path
+    profile: Profile
+    profile_name: str
+    sweep_name: str
+    code: Path
+
+    def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
+        """Submit every array, each after those of the level above; a line for each when it is submitted.
+
+        Raises BadInput if the first is refused, RunFailed if a later one is: the earlier ones stay.
+        """
+        ids: dict[int, list[str]] = {}
+        for number, array in enumerate(arrays):
+            after = [*array.after_ids, *ids.get(array.level - 1, [])]
+            try:
+                job_id = self._submit(array, after)
+            except BadInput as error:
+                if number == 0:
+                    raise
+                raise RunFailed(
+                    f"{error}; {number} of {len(arrays)} arrays are submitted, and launching again adds the rest"
+                ) from error
+            ids.setdefault(array.level, []).append(job_id)
+            waits = f", after {', '.join(after)}" if after else ""
+            yield f"submitted {job_id}: {counted(array.runs, 'run')} in {counted(len(array.jobs), 'job')}{waits}"
+
+    def _submit(self, array: Array, after: Sequence[str]) -> str:
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        token = new_token()
+        submission = Submission(
+            token=token,
+            name=f"repro-{self.sweep_name}-{token}",
+            time=time.strftime(TIME_FORMAT),
+            profile=self.profile_name,
+            code=self.code.name,
+            jobs=[[request.run_id for request in job] for job in array.jobs],
+        )
+        parameters = sbatch_parameters(self.profile, submission.name, array.parallelism, after)
+        folder = self.ledger.job_folder(token)
+        self.ledger.write(submission)
+        try:
+            executor = SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
+            # srun of Slurm 22.05 and newer does not take over the number of CPUs from sbatch.
+            executor.update_parameters(
+                **parameters, setup=self._setup(), srun_args=[f"--cpus-per-task={self.profile.cpus}"]
+            )
+            with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what its errors say
+                jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            self.ledger.forget(submission)
+            raise BadInput(f"Slurm refused the jobs: {_in_one_line(error)}") from error
+        job_id = str(jobs[0].job_id).partition("_")[0]
+        self.ledger.write(replace(submission, job_id=job_id))
+        return job_id
+
+    def job(self, requests: Sequence[Request]) -> Job:
+        """The job that makes `requests`."""
+        orders = []
+        for request in requests:
+            failure = self.store.run(request.run_id).last_failure()
+            orders.append(order(request, forgiven=failure["time"] if failure is not None else None))
+        return Job(
+            runs=tuple(orders),
+            store=self.store.root.absolute(),
+            data=self.data.absolute(),
+            devices=self.profile.devices,
+            at_once=self.profile.runs_at_once,
+            threads=self.profile.threads,
+            code=self.code.absolute(),
+            warning_seconds=self.profile.warning_seconds,
+        )
+
+    def _setup(self) -> list[str]:
+        """The shell lines before the job's command."""
+        lines = list(self.profile.preamble)
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in self.profile.environment.items()]
+        if self.profile.scratch is not None:  # for the node's shell to expand
+            lines += [f'export {SCRATCH}="{self.profile.scratch}" TMPDIR="{self.profile.scratch}"']
+        # Safe path: else Python would look for the code in the current folder, often a checkout, first.
+        lines.append(f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(self.code.absolute()))}:$PYTHONPATH")
+        return lines
+
+
+def make_now(submitter: Submitter, arrays: Sequence[Array]) -> None:
+    """Call what would be submitted, job after job, in this process: submitit's debug mode."""
+    from submitit import DebugExecutor
+
+    executor = DebugExecutor(submitter.ledger.job_folder("debug"))
+    for array in arrays:
+        for requests in array.jobs:
+            executor.submit(submitter.job(requests)).results()
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] or type(error).__name__

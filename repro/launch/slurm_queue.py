@@ -1,0 +1,77 @@
+"""What Slurm's queue holds of our submissions, and taking it out again."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from repro.errors import BadInput
+from repro.launch.ledger import Submission
+
+PATIENCE_SECONDS = 60.0
+FORMAT = "%j|%F|%K|%T|%r|%N"  # name, array's job id, task, state, reason, nodes
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job in the queue. `state` as Slurm says it (PENDING, RUNNING, ...), `reason` why it is pending."""
+
+    job_id: str
+    array_id: str
+    state: str
+    reason: str
+    node: str
+
+
+def has_slurm() -> bool:
+    """Whether this machine can submit to a Slurm."""
+    return all(shutil.which(command) for command in ("sbatch", "squeue", "srun", "scancel"))
+
+
+def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
+    """The runs of these submissions that are in the queue, by run id.
+
+    They are found by the names of their jobs: a scheduler that crashed can give a job's id to another job.
+    Raises BadInput if Slurm does not answer.
+    """
+    if not submissions:
+        return {}
+    names = ",".join(submission.name for submission in submissions)
+    by_name = {submission.name: submission for submission in submissions}
+    found: dict[str, Task] = {}
+    for line in _call("squeue", "--noheader", "--array", f"--name={names}", f"--format={FORMAT}").splitlines():
+        name, array_id, index, state, reason, node = line.split("|")
+        in_array = index.isdecimal()
+        task = Task(f"{array_id}_{index}" if in_array else array_id, array_id, state, reason, node)
+        for run_id in by_name[name].jobs[int(index) if in_array else 0]:
+            found[run_id] = task
+    return found
+
+
+def cancel(tasks: Iterable[Task]) -> None:
+    """Take jobs out of the queue, and end those that run. Raises BadInput if Slurm does not answer."""
+    ids = sorted({task.job_id for task in tasks})
+    for start in range(0, len(ids), 500):  # a command line has its limits
+        _call("scancel", *ids[start : start + 500])
+
+
+def job_state(job_id: str) -> str:
+    """The state of one job as Slurm says it."""
+    return _call("squeue", "--noheader", f"--jobs={job_id}", "--format=%T").strip()
+
+
+def open_tasks(queued: Mapping[str, Task], submission: Submission) -> bool:
+    """Whether anything of a submission is in the queue."""
+    return any(run_id in queued for job in submission.jobs for run_id in job)
+
+
+def _call(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no Slurm on this machine: {command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise BadInput(f"Slurm does not answer: {command[0]} says nothing for {PATIENCE_SECONDS:.0f} s") from error
+    if done.returncode != 0:
+        raise BadInput(f"Slurm does not answer: {done.stderr.strip() or f'{command[0]} failed'}")
+    return done.stdout

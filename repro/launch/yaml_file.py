@@ -1,0 +1,52 @@
+"""YAML files that a person writes: their content, and in which line each key stands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repro.errors import BadInput
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        + [("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_mapping(path: Path, form: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The content of a YAML file, and the line (from 1) of each of its keys, nested ones as `outer.inner`.
+
+    `form` says what the file should be. Raises BadInput, with the line where there is one.
+    """
+    try:
+        text = path.read_text()
+        root = yaml.compose(text, Loader)
+        content = yaml.load(text, Loader)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{path}:{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f"{path}: not a YAML text file") from error
+    if not isinstance(root, yaml.MappingNode) or not isinstance(content, dict):
+        raise BadInput(f"{path}:1: {form}")
+    lines: dict[str, int] = {}
+    _find_lines(path, root, "", lines)
+    return content, lines
+
+
+def _find_lines(path: Path, mapping: yaml.MappingNode, prefix: str, lines: dict[str, int]) -> None:
+    for key, value in mapping.value:
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in lines:
+            raise BadInput(f"{path}:{line}: '{key.value}' was set already, in line {lines[name]}")
+        lines[name] = line
+        if isinstance(value, yaml.MappingNode):
+            _find_lines(path, value, f"{name}.", lines)

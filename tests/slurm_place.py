@@ -1,0 +1,152 @@
+"""A folder of runs, launched on the one-machine Slurm as a user does it: through `repro`'s command line."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.store import RunDirectory, Store
+from slurm.devcluster import Cluster
+
+PATIENCE = 600.0
+"""Seconds after which what does not happen is given up; far more than it needs, also on a busy machine."""
+
+DIGITS = Path(__file__).parents[1] / "sweeps" / "digits.yaml"
+
+SWEEP = (str(DIGITS), "preset=smoke", "trial=[0,1,2,3,4,5,6,7]", "images=[100,300]", "epochs=40", "teachers.epochs=40")
+"""8 teachers with 2 students each; a run is some 100 steps and 40 evaluations, about a second of work."""
+RUNS = 24
+
+PROFILE = """\
+partition: low
+time: "00:10:00"
+cpus: 1
+memory: 500M
+device: cpu
+runs_per_job: 4
+warning_seconds: 30
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command; `lines` are those of stderr."""
+
+    code: int
+    out: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with runs in `runs` and profiles in `profiles`, beside a cluster."""
+
+    cluster: Cluster
+    folder: Path
+
+    def write_profile(self, text: str = PROFILE, **changes: Any) -> None:
+        """Write the profile `test`; `changes` replaces the values of keys."""
+        lines = [line for line in text.splitlines() if line.partition(":")[0] not in changes]
+        lines += [f"{key}: {json.dumps(value)}" for key, value in changes.items()]
+        (self.folder / "profiles").mkdir(exist_ok=True)
+        (self.folder / "profiles" / "test.yaml").write_text("\n".join(lines) + "\n")
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a `repro` command."""
+        environment = self.cluster.environment() | {
+            "REPRO_RUNS": str(self.folder / "runs"),
+            "REPRO_PROFILES": str(self.folder / "profiles"),
+            "REPRO_DATA": str(self.folder / "no data"),
+            "OMP_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "repro", *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def start_launch(self, sweep: Sequence[str] = SWEEP, *options: str) -> "subprocess.Popen[str]":
+        return self.start("launch", *sweep, "--cluster", "slurm", "--profile", "test", *options)
+
+    def launch(self, sweep: Sequence[str] = SWEEP, *options: str) -> Done:
+        return finish(self.start_launch(sweep, *options))
+
+    def start_launch_again(self) -> "subprocess.Popen[str]":
+        return self.start_launch(SWEEP, "--retry", "failed")
+
+    def launch_again(self) -> Done:
+        """As after a disaster: what failed is made again, too."""
+        return finish(self.start_launch_again())
+
+    def repro(self, *arguments: str) -> Done:
+        return finish(self.start(*arguments))
+
+    def status(self) -> list[dict[str, Any]]:
+        """`repro status --json`"""
+        rows: list[dict[str, Any]] = json.loads(self.repro("status", "--json").out)
+        return rows
+
+    @property
+    def records(self) -> list[RunDirectory]:
+        return Store(self.folder / "runs").runs()
+
+    def kind(self, run_id: str) -> str:
+        return Store(self.folder / "runs").run(run_id).config().kind
+
+    def attempts(self, run: RunDirectory) -> list[dict[str, Any]]:
+        """When and where the run was begun or continued."""
+        path = run.path / "environment.json"
+        found: list[dict[str, Any]] = json.loads(path.read_text())["attempts"] if path.exists() else []
+        return found
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """The launcher's notes of what it submitted, oldest first."""
+        paths = (self.folder / "runs" / ".launch").glob("*/*.json")
+        found = [json.loads(path.read_text()) for path in paths if path.parent.name in ("submitted", "ended")]
+        return sorted(found, key=lambda note: str(note["time"]))
+
+    def queue(self, form: str = "%A") -> list[str]:
+        return self.cluster.command("squeue", "--noheader", "--array", f"--format={form}").split()
+
+    def wait_for_empty_queue(self) -> None:
+        wait_until(lambda: not self.queue(), "no job is left in the queue")
+
+
+def finish(process: "subprocess.Popen[str]") -> Done:
+    """Wait for a command; its standard error by lines."""
+    out, error = process.communicate(timeout=PATIENCE)
+    return Done(process.returncode, out, error.splitlines())
+
+
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
+        time.sleep(0.3)
+
+
+def job_environment(pid: int) -> dict[str, str]:
+    """The environment variables that a process was started with; none if it has ended."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    pairs = (line.partition("=") for line in content.split("\0") if line)
+    return {name: value for name, _, value in pairs}
+
+
+def kill(pid: int, number: int) -> None:
+    """Send a signal; that the process has ended by itself is as well."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

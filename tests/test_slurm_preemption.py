@@ -1,0 +1,74 @@
+"""A run that loses its place on a real Slurm, by its time limit or to another job, goes on where it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slurm_place import DIGITS, Place, wait_until
+
+from repro.store import RunDirectory
+from slurm.devcluster import Cluster
+
+pytestmark = pytest.mark.slurm
+
+NEVER_DONE = (str(DIGITS), "preset=smoke", "trial=0", "images=100", "epochs=1000000", "teachers.epochs=1")
+
+
+@pytest.fixture
+def place(cluster: Cluster, tmp_path: Path) -> Place:
+    place = Place(cluster, tmp_path)
+    place.write_profile(runs_per_job=2)
+    return place
+
+
+def test_a_run_survives_its_time_limit_and_eviction_and_is_cancelled(place: Place) -> None:
+    assert place.launch(NEVER_DONE).code == 0
+    wait_until(lambda: training(place), "the student trains")
+    (student,) = (run for run in place.records if run.config().kind == "student")
+    (job,) = place.queue("%A")
+
+    # The time limit: Slurm warns the job (USR2), it saves and requeues itself, and goes on in its next life.
+    minutes, _, _ = place.queue("%M")[0].rpartition(":")
+    place.cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")
+    wait_until(lambda: len(place.attempts(student)) == 2, "it goes on after its time limit")
+    after_limit = went_on(place, student)
+    assert restarts(place, job) == 1
+
+    # Preemption: a job of the partition `high` needs the whole node.
+    place.cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=600")
+    high = place.cluster.command("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=true").strip()
+    wait_until(lambda: len(place.attempts(student)) == 3, "it goes on after it was evicted")
+    assert went_on(place, student) > after_limit
+    assert restarts(place, job) == 2
+    assert high not in place.queue("%A")
+
+    (row,) = (row for row in place.status() if row["run_id"] == student.run_id)
+    assert row["state"] == "running" and row["epochs"] == 1000000 and row["epoch"] > 0
+    done = place.repro("cancel", student.run_id)
+    assert done.code == 0 and "cancelled 1 job" in done.out
+    place.wait_for_empty_queue()
+    assert student.state() == "interrupted"
+    assert student.failure() is None
+
+
+def training(place: Place) -> bool:
+    """Whether a student has evaluated at least once."""
+    students = [run for run in place.records if run.config().kind == "student"]
+    return any(run.metrics() for run in students)
+
+
+def went_on(place: Place, run: RunDirectory) -> int:
+    """The step at which the newest attempt went on, after checking that it has computed something since."""
+    attempts: list[dict[str, Any]] = place.attempts(run)
+    step: int = attempts[-1]["step"]
+    assert step > attempts[-2]["step"]
+    wait_until(lambda: run.metrics()[-1]["step"] > step, "it computes")
+    rows = [row["step"] for row in run.metrics()]
+    assert rows == sorted(set(rows))  # nothing twice
+    return step
+
+
+def restarts(place: Place, job: str) -> int:
+    """How often Slurm has started the job again."""
+    shown = place.cluster.command("scontrol", "show", "job", job)
+    return int(shown.partition("Restarts=")[2].split()[0])
