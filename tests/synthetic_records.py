@@ -21,7 +21,8 @@ from scipy.stats import norm
 
 from repro.distill.ensemble import ensemble_logits
 from repro.experiments.study import Preset
-from repro.launch.plan import Request, parents_first
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -12,6 +13,7 @@ from synthetic_records import SyntheticRecords
 from synthetic_worlds import against_claims, as_claimed, records_of
 
 from analysis.claims import CLAIMS, Tables, judge, judge_tests, statement
+from analysis.claims.catalogue import catalogue
 from analysis.claims.verdict import Test
 from analysis.intervals import interval
 from analysis.sample import Sample
@@ -223,3 +225,7 @@ def test_the_nulls_would_notice_a_test_that_forgets_the_examples() -> None:
         supported += judge_tests([Test("", alone, low=0.0)])[0] == "supported"
         assert math.isfinite(interval(difference).low)
     assert supported > 6
+
+
+def test_the_page_of_claims_is_what_the_code_says() -> None:
+    assert (Path(__file__).parents[1] / "docs" / "claims.md").read_text() == catalogue()

@@ -1,4 +1,4 @@
-"""`docs/claims.md`, made from the claims' own words and tests: `python -m analysis.claims.catalogue > docs/claims.md`."""
+"""`docs/claims.md`, from the claims' own words and tests: `python -m analysis.claims.catalogue > docs/claims.md`."""
 
 from collections.abc import Sequence
 from typing import Any
