@@ -9,9 +9,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from repro import progress
+from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput
 from repro.experiments.study import find_study
+from repro.generative.quality import inception, measure_quality
+from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
@@ -22,6 +25,7 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
 
@@ -97,6 +101,22 @@ def export(options: argparse.Namespace) -> None:
     with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
         count = write_export(folder, wanted, options.out, on_run=bar.update)
     print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")
+
+
+def sample_quality(options: argparse.Namespace) -> None:
+    """`repro sample-quality RUN`"""
+    runner = _runner(options)
+    record = runner.store.run(options.run)
+    if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
+        raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
+    extract = inception(options.data, runner.device)
+    datasets = {dataset: dataset.load(options.data) for dataset in config.data.datasets}
+    real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
+    sampler = ImageSampler(runner.finished_network(config).to(runner.device), config.model.latent_size)
+    generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)
+    quality = measure_quality(real, generated, extract)
+    record.write_json("quality.json", quality)
+    print(tabulate(quality.items(), headers=["measure", options.run], floatfmt=".4g"))
 
 
 def bench(options: argparse.Namespace) -> None:
