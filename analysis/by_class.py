@@ -21,7 +21,7 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, one, "teacher's accuracy on the class", "agreement on the class")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
     pairs = zip(students["run_id"], students["teacher_key"], strict=True)
     found = [by_class for pair in pairs if (by_class := agreement_by_class(records, *pair)) is not None]
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, zorder=1)
@@ -29,8 +29,8 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
         accuracy, agreement = np.nanmean(np.array(found), axis=0)
         size = 5 if len(accuracy) <= 20 else 3
         axes.plot(accuracy, agreement, "o", color=BLUE, markersize=size, alpha=0.7, label="a class, mean over students")
-    low = min(axes.dataLim.y0, axes.dataLim.x0) if not found else min(accuracy.min(), agreement.min())
-    axes.set(xlim=(low - 0.03, 1.01), ylim=(low - 0.03, 1.01))
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
+    return bool(found)
 
 
 def agreement_by_class(records: Records, student: str, teacher: str) -> Floats | None:

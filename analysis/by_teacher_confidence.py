@@ -25,14 +25,14 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, one, "teacher's confidence", "test agreement")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
     centers = (np.arange(BINS) + 0.5) / BINS
     curves = [
         binned_agreement(records, *pair) for pair in zip(students["run_id"], students["teacher_key"], strict=True)
     ]
     found = np.array([curve for curve in curves if curve is not None])
     if not len(found):
-        return
+        return False
     for index, (label, color, marker, line) in enumerate(
         [("where the teacher is right", BLUE, "o", "-"), ("where the teacher is wrong", VERMILLION, "s", "--")]
     ):
@@ -41,6 +41,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
         axes.plot(centers, mean, color=color, marker=marker, linestyle=line, markersize=3.5, label=label)
         axes.fill_between(centers, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
+    return True
 
 
 def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:

@@ -107,6 +107,8 @@ class PaperFigure:
         text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))
         lines = textwrap.wrap(text, NOTE_WIDTH)
         done, expected = len(evidence.table), len(evidence.expected)
+        if self._lacks_control(evidence):
+            lines.append("No independent control: that takes the predictions of at least two trials.")
         commands = self.missing_commands(evidence, preset)
         if commands:
             lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
@@ -114,6 +116,12 @@ class PaperFigure:
                 commands = [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
             lines += [f"    {command}" for command in commands]
         return lines
+
+    def _lacks_control(self, evidence: Evidence) -> bool:
+        metrics = [panel.metric for row in self.panels for panel in row]
+        columns = [metric.columns["control"] for metric in metrics if "control" in metric.columns]
+        table = evidence.table
+        return bool(columns) and all(column not in table or table[column].isna().all() for column in columns)
 
     def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
         """What makes the runs that are not done; empty if all are."""

@@ -24,7 +24,7 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, one, "share of the training", "agreement with the teacher")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
     for split, color, marker, line in [("train", GREEN, "^", "--"), ("test", STUDENT.color, "o", "-")]:
         curves = [learning_curve(records, run_id, f"{split}/agreement") for run_id in students["run_id"]]
         found = np.array([curve for curve in curves if curve is not None])
@@ -35,6 +35,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
         label = "on the distillation data" if split == "train" else "on test"
         axes.plot(SHARES, found.mean(axis=0), color=color, marker=marker, linestyle=line, markersize=3, label=label)
     axes.set_xlim(0, 1.04)
+    return len(axes.lines) > 0
 
 
 def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:

@@ -25,7 +25,7 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, functools.partial(_draw_study, evidence.records), "confidence", "accuracy")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, label="calibrated", zorder=1)
     for label, look, keys in [
         ("teachers", TEACHER, list(students["teacher_key"].unique())),
@@ -36,6 +36,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> None:
             confidence, accuracy = np.ma.masked_invalid(np.array(curves)).mean(axis=0).filled(np.nan)
             axes.plot(confidence, accuracy, label=label, **(look.line_style() | {"markersize": 3}))
     axes.set(xlim=(0, 1), ylim=(0, 1))
+    return len(axes.lines) > 1
 
 
 def reliability(records: Records, key: str) -> Floats | None:

@@ -104,7 +104,27 @@ def test_every_figure_that_the_suite_can_make_is_drawn(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
     assert set(drawn) == {name for name in MODULES if find_figure(name).built}
-    assert {"1a", "1b", "2", "3", "4", "5", "6a", "6b", "6c", "7", "8", "9", "10", "11", "12", "13", "14", "table_1", "digits"} <= set(drawn)
+    assert {
+        "1a",
+        "1b",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6a",
+        "6b",
+        "6c",
+        "7",
+        "8",
+        "9",
+        "10",
+        "11",
+        "12",
+        "13",
+        "14",
+        "table_1",
+        "digits",
+    } <= set(drawn)
 
 
 def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]) -> None:
@@ -187,6 +207,14 @@ def test_what_is_missing_is_shown_with_the_command_that_makes_it(
     assert "Partial: 6 of 36 runs" in texts(ten)
     assert "repro launch sweeps/ensemble_size.yaml preset=short" in texts(ten)
     assert "repro launch sweeps/augmentation.yaml preset=short members=5" in texts(drawn["3"][2])
+
+
+def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
+    one = SyntheticRecords(examples=50).add("digits", world, only={"trial": 0})
+    figure = find_figure("digits")
+    picture = figure.picture(figure.evidence(StudyTables(one), "short"), "short")
+    assert "n = 1 trial, no spread" in texts(picture) and "No independent control" in texts(picture)
+    assert set(series(picture.axes[0])) == {"student"}
 
 
 def test_the_legend_lies_above_the_data(drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]) -> None:

@@ -25,11 +25,8 @@ def world(sweep: str, settings: Mapping[str, Any]) -> Truth:  # noqa: ARG001
 
 @pytest.fixture(scope="module")
 def records() -> SyntheticRecords:
-    """Self-distillation and the digits, short; a few claims can be judged, most can not."""
-    made = SyntheticRecords(examples=200)
-    made.add("digits", world, only={"images": [100, 300]})
-    made.add("ensemble_size", world, only={"members": [1, 2], "trial": [0, 1]})
-    return made
+    """Two optimizers at preset short: Figure 6a in part; C10 can be judged, most claims can not."""
+    return SyntheticRecords(examples=200).add("optimizer", world, only={"epochs": 300, "trial": [0, 1]})
 
 
 @pytest.fixture(scope="module")
@@ -83,45 +80,42 @@ def test_every_claim_is_there_and_none_is_supported_by_what_was_not_run(page: st
         assert f"<td>{one.claim}</td>" in page
         assert one.n or one.verdict == "not run"
     judged = {one.claim for one in contents.claims if one.n}
-    assert "C2" in judged or "C13" in judged
-    assert "C1" not in judged
+    assert "C10" in judged and "C1" not in judged
 
 
 def test_what_was_not_run_stands_there_with_its_command(page: str, contents: Contents) -> None:
     not_run = page[page.index('id="not-run"') :]
     assert "repro launch sweeps/lenet_mnist.yaml preset=paper" in not_run
-    assert "repro launch sweeps/ensemble_size.yaml" not in not_run
+    assert "repro launch sweeps/optimizer.yaml" not in not_run
     drawn = [section.anchor for section in contents.sections if section.pictures]
-    assert drawn[:2] == ["figure_10", "digits"]
-    ten = next(section for section in contents.sections if section.anchor == "figure_10").pictures[0]
-    assert (ten.done, ten.expected) == (4, 36)
-    assert ten.commands == ["repro launch sweeps/ensemble_size.yaml preset=short"]
+    assert drawn[0] == "figure_6a" and not any(name.startswith(("figure", "table")) for name in drawn[1:])
+    picture = contents.sections[[section.anchor for section in contents.sections].index("figure_6a")].pictures[0]
+    assert (picture.done, picture.expected) == (4, 18)
+    assert picture.commands == ["repro launch sweeps/optimizer.yaml preset=short"]
 
 
 def test_numbers_stand_beside_the_papers_with_difference_interval_and_runs(
     contents: Contents, records: SyntheticRecords
 ) -> None:
-    ten = next(section for section in contents.sections if section.anchor == "figure_10").pictures[0]
-    rows = {(row.quantity, row.condition): row for row in ten.comparisons}
-    one = rows["student: agreement (%)", "members 1"]
+    picture = next(section for section in contents.sections if section.anchor == "figure_6a").pictures[0]
+    rows = {(row.quantity, row.condition): row for row in picture.comparisons}
+    one = rows["student: train agreement (%)", "SGD, epochs 300"]
     assert len(one.runs) == 2 and all(records.has(run) for run in one.runs)
-    ours = sum(records.record(run).summary["metrics"]["test/agreement"] for run in one.runs) / 2
+    ours = sum(records.record(run).summary["metrics"]["train/agreement"] for run in one.runs) / 2
     assert one.ours.startswith(f"{100 * ours:.1f} ±")
-    assert one.paper == "77.5" and one.source == "Figure 10 (plot)"
-    assert one.difference == f"{100 * (ours - 0.775):+.1f}"
+    assert float(one.paper) == pytest.approx(78.95, abs=0.051) and one.source == "Figure 6a (plot)"
+    assert one.difference == f"{100 * (ours - 0.7895):+.1f}"
     low, high = map(float, one.interval.split(" to "))
     assert low < 100 * ours < high
     assert "2 trials" in one.caution
-    assert rows["student: agreement (%)", "members 12"].ours == "not run"
-    assert ("student minus control: agreement (%)", "members 2") in rows
+    assert rows["student: agreement (%)", "SGD, epochs 5000"].ours == "not run"
+    assert rows["student minus control: agreement (%)", "Adam, epochs 300"].ours
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
-    run = next(
-        run for run in contents.runs if run.teachers and run.config["data"]["train"]["dataset"]["name"] != "digits"
-    )
-    settings = {"trial": 0, "members": 1}
-    found = {one.key: one for one in deviations(run, "ensemble_size", settings)}
+    run = next(run for run in contents.runs if run.teachers)
+    settings = {"trial": 0, "optimizer": run.config["optimizer"]["name"], "epochs": 300}
+    found = {one.key: one for one in deviations(run, "optimizer", settings)}
     assert found["epochs"] == Deviation("epochs", "300", "18")
     assert found["teachers.epochs"].paper == "200"
     assert found["data.train.size"] == Deviation("data.train.size", "all", "10000")
