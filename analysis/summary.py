@@ -1,5 +1,6 @@
 """A study table in numbers: mean, standard deviation and interval of every quantity in every condition."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: 
             "preset": table.preset,
             **condition,
             "quantity": quantity,
-            **_numbers(interval(sample, level)),
+            **_numbers(interval(sample, level), quantity),
             "runs": sample.runs,
         }
         for condition, quantity, sample in table.every_sample(known)
@@ -48,13 +49,16 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: 
     return pd.DataFrame(rows)
 
 
-def _numbers(found: Interval) -> dict[str, Any]:
+def _numbers(found: Interval, quantity: str) -> dict[str, Any]:
+    # An interval that reaches past what can be, more than 100 % or less than nothing, ends there.
+    smallest = -math.inf if quantity.startswith("specific") else 0.0
+    largest = 1.0 if quantity.endswith(("accuracy", "agreement", "ece")) else math.inf
     return {
         "n": found.trials,
         "mean": found.estimate,
         "std": found.std,
-        "low": found.low,
-        "high": found.high,
+        "low": found.low if math.isnan(found.low) else max(found.low, smallest),
+        "high": found.high if math.isnan(found.high) else min(found.high, largest),
         "scope": found.scope,
         "caution": found.caution,
     }

@@ -191,7 +191,10 @@ def test_the_command_exports_a_sweep_or_everything(
     assert main(["export", "--runs", str(folder), "--out", str(everything)]) == 0
     sweep = [str(find_sweep("augmentation")), "preset=short", "policy=mixup", "members=1"]
     assert main(["export", *sweep, "--runs", str(folder), "--out", str(some)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert main(["export", "--runs", str(folder), "--out", str(tmp_path / "all.csv")]) == 2
+    output = capsys.readouterr()
+    assert "all.npz" in output.err and not (tmp_path / "all.csv").exists()
+    lines = output.out.splitlines()
     assert "21 of 21 runs" in lines[0] and "6 of 6 runs" in lines[1]
     assert len(open_records(some).ids()) == 6
     assert "mixup" in open_records(some).record(open_records(some).ids()[-1]).label

@@ -9,6 +9,7 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth
 
 from analysis.control import control_values
+from analysis.intervals import interval
 from analysis.quantities import CONTRIBUTIONS, PerExample
 from analysis.summary import SUMMARIZED, summarize
 from analysis.tables import StudyTable, study_table
@@ -151,6 +152,20 @@ def test_runs_that_are_no_students_have_a_table_too() -> None:
     assert len(table.rows) == table.expected and table.rows["teacher_accuracy"].notna().all()
     assert "student_accuracy" not in table.rows
     assert len(table.sample("teacher_accuracy", depth=20, member=0)) == 1
+
+
+def test_an_interval_ends_where_the_quantity_does() -> None:
+    """Two trials have half-widths of 12.7 standard errors, far past 100 %."""
+    only = {"policy": ["mixup"], "members": [1], "trial": [0, 1]}
+    made = SyntheticRecords(examples=40, trial_std=0.02).add("augmentation", world, only=only)
+    table = study_table(made, "augmentation", "short")
+    summary = summarize(table).set_index("quantity")
+    whole = {quantity: interval(table.sample(quantity, policy="mixup", members=1)) for quantity in summary.index}
+    assert max(found.high for found in whole.values()) > 1.0
+    for quantity in ("student_accuracy", "student_agreement", "student_ece", "train_agreement"):
+        assert summary.loc[quantity, "high"] == min(whole[quantity].high, 1.0)
+        assert summary.loc[quantity, "low"] == max(whole[quantity].low, 0.0)
+    assert summary.loc["specific_agreement", "low"] == whole["specific_agreement"].low < 0.0
 
 
 def test_the_summary_is_the_golden_one(table: StudyTable) -> None:
