@@ -173,8 +173,17 @@ def build_parser() -> Parser:
     logs.add_argument("what", metavar="RUN", help="(the beginning of) a run id, as `repro status` shows it")
     _runs_option(logs)
 
-    figures = _command(commands, "figures", "figures", "draw the paper's figures from the records")
-    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="figures to draw (all)")
+    figures = _command(
+        commands,
+        "figures",
+        "analysis.commands:figures",
+        "draw the paper's figures and tables from the records, ours beside theirs",
+        "examples:\n"
+        "  repro figures                                  # all that have runs\n"
+        "  repro figures 2 table_1 --out figures\n"
+        "  repro figures --runs results                   # from exports",
+    )
+    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
 
@@ -196,6 +205,27 @@ def build_parser() -> Parser:
         "--images", type=_positive, default=1000, metavar="N", help="images of train sample and test set each (1000)"
     )
     _run_options(surface)
+
+    report = _command(
+        commands,
+        "report",
+        "analysis.commands:report",
+        "write one web page with every claim, figure and table, ours beside the paper's",
+        "examples:\n  repro report\n  repro report --runs results --out results",
+    )
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
+    _runs_option(report)
+
+    compare = _command(
+        commands,
+        "compare",
+        "analysis.commands:compare",
+        "show two runs side by side: what differs in their configs, metrics and predictions",
+        "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
+    )
+    compare.add_argument("one", metavar="RUN")
+    compare.add_argument("other", metavar="RUN")
+    _runs_option(compare)
 
     export = _command(
         commands,

@@ -1,7 +1,6 @@
 """What each command does. Options come parsed from `repro.cli`; output for people goes to stdout as tables."""
 
 import argparse
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from repro import progress
 from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
-from repro.errors import BadInput, did_you_mean
+from repro.errors import BadInput
 from repro.experiments.study import find_study
 from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
@@ -80,18 +79,6 @@ def run(options: argparse.Namespace) -> None:
     metrics = record.read_json("summary.json")["metrics"]
     print(tabulate(sorted(metrics.items()), headers=["metric", request.label], floatfmt=".4f"))
     print(f"\nrecord: {record.path}")
-
-
-def figures(options: argparse.Namespace) -> None:
-    """`repro figures [NAME ...]`"""
-    known = importlib.import_module("analysis").FIGURES
-    names = list(known) if options.names == ["all"] else options.names
-    for name in names:
-        if name not in known:
-            raise BadInput(f"no figure is called '{name}'{did_you_mean(name, known)}")
-    for name in names:
-        for path in known[name](Store(options.runs), options.out):
-            print(path)
 
 
 def surface(options: argparse.Namespace) -> None:
