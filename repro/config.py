@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from repro import data, distill, models
+from repro import distill, generative, models
 from repro.component import Schema, choices, discover
+from repro.config_data import DataConfig as DataConfig
+from repro.config_data import DatasetStream as DatasetStream
+from repro.config_data import GeneratedImages as GeneratedImages
+from repro.config_data import GeneratedStream as GeneratedStream
+from repro.config_data import NoiseStream as NoiseStream
+from repro.config_data import Selection as Selection
 from repro.config_errors import explain
 from repro.data.augmentation import Augmentation
-from repro.data.dataset import Dataset
-from repro.data.selection import Half
 from repro.distill.initialization import Initialization
 from repro.distill.objective import Objective
 from repro.errors import BadInput
+from repro.generative.base import GenerativeModel
 from repro.models.base import Model
 from repro.optimization import Optimizer, Schedule
 from repro.seeds import stream_seed
@@ -23,101 +28,22 @@ from repro.seeds import stream_seed
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the same config comes to mean another computation."""
 
-for _package in (data, models, distill):
+for _package in (models, distill, generative):
     discover(_package)
 
 if TYPE_CHECKING:
-    AnyDataset: TypeAlias = Dataset
     AnyModel: TypeAlias = Model
+    AnyGenerativeModel: TypeAlias = GenerativeModel
     AnyAugmentation: TypeAlias = Augmentation
     AnyObjective: TypeAlias = Objective
     AnyInitialization: TypeAlias = Initialization
     AnyOptimizer: TypeAlias = Optimizer
     AnySchedule: TypeAlias = Schedule
 else:
-    AnyDataset, AnyModel, AnyAugmentation = choices(Dataset), choices(Model), choices(Augmentation)
+    AnyModel, AnyAugmentation = choices(Model), choices(Augmentation)
+    AnyGenerativeModel = choices(GenerativeModel)
     AnyObjective, AnyInitialization = choices(Objective), choices(Initialization)
     AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
-
-
-class Selection(Schema):
-    """A part of a data set's training images; without options all of them.
-
-    `size` (images) or `fraction` takes a stratified subset; `half` then takes one of its two disjoint stratified
-    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested.
-    """
-
-    dataset: AnyDataset
-    half: Half | None = None
-    size: int | None = Field(default=None, ge=1)
-    fraction: float | None = Field(default=None, gt=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.size is not None and self.fraction is not None:
-            raise ValueError("give size or fraction, not both")
-        return self
-
-
-class Stream(Schema):
-    """Images mixed into every batch of a student, without labels: see `repro/training/streams.py`."""
-
-    share: float = Field(gt=0.0, lt=1.0)
-    """Of the images of a batch, rounded to whole ones; the run's own images take the rest."""
-    temperature: float | None = Field(default=None, gt=0.0)
-    """tau of the objective on these images; None: as on all others."""
-
-
-class DatasetStream(Stream):
-    """Images of a data set, augmented like the run's own."""
-
-    name: Literal["dataset"] = "dataset"
-    selection: Selection
-
-
-class NoiseStream(Stream):
-    """Noise, every channel of every pixel independently from U[0, 1], fresh at every step and not augmented."""
-
-    name: Literal["noise"] = "noise"
-
-
-AnyStream = Annotated[DatasetStream | NoiseStream, Field(discriminator="name")]
-
-
-class DataConfig(Schema):
-    """The images a run trains on. Its test images are the whole test split of `train.dataset`.
-
-    `pools` add images without their labels, which a student does not need: all are shuffled together, and each comes
-    once an epoch. `streams` give every batch a fixed number of images beside these.
-    """
-
-    later_fields: ClassVar[frozenset[str]] = frozenset({"streams"})
-
-    train: Selection
-    pools: tuple[Selection, ...] = ()
-    streams: tuple[AnyStream, ...] = ()
-
-    @model_validator(mode="after")
-    def _same_shape(self) -> Self:
-        own = self.train.dataset
-        for selection in self.selections[1:]:
-            if problem := own.mismatch(selection.dataset):
-                raise ValueError(problem)
-        if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
-            raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
-        return self
-
-    @property
-    def datasets(self) -> frozenset[Dataset]:
-        """Every data set that is read."""
-        return frozenset(selection.dataset for selection in self.selections)
-
-    @property
-    def selections(self) -> tuple[Selection, ...]:
-        """Every part of a data set that is read: `train`, then the pools', then the streams'."""
-        streamed = (stream.selection for stream in self.streams if isinstance(stream, DatasetStream))
-        return (self.train, *self.pools, *streamed)
 
 
 class BaseRunConfig(Schema):
@@ -134,7 +60,7 @@ class BaseRunConfig(Schema):
 
     def parents(self) -> tuple["RunConfig", ...]:
         """The runs whose results this one needs."""
-        return ()
+        return self.data.generators
 
     def stream_seed(self, *names: str | int) -> int:
         """The seed of one of the run's random streams.
@@ -209,9 +135,10 @@ class TrainingConfig(BaseRunConfig):
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         if self.objective.needs_labels:
-            if self.data.pools or self.data.streams:
-                without = "pools" if self.data.pools else "streams"
-                raise ValueError(f"the objective {self.objective.name} needs labels, which {without} do not have")
+            sources = {"pools": self.data.pools, "generated images": self.data.generated, "streams": self.data.streams}
+            without = [name for name, images in sources.items() if images]
+            if without:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which {without[0]} do not have")
             mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
             if mixing:
                 raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
@@ -245,7 +172,7 @@ class StudentConfig(TrainingConfig):
     """A network trained to match its teachers. Several teachers form an ensemble (their mean probability)."""
 
     kind: Literal["student"] = "student"
-    teachers: tuple["RunConfig", ...] = Field(min_length=1)
+    teachers: tuple["ClassifierConfig", ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _fits_teachers(self) -> Self:
@@ -266,12 +193,46 @@ class StudentConfig(TrainingConfig):
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:
-        return self.teachers
+        return (*self.teachers, *super().parents())
 
 
-RunConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
-StudentConfig.model_rebuild()
-_RUN: TypeAdapter[TeacherConfig | StudentConfig] = TypeAdapter(RunConfig)
+class GeneratorConfig(BaseRunConfig):
+    """A generator trained against a discriminator on images alone (`repro/generative`).
+
+    An epoch is `steps_per_epoch` steps of the generator, each after `discriminator_steps` of the discriminator with a
+    batch of real and one of generated images. Both networks have the optimizer and the schedule.
+    """
+
+    kind: Literal["generator"] = "generator"
+    augmentation: tuple[AnyAugmentation, ...] = ()
+    model: AnyGenerativeModel
+    optimizer: AnyOptimizer
+    schedule: AnySchedule
+    epochs: int = Field(ge=1)
+    steps_per_epoch: int = Field(ge=1)
+    discriminator_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Keep the exponential moving average of the generator over its steps (None: its last weights)."""
+    evaluate_every: int = Field(ge=1)
+    """Epochs between rows of metrics and sample grids; the last epoch always makes them."""
+    precision: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _whole_batches_of_images(self) -> Self:
+        dataset = self.data.train.dataset
+        if dataset.input_kind != "images":
+            raise ValueError(f"a generator makes images, {dataset.name} holds {dataset.input_kind}")
+        if self.data.streams:
+            raise ValueError("a generator trains on whole batches of its own images: give pools, not streams")
+        return self
+
+
+ClassifierConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
+RunConfig = Annotated[TeacherConfig | StudentConfig | GeneratorConfig, Field(discriminator="kind")]
+for _schema in (GeneratedStream, GeneratedImages, DataConfig, TeacherConfig, StudentConfig, GeneratorConfig):
+    _schema.model_rebuild()
+_RUN: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
 
 
 def canonical_json(config: BaseRunConfig) -> str:
@@ -300,7 +261,7 @@ def parse_config(content: Any) -> RunConfig:
     try:
         return _RUN.validate_json(as_json(content))
     except ValidationError as error:
-        raise explain(error, content, (TeacherConfig, StudentConfig)) from error
+        raise explain(error, content, (TeacherConfig, StudentConfig, GeneratorConfig)) from error
 
 
 def as_json(content: Any) -> str:
