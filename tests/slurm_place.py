@@ -114,7 +114,7 @@ class Place:
         """The launcher's notes of what it submitted, oldest first."""
         paths = (self.folder / "runs" / ".launch").glob("*/*.json")
         found = [json.loads(path.read_text()) for path in paths if path.parent.name in ("submitted", "ended")]
-        return sorted(found, key=lambda note: str(note["time"]))
+        return sorted(found, key=lambda note: (note["time"], int(note["job_id"] or 0)))
 
     def queue(self, form: str = "%A") -> list[str]:
         return self.cluster.command("squeue", "--noheader", "--array", f"--format={form}").split()

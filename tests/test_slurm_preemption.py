@@ -30,12 +30,12 @@ def test_a_run_survives_its_time_limit_and_eviction_and_is_cancelled(place: Plac
     # The time limit: Slurm warns the job (USR2), it saves and requeues itself, and goes on in its next life.
     minutes, _, _ = place.queue("%M")[0].rpartition(":")
     place.cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")
+    wait_until(lambda: restarts(place, job) == 1, "it is requeued")
+    place.cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=600")
     wait_until(lambda: len(place.attempts(student)) == 2, "it goes on after its time limit")
     after_limit = went_on(place, student)
-    assert restarts(place, job) == 1
 
     # Preemption: a job of the partition `high` needs the whole node.
-    place.cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=600")
     high = place.cluster.command("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=true").strip()
     wait_until(lambda: len(place.attempts(student)) == 3, "it goes on after it was evicted")
     assert went_on(place, student) > after_limit

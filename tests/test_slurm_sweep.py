@@ -83,7 +83,7 @@ def test_jobs_that_the_controller_forgot_are_submitted_again(place: Place, tmp_p
     cluster.slurmctld.restart()  # it writes its state when it ends
     shutil.copytree(memory, tmp_path / "memory")
     assert place.launch(ONE).code == 0
-    (lost,) = {note["job_id"] for note in place.submissions()[:1]}
+    lost = place.submissions()[0]["job_id"]
     cluster.slurmctld.kill()
     shutil.rmtree(memory)
     shutil.copytree(tmp_path / "memory", memory)
@@ -115,7 +115,7 @@ def test_a_launch_is_refused_in_one_line_while_nobody_answers(place: Place) -> N
         ({"partition": "huge"}, "Slurm refused the jobs: "),
         ({"cpus": 4000}, "Slurm refused the jobs: "),
         ({"partitoin": "low"}, "did you mean 'partition'?"),
-        ({"time": "1 hour"}, "test.yaml:7: time"),
+        ({"time": "1 hour"}, "test.yaml:7: key 'time' is '1 hour'"),
     ],
 )
 def test_a_profile_that_cannot_be_is_refused_in_one_line(place: Place, changes: dict[str, object], said: str) -> None:
