@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BadInput, RunFailed) as error:
         print("repro:", *str(error).splitlines(), file=sys.stderr)  # one line, whatever the message quotes
         return 2 if isinstance(error, BadInput) else 1
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("repro: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 1

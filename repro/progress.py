@@ -91,3 +91,8 @@ def summarize(metrics: Mapping[str, float | None]) -> str:
             name = key.partition("/")[2]
             parts.append(f"{name} {value:.1%}" if name in ("accuracy", "agreement") else f"{name} {value:.3g}")
     return "  ".join(parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`"""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -12,6 +12,7 @@ from repro.launch.slurm_queue import Task
 from repro.progress import summarize
 from repro.store import RunDirectory
 
+OPTIONAL = ("sweep", "job", "host")
 HOST = re.compile(r" on (\S+) since ")
 
 
@@ -77,9 +78,11 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as an aligned table, with the counts by state beneath."""
     if not rows:
         return "no runs"
+    sweeps = len({row["sweep"] for row in rows})
     lines = [
         [
             row["run_id"],
+            (row["sweep"] or "") if sweeps > 1 else "",
             row["label"],
             row["state"],
             f"{row['epoch']}/{row['epochs']}" if row["epochs"] else "",
@@ -90,9 +93,9 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    headers = ["run", "what", "state", "epoch", "last metrics", "job", "host", "written"]
+    headers = ["run", "sweep", "what", "state", "epoch", "last metrics", "job", "host", "written"]
     # Columns that say nothing, such as the job where there is no Slurm, are left out.
-    shown = [i for i in range(len(headers)) if i < 5 or any(line[i] for line in lines)]
+    shown = [i for i, header in enumerate(headers) if header not in OPTIONAL or any(line[i] for line in lines)]
     table = tabulate(
         [[line[i] for i in shown] for line in lines], headers=[headers[i] for i in shown], disable_numparse=True
     )  # a run id such as 1234567890e1 is no number

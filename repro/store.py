@@ -195,11 +195,11 @@ class RunDirectory:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
     def write_config(self, config: "RunConfig") -> None:
-        self.write_plain_config(config.model_dump(mode="json"))
+        self.write_plain_config(config.run_id, config.model_dump(mode="json"))
 
-    def write_plain_config(self, config: dict[str, Any]) -> None:
+    def write_plain_config(self, run_id: str, config: dict[str, Any]) -> None:
         """Keep a config that is plain data already."""
-        self.write_json("config.json", {"run_id": self.run_id, "config": config})
+        self.write_json("config.json", {"run_id": run_id, "config": config})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())

@@ -247,7 +247,12 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(repro: Repro, made: Path, t
     before = times(made)
     code, out, err = repro("launch", DIGITS, "--dry-run", "--runs", str(made), "preset=smoke", "trial=[0, 1]")
     assert (code, err) == (0, "")
-    assert "8 runs: 2 done, 6 missing" in out
+    assert [line.split() for line in out.splitlines()[:4] if not line.startswith("-")] == [
+        ["runs", "done", "to", "make", "all"],
+        ["teacher", "1", "1", "2"],
+        ["student", "1", "5", "6"],
+    ]
+    assert "8 distinct runs (2 teachers, 6 students), 5.2e+03 images to train" in out
     assert times(made) == before
     assert repro("launch", LENET, "--dry-run").code == 0  # needs no data either
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from repro.cli import main, parse
 from repro.launch.sweep import find_sweep
 
 COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "surface", "export"]
-COMMANDS += ["bench"]
+COMMANDS += ["cancel", "logs", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -82,7 +82,8 @@ def test_one_run_makes_its_missing_parent_first_and_says_so(one: Done) -> None:
 
 
 def test_a_run_made_by_a_worker_is_bit_identical_to_one_made_in_one_process(one: Done, two: Done) -> None:
-    (run,), (again,) = of_kind(one.store, "student"), of_kind(two.store, "student")
+    (run,) = of_kind(one.store, "student")
+    again = two.store.run(run.run_id)
     for name in ("config.json", "metrics.jsonl", "model.safetensors", "predictions.safetensors"):
         assert (again.path / name).read_bytes() == (run.path / name).read_bytes(), name
     assert again.read_json("summary.json")["metrics"] == run.read_json("summary.json")["metrics"]
@@ -92,11 +93,16 @@ def test_a_failed_parent_keeps_only_its_own_children_from_starting(two: Done) ->
     assert two.code == 1
     assert sorted((run.config().kind, run.state()) for run in two.store.runs()) == [
         ("student", "done"),
+        ("student", "failed"),
         ("teacher", "done"),
         ("teacher", "failed"),
     ]
-    (failed,) = [run for run in two.store.runs() if run.state() == "failed"]
-    assert two.err.splitlines()[-1] == f"repro: 1 of 4 runs did not finish ({failed.run_id}), 1 not started"
+    child, failed = sorted((run for run in two.store.runs() if run.state() == "failed"), key=lambda r: r.config().kind)
+    assert child.failure() == f"its teacher {failed.run_id} failed: {failed.failure()}"
+    assert not (child.path / "environment.json").exists()  # it was not started
+    last = two.err.splitlines()[-1]
+    assert last.startswith("repro: 2 of 3 runs are not done (")
+    assert f"{child.run_id}: its teacher {failed.run_id} failed" in last
     assert f"repro: run {failed.run_id} (teacher of {LABEL} teachers.optimizer.learning_rate=1e+30): " in two.err
     assert "Traceback" not in two.err
 

@@ -11,10 +11,12 @@ from config_contents import student, teacher
 from processes import Process
 
 from repro.config import parse_config
-from repro.status import status_row, status_table
+from repro.launch.slurm_queue import Task
+from repro.status import Named, status_row, status_table
 from repro.store import RunDirectory, Store
 
 KEYS = {"run_id", "label", "state", "epoch", "epochs", "metrics", "seconds_since_write", "holder", "error"}
+KEYS |= {"sweep", "condition", "trial", "progress", "job", "job_state", "host"}
 ROW = {"epoch": 4, "step": 20, "train/loss": 0.5, "test/accuracy": 0.875, "test/agreement": 0.995, "test/kl": 0.0123}
 
 
@@ -33,8 +35,8 @@ def begun(run: RunDirectory) -> RunDirectory:
     return run
 
 
-def row_of(run: RunDirectory, label: str = "mine") -> dict[str, Any]:
-    row = status_row(label, run)
+def row_of(run: RunDirectory, label: str = "mine", task: Task | None = None) -> dict[str, Any]:
+    row = status_row(Named(run, label), task)
     assert row.keys() == KEYS
     assert row["run_id"] == run.run_id
     return row
@@ -47,7 +49,7 @@ def age(run: RunDirectory, seconds: float) -> None:
 
 
 def test_a_missing_run_has_nothing_but_its_name(run: RunDirectory) -> None:
-    unknown = dict.fromkeys(("epoch", "epochs", "seconds_since_write", "holder", "error"))
+    unknown = dict.fromkeys(KEYS - {"run_id", "label", "state", "metrics"})
     assert row_of(run) == {"run_id": "0123456789ab", "label": "mine", "state": "missing", "metrics": {}, **unknown}
     assert not run.path.exists()
 
@@ -106,7 +108,7 @@ def test_looking_at_a_record_while_it_is_written_neither_fails_nor_writes(begun:
         pipe.send("starts")
         while True:
             begun.write_json("failure.json", {"error": "e"})
-            begun.write_json("environment.json", {"attempts": []})
+            begun.write_json("environment.json", {"attempts": [{}]})
             begun.truncate_metrics(2)
             begun.forget_failure()
 
@@ -124,6 +126,30 @@ def test_looking_at_a_record_while_it_is_written_neither_fails_nor_writes(begun:
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in begun.path.iterdir()}
     row_of(begun)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in begun.path.iterdir()} == before
+
+
+def test_a_row_knows_its_sweep_its_progress_and_its_last_job(begun: RunDirectory) -> None:
+    begun.write_json("environment.json", {"attempts": [{"job": "7", "host": "a"}, {"job": "9_2", "host": "b"}]})
+    row = status_row(Named(begun, "mine", "digits", "images=100", 1))
+    assert (row["sweep"], row["condition"], row["trial"], row["progress"]) == ("digits", "images=100", 1, 0.2)
+    assert (row["job"], row["job_state"], row["host"]) == ("9_2", None, "b")
+
+
+def test_a_row_shows_the_job_in_the_queue_and_why_it_is_pending(begun: RunDirectory) -> None:
+    row = row_of(begun, task=Task("12_3", "12", "PENDING", "Resources", ""))
+    assert (row["job"], row["job_state"], row["host"]) == ("12_3", "PENDING (Resources)", None)
+    row = row_of(begun, task=Task("12_3", "12", "RUNNING", "None", "node7"))
+    assert (row["job"], row["job_state"], row["host"]) == ("12_3", "RUNNING", "node7")
+
+
+def test_the_last_row_is_found_however_long_the_rows_are(begun: RunDirectory) -> None:
+    for length in (1, 4096, 10_000):
+        row = {"epoch": 6, "text": "x" * length}
+        begun.append_metrics(row)
+        assert begun.last_metrics() == row == begun.metrics()[-1]
+    with (begun.path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 7')  # a killed writer's
+    assert begun.last_metrics() == row
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -159,6 +185,17 @@ def test_ages_are_in_a_unit_that_fits(begun: RunDirectory, seconds: float, words
 @pytest.mark.parametrize("run_id", ["123456789012", "12345678e001", "0e0000000005"])
 def test_a_run_id_that_looks_like_a_number_is_shown_as_it_is(run: RunDirectory, run_id: str) -> None:
     assert status_table([row_of(run) | {"run_id": run_id}]).splitlines()[2].split()[0] == run_id
+
+
+def test_the_table_has_columns_for_jobs_and_sweeps_only_where_there_are_some(begun: RunDirectory) -> None:
+    task = Task("12_3", "12", "RUNNING", "None", "node7")
+    rows = [status_row(Named(begun, "first", sweep), task) for sweep in ("digits", "vgg")]
+    header, _, first, second, _, counts = status_table(rows).splitlines()
+    assert header.split() == ["run", "sweep", "what", "state", "epoch", "last", "metrics", "job", "host", "written"]
+    assert first.split()[1:3] == ["digits", "first"]
+    assert second.split()[1:3] == ["vgg", "first"]
+    assert "12_3 RUNNING  node7" in first
+    assert counts == "2 runs: 2 interrupted; 2 in Slurm's queue"
 
 
 def test_no_runs_are_said_in_words() -> None:

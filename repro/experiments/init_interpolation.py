@@ -21,6 +21,7 @@ class InitInterpolation(Study):
     (0, 0.125, 0.25, 0.375, 0.5, 0.75, 1), and `learning_rate`: `constant` for every lambda, as the paper says, or
     `scaled` by the random network's weight 1 - lambda, as the original code does. The latter also makes a student
     that starts near its teacher move less: two explanations of one effect, which these two conditions separate.
+    Figure 6c is `repro surface init_interpolation weight=W` of finished runs (W = 0, 0.25, 0.375 in the paper).
 
     The paper found: lambda <= 0.25 ends in a poor optimum (about 80 % train agreement), lambda >= 0.375 jumps to
     almost 100 %.

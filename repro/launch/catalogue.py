@@ -6,14 +6,17 @@ from pathlib import Path
 import yaml
 
 from repro.experiments.study import studies
-from repro.launch.plan import count_work, parents_first
+from repro.launch.plan import count_work, images_of, parents_first
 from repro.launch.sweep import find_sweep, read_sweep
+
+PRESETS = ("paper", "short", "smoke")
 
 HEADER = """# Studies
 
 Made by `python -m repro.launch.catalogue > docs/studies.md` from the modules in `repro/experiments/` and the files
-in `sweeps/`. Any single run starts by name, for example `repro run data_recycling split=D1 trial=2`. Work is counted
-at preset `paper`; students count their teachers once. `short` is about 1 % of it.
+in `sweeps/`. Any single run starts by name, for example `repro run data_recycling split=D1 trial=2`. The work of a
+sweep is counted at preset `paper`, each teacher once; in brackets its images at `short` and at `smoke`. What a run
+took where it was measured stands in the study's text.
 """
 
 
@@ -25,8 +28,9 @@ def catalogue() -> str:
         lines = [f"## {name}: figure {study.figures}", "", inspect.getdoc(study) or "", ""]
         for path in sweeps:
             if Path(yaml.safe_load(path.read_text())["program"]).stem == name:
-                plan = parents_first(read_sweep(path, {"preset": "paper"}))
-                lines.append(f"- `sweeps/{path.name}`: {count_work(plan)}")
+                paper, short, smoke = (parents_first(read_sweep(path, {"preset": preset})) for preset in PRESETS)
+                others = f"`short` {images_of(short)}, `smoke` {images_of(smoke)}"
+                lines.append(f"- `sweeps/{path.name}`: {count_work(paper)} ({others})")
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
 

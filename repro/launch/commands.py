@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from repro import progress
 from repro.errors import BadInput, RunFailed, did_you_mean
 from repro.launch.follow import View, follow
-from repro.launch.ledger import Ledger
+from repro.launch.ledger import Ledger, SweepRun
 from repro.launch.slurm_queue import Task, has_slurm, open_tasks, queued_runs
 from repro.launch.slurm_queue import cancel as cancel_tasks
 from repro.launch.standing import Standing, sort_out
+from repro.progress import counted
 from repro.status import Named, count_states, status_row, status_table
 from repro.store import Store
 
@@ -70,6 +71,8 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     runner = _runner(options, devices[0])
     _check(standings, wanted, runner)
     code = take_snapshot(ledger.code_folder, options.require_clean) if wanted and workers > 1 else None
+    if wanted:
+        _remember(plan, options)
     runner.progress.say(f"{options.sweep}: {_count(standings)}")
     if code is not None:
         make_side_by_side(wanted, runner, devices, workers, code)
@@ -102,18 +105,30 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         _check(standings, wanted, checker)
-        checker.progress.say(f"{options.sweep}: {_count(standings)}")
-        if wanted:
+        say, summary = checker.progress.say, f"{options.sweep}: {_count(standings)}"
+        if not wanted:
+            say(summary)
+        else:
             code = take_snapshot(ledger.code_folder, options.require_clean)
             submitter = Submitter(ledger, store, options.data, profile, options.profile, options.sweep.stem, code)
             arrays = arrange(wanted, queued, profile)
             if options.cluster == "slurm":
-                submitter.submit(arrays, checker.progress.say)
+                for number, line in enumerate(submitter.submit(arrays)):
+                    say(line if number else f"{summary}\n{line}")  # if already the first is refused, only that is said
+                _remember(plan, options)
             else:
+                say(summary)
                 make_now(submitter, arrays)
     if options.wait:
         _wait(plan, options)
     _raise_if_failed(standings)
+
+
+def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> None:
+    from repro.launch.sweep import parse_settings
+
+    runs = [SweepRun(request.run_id, request.label, request.condition, request.trial) for request in plan]
+    Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
 
 
 def reconcile(ledger: Ledger) -> dict[str, Task]:
@@ -172,7 +187,8 @@ def cancel(options: argparse.Namespace) -> None:
         with_them = sum(task in tasks for task in queued.values())
         if tasks:
             cancel_tasks(tasks)
-    print(f"cancelled {len(tasks)} jobs with {with_them} runs; launching again goes on from their checkpoints")
+    cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
+    print(f"{cancelled}; launching again goes on from the checkpoints" if tasks else "nothing is in the queue")
 
 
 def logs(options: argparse.Namespace) -> None:
@@ -190,10 +206,22 @@ def logs(options: argparse.Namespace) -> None:
 
 def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
     """The runs that `repro status` shows: of a sweep, or all that there are at the time."""
-    if options.sweep is None:
-        return lambda: [Named(run) for run in Store(options.runs).runs()]
-    named = _find(str(options.sweep), options)
-    return lambda: named
+    if options.sweep is not None:
+        named = _find(str(options.sweep), options)
+        return lambda: named
+    return lambda: _all_names(Store(options.runs), Ledger(options.runs))
+
+
+def _all_names(store: Store, ledger: Ledger) -> list[Named]:
+    """The runs of every sweep that was launched, each under the first that asked for it, and those of no sweep."""
+    found: dict[str, Named] = {}
+    for sweep, runs in ledger.sweeps().items():
+        for run in runs:
+            named = Named(store.run(run.run_id), run.label, sweep, run.condition, run.trial)
+            found.setdefault(run.run_id, named)
+    for record in store.runs():
+        found.setdefault(record.run_id, Named(record))
+    return list(found.values())
 
 
 def _find(what: str, options: argparse.Namespace) -> list[Named]:

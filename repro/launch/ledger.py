@@ -7,12 +7,15 @@ names tells which runs are still on their way. Everything lies in `runs/.launch/
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from repro.errors import BadInput, RunFailed
 from repro.store import write_atomically
@@ -31,13 +34,23 @@ class Submission:
     job_id: str | None = None
 
 
+@dataclass(frozen=True)
+class SweepRun:
+    """A run as a sweep knows it."""
+
+    run_id: str
+    label: str
+    condition: str
+    trial: int | None
+
+
 class Ledger:
     """The submissions of one folder of runs. Those that have left the queue are kept apart, to be looked up."""
 
     def __init__(self, runs: Path) -> None:
         self.folder = runs / ".launch"
         self.open_folder, self.ended_folder = self.folder / "submitted", self.folder / "ended"
-        self.code_folder = self.folder / "code"
+        self.code_folder, self.sweep_folder = self.folder / "code", self.folder / "sweeps"
 
     def job_folder(self, token: str) -> Path:
         """Where a submission's pickles and job logs lie."""
@@ -65,6 +78,11 @@ class Ledger:
         except RunFailed as error:
             raise BadInput(str(error)) from error
 
+    def forget(self, submission: Submission) -> None:
+        """Drop a submission that came to nothing."""
+        (self.open_folder / f"{submission.token}.json").unlink()
+        shutil.rmtree(self.job_folder(submission.token), ignore_errors=True)
+
     def end(self, submission: Submission) -> None:
         """Put away a submission of which nothing is in the queue."""
         name = f"{submission.token}.json"
@@ -77,6 +95,24 @@ class Ledger:
     def submissions(self) -> list[Submission]:
         """All there ever were, oldest first."""
         return sorted([*_read(self.ended_folder), *_read(self.open_folder)], key=_age)
+
+    def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> None:
+        """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible."""
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        content = {"sweep": name, "settings": settings, "runs": [asdict(run) for run in runs]}
+        try:
+            self.sweep_folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.sweep_folder / f"{name}-{key}.json", json.dumps(content, default=str).encode())
+        except (OSError, RunFailed) as error:
+            raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error}); see --runs") from error
+
+    def sweeps(self) -> dict[str, list[SweepRun]]:
+        """The runs of every sweep that was launched, by the sweep's name."""
+        found: dict[str, list[SweepRun]] = {}
+        for path in sorted(self.sweep_folder.glob("*.json")):
+            content = json.loads(path.read_text())
+            found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
+        return found
 
     def job_logs(self, run_id: str) -> list[Path]:
         """The logs of every job that was to make the run, oldest first."""

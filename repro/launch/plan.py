@@ -51,11 +51,14 @@ def count_work(plan: Iterable[Request]) -> str:
     """`105 distinct runs (15 teachers, 90 students), 1.50e+09 images to train`."""
     requests = list(plan)
     kinds = Counter(request.config.kind for request in requests)
-    images = [images_to_train(request.config) for request in requests]
-    known = sum(count for count in images if count is not None)
     by_kind = ", ".join(
         f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items(), reverse=True)
     )
-    return f"{len(requests)} distinct runs ({by_kind}), {known:.3g} images to train" + (
-        "" if None not in images else " and more of unknown number"
-    )
+    return f"{len(requests)} distinct runs ({by_kind}), {images_of(requests)} images to train"
+
+
+def images_of(plan: Iterable[Request]) -> str:
+    """`1.5e+09`: the images that pass through all networks of a plan in training."""
+    images = [images_to_train(request.config) for request in plan]
+    known = sum(count for count in images if count is not None)
+    return f"{known:.3g}" + ("" if None not in images else " and an unknown number of")

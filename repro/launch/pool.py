@@ -17,6 +17,8 @@ from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""Who holds a lock for longer than this is writing the run, and not just asking whether somebody does."""
 WAIT = "waits for a parent"
 PARTING_SECONDS = 60.0
 """How long a worker may take to end when asked to; then it is killed, and its run goes on from its last checkpoint."""
@@ -173,7 +175,7 @@ class Pool:
         run = self.workplace.store.run(order.run_id)
         if failed and not run.is_done() and run.failure() is None:
             with _holding(run):
-                run.write_plain_config(order.config)
+                run.write_plain_config(order.run_id, order.config)
                 run.write_failure(error)
 
 
@@ -192,7 +194,7 @@ def obstacle_to(order: Order, store: Store) -> str | None:
         if failure is None:
             return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
         with _holding(store.run(order.run_id)) as run:
-            run.write_plain_config(order.config)
+            run.write_plain_config(order.run_id, order.config)
             run.write_failure(f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
     return None
@@ -206,8 +208,11 @@ class _HeldByAnother(Exception):
 def _holding(run: RunDirectory) -> Iterator[RunDirectory]:
     """Hold the run's lock; if somebody else does, skip the body: it is theirs to say how the run stands."""
 
-    def skip(holder: str) -> None:
-        raise _HeldByAnother(holder)
+    start = time.monotonic()
 
-    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=skip):
+    def skip() -> None:
+        if time.monotonic() - start > LOOK_SECONDS:
+            raise _HeldByAnother
+
+    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=lambda _: None, while_waiting=skip):
         yield run

@@ -1,8 +1,10 @@
 """Submit runs to Slurm through submitit: an array of jobs for each level of the graph of runs."""
 
+import contextlib
+import io
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from repro.launch.profile import Profile
 from repro.launch.request import Request, order
 from repro.launch.scratch import VARIABLE as SCRATCH
 from repro.launch.slurm_queue import Task
+from repro.progress import counted
 from repro.store import TIME_FORMAT, Store
 
 MAX_TIMEOUTS = 100
@@ -89,8 +92,8 @@ class Submitter:
     sweep_name: str
     code: Path
 
-    def submit(self, arrays: Sequence[Array], say: Callable[[str], None]) -> None:
-        """Submit every array, each after those of the level above.
+    def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
+        """Submit every array, each after those of the level above; a line for each when it is submitted.
 
         Raises BadInput if the first is refused, RunFailed if a later one is: the earlier ones stay.
         """
@@ -107,7 +110,7 @@ class Submitter:
                 ) from error
             ids.setdefault(array.level, []).append(job_id)
             waits = f", after {', '.join(after)}" if after else ""
-            say(f"submitted {job_id}: {array.runs} runs in {len(array.jobs)} jobs{waits}")
+            yield f"submitted {job_id}: {counted(array.runs, 'run')} in {counted(len(array.jobs), 'job')}{waits}"
 
     def _submit(self, array: Array, after: Sequence[str]) -> str:
         from submitit import SlurmExecutor
@@ -131,9 +134,10 @@ class Submitter:
             executor.update_parameters(
                 **parameters, setup=self._setup(), srun_args=[f"--cpus-per-task={self.profile.cpus}"]
             )
-            jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
+            with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what its errors say
+                jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            self.ledger.end(submission)
+            self.ledger.forget(submission)
             raise BadInput(f"Slurm refused the jobs: {_in_one_line(error)}") from error
         job_id = str(jobs[0].job_id).partition("_")[0]
         self.ledger.write(replace(submission, job_id=job_id))
