@@ -41,12 +41,12 @@ def data_list(options: argparse.Namespace) -> None:
             state = dataset.model_validate({}).fingerprint(options.data)
         except BadInput:
             state = "damaged" if path.exists() else "not prepared"
-        shape = "x".join(map(str, dataset.shape))
+        shape = "x".join(map(str, dataset.model_validate({}).input_shape))
         size = f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else ""
         rows.append([name, dataset.num_classes, shape, state, size])
     rows.append(["digits", 10, "1x28x28", "embedded", ""])
     print(f"prepared data in {options.data}\n")
-    print(tabulate(rows, headers=["name", "classes", "image", "fingerprint", "file"]))
+    print(tabulate(rows, headers=["name", "classes", "input", "fingerprint", "file"]))
 
 
 def data_prepare(options: argparse.Namespace) -> None:

@@ -100,14 +100,12 @@ class DataConfig(Schema):
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:
-        expected = self.train.dataset.input_shape
-        for dataset in (selection.dataset for selection in self.selections[1:]):
-            if dataset.input_shape != expected:
-                raise ValueError(
-                    f"{dataset.name} has images {dataset.input_shape}, {self.train.dataset.name} has {expected}"
-                )
-        if len(expected) != 3 and any(isinstance(stream, NoiseStream) for stream in self.streams):
-            raise ValueError(f"a stream of noise goes with images only, and {self.train.dataset.name} has none")
+        own = self.train.dataset
+        for selection in self.selections[1:]:
+            if problem := own.mismatch(selection.dataset):
+                raise ValueError(problem)
+        if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
+            raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
         return self
 
     @property
@@ -166,6 +164,20 @@ class TrainingConfig(BaseRunConfig):
     evaluate_every: int = Field(ge=1)
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _inputs_fit(self) -> Self:
+        dataset = self.data.train.dataset
+        if self.model.input_kind != dataset.input_kind:
+            raise ValueError(
+                f"the model {self.model.name} reads {self.model.input_kind}, {dataset.name} holds {dataset.input_kind}"
+            )
+        if dataset.input_kind != "images" and self.augmentation:
+            name = self.augmentation[0].name
+            raise ValueError(
+                f"the augmentation {name} changes images, {dataset.name} holds {dataset.input_kind}: use none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -244,11 +256,13 @@ class StudentConfig(TrainingConfig):
         own = self.data.train.dataset
         for teacher in self.teachers:
             dataset = teacher.data.train.dataset
-            if (dataset.num_classes, dataset.input_shape) != (own.num_classes, own.input_shape):
+            if dataset.num_classes != own.num_classes:
                 raise ValueError(
-                    f"its teacher has {dataset.num_classes} classes and images {dataset.input_shape} "
-                    f"({dataset.name}), the student {own.num_classes} and {own.input_shape} ({own.name})"
+                    f"its teacher has {dataset.num_classes} classes ({dataset.name}), "
+                    f"the student {own.num_classes} ({own.name})"
                 )
+            if problem := own.mismatch(dataset):
+                raise ValueError(f"its teacher's data do not fit: {problem}")
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.config import RunConfig, TrainingConfig
+from repro.data.dataset import as_input
 from repro.distill.ensemble import ensemble_logits
 from repro.errors import BadInput
 from repro.metrics.fidelity import agreement
 from repro.runner import Runner, check_same_data
 from repro.store import RunDirectory
 from repro.training import hardware
-from repro.training.evaluation import EvaluationSet, predict, predict_members
+from repro.training.batch_norm import reestimate_batch_norm
+from repro.training.evaluation import BATCH, EvaluationSet, predict, predict_members
 from repro.training.trainer import Trainer
 
 ANCHORS = ("teacher", "student_initial", "student_final")
@@ -41,9 +44,8 @@ class Plane:
     """The plane through three networks of one architecture, with orthonormal coordinates in weight space.
 
     The first network is the origin, the second lies on the x axis (x > 0), the third at y > 0. Distances are
-    Euclidean, over all parameters. Every point is an affine combination of the three networks, and so is every
-    floating-point buffer there: BatchNorm's running statistics are combined like the weights, though they do not
-    count in distances. Integer buffers are the first network's.
+    Euclidean, over all parameters. Every point is an affine combination of the three networks, its floating-point
+    buffers included, though they do not count in distances. Integer buffers are the first network's.
     """
 
     states: tuple[Mapping[str, Tensor], ...]
@@ -103,6 +105,9 @@ class Surface:
 
     Both on the same images at every point: at most `images` of the run's fixed train sample (augmented, as its
     record describes) and as many of the test images. The loss is without weight decay.
+
+    A BatchNorm network that is not one of the three has no statistics of its own, and combining theirs means nothing
+    (a variance may even be negative): they are taken from one pass over the train images that are measured.
     """
 
     def __init__(self, trainer: Trainer, trained: Mapping[str, Tensor], images: int) -> None:
@@ -112,6 +117,7 @@ class Surface:
         self.progress = 1.0 - 1.0 / trainer.total_steps  # where training ended, for objectives that change in it
         self.network = copy.deepcopy(trainer.network)
         self.network.load_state_dict(trained)
+        self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.network.modules())
         self.plane = Plane.through([trainer.teachers.members[0], trainer.network, self.network])
         seed = self.config.stream_seed("surface")
         self.sets = {
@@ -123,13 +129,18 @@ class Surface:
         }
 
     @torch.no_grad()
-    def at(self, point: Point) -> Measured:
+    def at(self, point: Point, own_statistics: bool = False) -> Measured:
         """The four MEASURES at a point; None where a value is not finite.
+
+        `own_statistics` keeps the BatchNorm statistics of the plane: right, and exact, at the three networks.
 
         One network at a time: stacking the points' weights (`torch.func.vmap`) took more than twice as long per
         point for a ResNet-20 on a CPU, as its convolutions become grouped ones.
         """
         self.network.load_state_dict(self.plane.state(point))
+        if self.has_batch_norm and not own_statistics:
+            inputs = self.sets["train"].inputs
+            reestimate_batch_norm(self.network, map(as_input, inputs.tensor_split(-(-len(inputs) // BATCH))))
         measured: Measured = {}
         for name, examples in self.sets.items():
             logits, teacher_logits = predict(self.network, examples.inputs), self.teacher_logits[name]
@@ -217,7 +228,7 @@ def _measure(surface: Surface, run: RunDirectory, runner: Runner, title: str, se
 def _empty(surface: Surface, points: int) -> dict[str, Any]:
     """A surface of which only the three networks are measured."""
     anchors = {
-        name: {"x": point[0], "y": point[1], **surface.at(point)}
+        name: {"x": point[0], "y": point[1], **surface.at(point, own_statistics=True)}
         for name, point in zip(ANCHORS, surface.plane.coordinates, strict=True)
     }
     x, y = surface.plane.axes(points)

@@ -212,12 +212,12 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
         (
             {"teachers.0.data.train.dataset": {"name": "digits", "image_size": 32}},
             "the config",
-            "its teacher has 10 classes and images (1, 32, 32) (digits), the student 10 and (1, 28, 28) (digits)",
+            "its teacher's data do not fit: digits has images (1, 32, 32), digits has (1, 28, 28)",
         ),
         (
             {"teachers.0.data.train.dataset": {"name": "emnist"}},
             "the config",
-            "its teacher has 47 classes and images (1, 28, 28) (emnist), the student 10 and (1, 28, 28) (digits)",
+            "its teacher has 47 classes (emnist), the student 10 (digits)",
         ),
         (
             {"data.train.size": 10, "data.train.fraction": 0.5},

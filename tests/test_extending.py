@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: Path) -> None:
     suite = tmp_path / "suite"
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
-    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 4
+    page = (ROOT / "docs" / "extending.md").read_text()
+    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 5
     for name, code in blocks:
         assert not (suite / name).exists()
         (suite / name).write_text(code)
@@ -33,6 +34,17 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     assert student["parameters"] == (64 * 16 + 16) + (16 * 2 + 2)
     assert student["data"] == {"stripes": "stripes-1"}
     assert {"test/agreement", "test/kl", "test/cka/hidden"} <= student["metrics"].keys()
+
+    (writes_texts,) = re.findall(r"```python\n(import json.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "data").mkdir()
+    subprocess.run([sys.executable, "-c", writes_texts], cwd=tmp_path, check=True)
+    trained = repro(
+        *("run", "text", "preset=smoke", "--data", "data", "--runs", "texts"),
+        *("data.train.dataset.name=tickets", "teachers.data.train.dataset.name=tickets"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    records = [json.loads(path.read_text()) for path in (tmp_path / "texts").glob("*/summary.json")]
+    assert [list(record["data"]) for record in records] == [["tickets"]] * 2
 
     assert "stripes_study" in repro("run", "--help").stdout
     refused = repro("run", "stripes_study", "preset=smoke", "model.hiden=8", "--runs", "runs")

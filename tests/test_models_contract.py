@@ -11,35 +11,43 @@ from torch.func import functional_call
 from repro.models.base import Model, Staged
 from repro.models.features import capture_stages
 from repro.models.lenet import LeNet5
+from repro.models.lstm import LSTM
 from repro.models.preresnet import PreResNet
 from repro.models.vgg import VGG
 
-MODELS: dict[str, tuple[Model, tuple[int, int, int]]] = {
+MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
     "lenet5": (LeNet5(), (1, 28, 28)),
     "basic": (PreResNet(depth=8), (3, 16, 16)),
     "bottleneck": (PreResNet(depth=47), (1, 8, 8)),
     "layer norm": (PreResNet(depth=8, norm="layer"), (3, 16, 16)),
     "plain": (PreResNet(depth=8, skip_connections=False), (3, 16, 16)),
     "vgg": (VGG(), (3, 32, 32)),
+    "lstm": (LSTM(embedding=6, cell=5), (7, 12)),
 }
 
 Build = Callable[[], nn.Module]
 
 
 @pytest.fixture(params=MODELS)
-def case(request: pytest.FixtureRequest) -> tuple[Model, tuple[int, int, int]]:
+def case(request: pytest.FixtureRequest) -> tuple[Model, tuple[int, ...]]:
     return MODELS[request.param]
 
 
 @pytest.fixture
-def build(case: tuple[Model, tuple[int, int, int]]) -> Build:
+def build(case: tuple[Model, tuple[int, ...]]) -> Build:
     model, input_shape = case
     return lambda: model.build(5, input_shape)
 
 
 @pytest.fixture
-def images(case: tuple[Model, tuple[int, int, int]]) -> Tensor:
-    return torch.randn(4, *case[1], generator=torch.Generator().manual_seed(1))
+def images(case: tuple[Model, tuple[int, ...]]) -> Tensor:
+    """Four inputs of the network; for one that reads texts rows of token numbers, some of them padding."""
+    model, shape = case
+    generator = torch.Generator().manual_seed(1)
+    if model.input_kind == "texts":
+        tokens, words = shape
+        return torch.randint(words, (4, tokens), generator=generator).sort(dim=1, descending=True).values
+    return torch.randn(4, *shape, generator=generator)
 
 
 def test_the_seed_fixes_the_weights_and_another_seed_changes_them(build: Build) -> None:
@@ -97,7 +105,7 @@ def test_channels_last_memory_gives_the_same_logits(build: Build, images: Tensor
     with torch.no_grad():
         expected = network(images)
         network.to(memory_format=torch.channels_last)
-        logits = network(images.contiguous(memory_format=torch.channels_last))
+        logits = network(images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import yaml
 from runs import runner
 
 from repro.config import StudentConfig, parse_config
-from repro.data.prepared import PreparedDataset
+from repro.data.prepared import PreparedFile
 from repro.experiments.study import studies
 from repro.launch.catalogue import catalogue
 from repro.launch.local import run_here
@@ -32,6 +32,7 @@ WORK = {
     "optimizer": "21 distinct runs (3 teachers, 18 students), 1.92e+09 images to train",
     "shared_init": "30 distinct runs (10 teachers, 20 students), 4e+08 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
+    "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
     "vgg": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
 }
 
@@ -44,7 +45,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "555 distinct runs (109 teachers, 446 students), 9.57e+09 images to train"
+    assert count_work(plan) == "579 distinct runs (124 teachers, 455 students), 9.63e+09 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -78,7 +79,7 @@ def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
         if name not in ("digits", "lenet_mnist"):  # LeNet's `short` is 7 %, since LeNet is small
             assert work["short"] <= 0.015 * work["paper"], name
         for request in parents_first(read_sweep(path, {"preset": "smoke"})):
-            assert not any(isinstance(dataset, PreparedDataset) for dataset in request.config.data.datasets)
+            assert not any(isinstance(dataset, PreparedFile) for dataset in request.config.data.datasets)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
 from repro.progress import Lines
 from repro.store import Store
-from repro.surface import Plane, make_surface
+from repro.surface import Plane, _open_surface, make_surface
 from repro.training.trainer import initial_network
 
 LAYER_NORM = PreResNet(depth=8, norm="layer")
@@ -124,11 +124,12 @@ def networks(root: Path) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def measured_by_hand(teacher: nn.Module, network: nn.Module) -> tuple[float, float]:
-    """Loss at temperature 4 and agreement on the test images, in float64."""
+def measured_by_hand(teacher: nn.Module, network: nn.Module, temperature: float = 4.0) -> tuple[float, float]:
+    """Loss and agreement on the test images, in float64."""
     images = SMALL.load(Path()).test.inputs.double() / 127.5 - 1
     theirs, ours = teacher.double()(images), network.double()(images)
-    loss = -16 * (F.softmax(theirs / 4, 1) * F.log_softmax(ours / 4, 1)).sum(1).mean()
+    p, log_q = F.softmax(theirs / temperature, 1), F.log_softmax(ours / temperature, 1)
+    loss = -(temperature**2) * (p * log_q).sum(1).mean()
     agreement = (theirs.argmax(1) == ours.argmax(1)).double().mean()
     teacher.float(), network.float()
     return float(loss), float(agreement)
@@ -167,6 +168,31 @@ def test_a_grid_point_is_the_network_with_those_weights(root: Path, networks: li
         loss, agreement = measured_by_hand(networks[0], alone)
         assert content["test/loss"][row][column] == pytest.approx(loss, rel=1e-4)
         assert content["test/agreement"][row][column] == pytest.approx(agreement, abs=2 / 597)
+
+
+def test_batch_norm_statistics_are_the_networks_own_at_the_three_and_taken_anew_elsewhere(tmp_path: Path) -> None:
+    config = small_student()
+    for each in (*config.parents(), config):
+        runner(tmp_path).make(each, "run")
+    run = Store(tmp_path).run(config.run_id)
+    surface = _open_surface(runner(tmp_path), config, "student", run, ALL)
+    final, point = surface.plane.coordinates[2], (-2.0, -1.5)
+    exact = surface.at(final, own_statistics=True)
+    for measure in ("train/agreement", "test/agreement"):
+        assert exact[measure] == run.read_json("summary.json")["metrics"][measure]
+
+    alone = PreResNet(depth=8).build(10, (1, 8, 8))
+    alone.load_state_dict(surface.plane.state(point))
+    for module in alone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # all from the one batch that comes
+    alone.train()(surface.sets["train"].inputs.float() / 127.5 - 1)
+    teacher = PreResNet(depth=8).build(10, (1, 8, 8))
+    teacher.load_state_dict(Store(tmp_path).run(config.teachers[0].run_id).weights())
+    loss, agreement = measured_by_hand(teacher.eval(), alone.eval(), temperature=2.0)
+    measured = surface.at(point)
+    assert measured["test/loss"] == pytest.approx(loss, rel=1e-4)
+    assert measured["test/agreement"] == pytest.approx(agreement, abs=2 / 597)
 
 
 # -- the file ------------------------------------------------------------------------------------------------
@@ -297,7 +323,5 @@ def test_the_command_prints_the_three_networks(root: Path, capsys: pytest.Captur
 
 
 def test_a_value_that_is_not_finite_is_null(root: Path) -> None:
-    from repro.surface import _open_surface
-
     surface = _open_surface(runner(root), student(), "student", Store(root).run(student().run_id), 10)
     assert surface.at((1e30, 1e30)) == dict.fromkeys(("train/loss", "train/agreement", "test/loss", "test/agreement"))

@@ -1,1 +1,1 @@
-"""Data sets as uint8 tensors on the device, which part of them is used, and how batches are augmented."""
+"""Data sets as tensors on the device, which part of them is used, and how batches of images are augmented."""

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,11 +40,19 @@ class Dataset(Component):
     name: str
     num_classes: ClassVar[int]
     class_names: ClassVar[tuple[str, ...]] = ()
+    input_kind: ClassVar[Literal["images", "texts"]] = "images"
+    """What it holds; models and augmentations are made for one of them."""
 
     @property
     @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input; of images (channels, height, width). Networks are built for it."""
+
+    def mismatch(self, other: "Dataset") -> str | None:
+        """Why inputs of `other` mean something else to a network made for this data set; None if they do not."""
+        if other.input_shape == self.input_shape:
+            return None
+        return f"{other.name} has {other.input_kind} {other.input_shape}, {self.name} has {self.input_shape}"
 
     @property
     def train_size(self) -> int | None:

@@ -1,4 +1,4 @@
-"""`repro data prepare NAME`: download a data set through torchvision and write its prepared file."""
+"""`repro data prepare NAME`: download a data set and write its prepared file."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,9 @@ import numpy as np
 import repro.data
 from repro.component import discover
 from repro.data.dataset import Dataset
-from repro.data.prepared import PreparedDataset
+from repro.data.prepare_texts import prepare_texts
+from repro.data.prepared import PreparedDataset, PreparedFile
+from repro.data.texts import PreparedTexts
 from repro.errors import BadInput, RunFailed, did_you_mean
 
 
@@ -65,10 +67,10 @@ DOWNLOADS = {
 }
 
 
-def prepared_datasets() -> dict[str, type[PreparedDataset]]:
+def prepared_datasets() -> dict[str, type[PreparedFile]]:
     """Every data set that is read from a prepared file, by name."""
     discover(repro.data)
-    return {name: kind for name, kind in Dataset.registry.items() if issubclass(kind, PreparedDataset)}
+    return {name: kind for name, kind in Dataset.registry.items() if issubclass(kind, PreparedFile)}
 
 
 def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
@@ -100,18 +102,30 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
     with workspace as folder:
         say(f"{name}: downloading")
         try:
-            arrays = _download(DOWNLOADS[name], Path(folder))
-            _check(arrays, dataset, DOWNLOADS[name].sha256)
-            _write(arrays, Path(folder) / "complete.npz", path)
+            # Downloads draw progress bars on stderr, terminal or not.
+            with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+                counts = _make(dataset, Path(folder), path)
         # RuntimeError is how torchvision reports a wrong checksum, and that no mirror answers.
         except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
             cause = " ".join(str(error).split()) or type(error).__name__
             raise RunFailed(
                 f"{name} could not be prepared: {cause}; its prepared file can be copied to {path} instead"
             ) from error
-    counts = f"{len(arrays['x_train'])} train and {len(arrays['x_test'])} test images"
     say(f"{path}: {counts}, fingerprint {dataset.fingerprint(directory)}")
     return path
+
+
+def _make(dataset: PreparedFile, folder: Path, path: Path) -> str:
+    """Download into `folder`, then write `path`; what it holds, in words."""
+    if isinstance(dataset, PreparedTexts) and dataset.archive is not None:
+        return prepare_texts(dataset, dataset.archive, folder, path)
+    if isinstance(dataset, PreparedDataset) and dataset.name in DOWNLOADS:
+        download = DOWNLOADS[dataset.name]
+        arrays = _download(download, folder)
+        _check(arrays, dataset, download.sha256)
+        _write(arrays, folder / "complete.npz", path)
+        return f"{len(arrays['x_train'])} train and {len(arrays['x_test'])} test images"
+    raise ValueError("it is published nowhere that is known here")
 
 
 def _download(source: Download, folder: Path) -> dict[str, np.ndarray]:
@@ -119,12 +133,10 @@ def _download(source: Download, folder: Path) -> dict[str, np.ndarray]:
     import torchvision
 
     load = getattr(torchvision.datasets, source.torchvision_class)
-    # torchvision draws its progress bars on stderr, terminal or not.
-    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
-        splits = {
-            part: load(folder, download=True, **arguments)
-            for part, arguments in (("train", source.train), ("test", source.test))
-        }
+    splits = {
+        part: load(folder, download=True, **arguments)
+        for part, arguments in (("train", source.train), ("test", source.test))
+    }
     arrays = {}
     for part, split in splits.items():
         arrays[f"x_{part}"] = np.ascontiguousarray(np.asarray(split.data).transpose(source.axes))

@@ -1,4 +1,4 @@
-"""Data sets kept as one prepared file each, `<data directory>/<name>.npz`, and the checks when one is read.
+"""Image data sets kept as one prepared file each, `<data directory>/<name>.npz`, and the checks when one is read.
 
 The file holds `x_train y_train x_test y_test`: uint8 images (n, height, width) or (n, height, width,
 channels) and int64 labels (n,). A set without a test split (a pool of images) leaves the last two out.
@@ -21,8 +21,24 @@ from repro.errors import BadInput
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-class PreparedDataset(Dataset):
-    """A data set read from its prepared file."""
+class PreparedFile(Dataset):
+    """A data set that is kept as one file, made by `repro data prepare`."""
+
+    suffix: ClassVar[str]
+
+    @classmethod
+    def file(cls, directory: Path) -> Path:
+        return directory / f"{cls.model_fields['name'].default}{cls.suffix}"
+
+    def remedy(self, directory: Path) -> str:
+        """What to do if the file is missing or damaged."""
+        return f"make it with `repro data prepare {self.name} --data {directory}`"
+
+
+class PreparedDataset(PreparedFile):
+    """An image data set read from its prepared file."""
+
+    suffix: ClassVar[str] = ".npz"
 
     shape: ClassVar[tuple[int, int, int]]
     """(channels, height, width)."""
@@ -38,12 +54,8 @@ class PreparedDataset(Dataset):
     def input_shape(self) -> tuple[int, ...]:
         return self.shape
 
-    @classmethod
-    def file(cls, directory: Path) -> Path:
-        return directory / f"{cls.model_fields['name'].default}.npz"
-
     def load(self, directory: Path) -> LabeledData:
-        path, remedy = self.file(directory), self._remedy(directory)
+        path, remedy = self.file(directory), self.remedy(directory)
         arrays = read_arrays(path, remedy)
         try:
             return self.from_arrays(arrays)
@@ -59,15 +71,12 @@ class PreparedDataset(Dataset):
 
     def fingerprint(self, directory: Path) -> str:
         """The arrays' CRC-32 checksums, which the archive's directory holds: no image is read."""
-        path, remedy = self.file(directory), self._remedy(directory)
+        path, remedy = self.file(directory), self.remedy(directory)
         with _opened(path, remedy) as archive:
             checksums = {entry.filename.removesuffix(".npy"): entry.CRC for entry in archive.infolist()}
         if "x_train" not in checksums:
             raise BadInput(f"{path}: holds no x_train; {remedy}")
         return "-".join(f"{checksums[name]:08x}" for name in ARRAYS if name in checksums)
-
-    def _remedy(self, directory: Path) -> str:
-        return f"make it with `repro data prepare {self.name} --data {directory}`"
 
     def _split(self, arrays: Mapping[str, np.ndarray], part: str) -> Split:
         for name in (f"x_{part}", f"y_{part}"):

@@ -1,7 +1,7 @@
 """What a network must offer: a schema that builds it, and the names of its stages."""
 
 from abc import abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -20,13 +20,17 @@ class Model(Component):
     """A network architecture. Subclasses add the architecture's options as fields."""
 
     name: str
+    input_kind: ClassVar[Literal["images", "texts"]] = "images"
+    """What it reads."""
 
     @abstractmethod
     def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
-        """A freshly initialised network for inputs of `input_shape`, of images (channels, height, width).
+        """A freshly initialised network for inputs of `input_shape`: images (channels, height, width), texts
+        (tokens, how many different numbers a token can have).
 
-        Weights are drawn from torch's global generator. The network maps inputs (batch, ...), images as floats in
-        [-1, 1], to logits (batch, num_classes) and has the attribute `stages`.
+        Weights are drawn from torch's global generator. The network maps inputs, images as floats in [-1, 1]
+        (batch, channels, height, width) or texts as integers (batch, tokens), to logits (batch, num_classes) and has
+        the attribute `stages`.
         Raises BadInput if the architecture does not fit the shape.
         """
 

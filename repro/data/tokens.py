@@ -1,0 +1,54 @@
+"""From text to numbers: a plain tokenizer, and the vocabulary that a train split makes."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Self
+
+PADDING = 0
+"""Fills a row after the end of its text, and stands nowhere else."""
+
+UNKNOWN = 1
+"""Stands for every word outside the vocabulary."""
+
+SPECIAL_TOKENS = 2
+
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_TOKEN = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
+
+
+def tokenize(text: str) -> Iterator[str]:
+    """The tokens of `text`, in lower case: words (with inner apostrophes), and every other sign by itself.
+
+    A word is a run of letters, digits and underscores of any script. HTML line breaks count as spaces. So
+    "Don't go!<br />10/10" gives don't, go, !, 10, /, 10.
+    """
+    return (match.group() for match in _TOKEN.finditer(_LINE_BREAK.sub(" ", text).lower()))
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that have numbers of their own, from `SPECIAL_TOKENS` up, the most frequent first."""
+
+    numbers: dict[str, int]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], minimum_count: int, max_words: int) -> Self:
+        """The words seen at least `minimum_count` times in `texts`; of those the `max_words` most frequent.
+
+        Words of one frequency are taken in alphabetical order.
+        """
+        counts = Counter(token for text in texts for token in tokenize(text))
+        frequent = [(-count, word) for word, count in counts.items() if count >= minimum_count]
+        words = [word for _, word in sorted(frequent)[:max_words]]
+        return cls({word: number for number, word in enumerate(words, start=SPECIAL_TOKENS)})
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def encode(self, text: str, tokens: int) -> list[int]:
+        """The numbers of the first `tokens` tokens of `text`, filled up with `PADDING` to that length."""
+        numbers = [self.numbers.get(token, UNKNOWN) for token in islice(tokenize(text), tokens)]
+        return numbers + [PADDING] * (tokens - len(numbers))

@@ -1,0 +1,63 @@
+"""A bidirectional LSTM over token numbers (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from repro.data.tokens import PADDING
+from repro.errors import BadInput
+from repro.models.base import Model
+
+
+class Encoder(nn.Module):
+    """Token numbers, integers (batch, tokens), to the top layer's last hidden states in both directions.
+
+    A text is as long as its row without padding; padding changes nothing, as packed sequences leave it out. Of a text
+    without a token one token of padding is read, whose embedding is zero. The result is (batch, 2 * cell).
+    """
+
+    def __init__(self, words: int, embedding: int, cell: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, embedding, padding_idx=PADDING)
+        self.lstm = nn.LSTM(embedding, cell, layers, bidirectional=True, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # Packing wants the lengths on the CPU; on a GPU this is the one place that waits for it.
+        lengths = (tokens != PADDING).sum(dim=1).clamp_(min=1).cpu()
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        _, (hidden, _) = self.lstm(packed)
+        return torch.cat([hidden[-2], hidden[-1]], dim=1)
+
+
+class LSTMNetwork(nn.Module):
+    """The encoder, whose output is the one stage, and a linear classifier."""
+
+    stages: tuple[str, ...] = ("encoder",)
+
+    def __init__(self, encoder: Encoder, cell: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(2 * cell, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.encoder(tokens))
+        return logits
+
+
+class LSTM(Model):
+    """A bidirectional LSTM for texts; the defaults are the paper's. Torch's default initialization."""
+
+    name: Literal["lstm"] = "lstm"
+    input_kind: ClassVar[Literal["images", "texts"]] = "texts"
+    embedding: int = Field(default=128, ge=1)
+    cell: int = Field(default=70, ge=1)
+    layers: int = Field(default=2, ge=1)
+
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        if len(input_shape) != 2:
+            raise BadInput(f"model lstm fits texts (tokens, words), not inputs of shape {input_shape}")
+        _, words = input_shape
+        return LSTMNetwork(Encoder(words, self.embedding, self.cell, self.layers), self.cell, num_classes)
