@@ -119,6 +119,13 @@ class Place:
     def queue(self, form: str = "%A") -> list[str]:
         return self.cluster.command("squeue", "--noheader", "--array", f"--format={form}").split()
 
+    def evict(self) -> str:
+        """Run a job of the partition `high` that needs the whole node; returns its id when it has left."""
+        options = ("--partition=high", "--exclusive", "--output=/dev/null")
+        job = self.cluster.command("sbatch", "--parsable", *options, "--wrap=sleep 1").strip()
+        wait_until(lambda: job not in self.queue(), "the evicting job has run")
+        return job
+
     def wait_for_empty_queue(self) -> None:
         wait_until(lambda: not self.queue(), "no job is left in the queue")
 

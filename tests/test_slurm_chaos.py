@@ -154,9 +154,7 @@ class Chaos:
         return "the node lost power"
 
     def preempt(self) -> str:
-        job = self.cluster.command("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=sleep 1").strip()
-        wait_until(lambda: job not in self.place.queue(), "the preempting job has run")
-        return f"preempted by {job}"
+        return f"preempted by job {self.place.evict()}"
 
     def requeue(self) -> str:
         jobs = self.running_jobs()

@@ -88,7 +88,7 @@ def test_jobs_that_the_controller_forgot_are_submitted_again(place: Place, tmp_p
     shutil.rmtree(memory)
     shutil.copytree(tmp_path / "memory", memory)
     cluster.slurmctld.start()
-    other = cluster.command("sbatch", "--parsable", "--hold", "--wrap=true").strip()
+    other = cluster.command("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
     assert other == lost  # the id is given to another job
     again = place.launch(ONE)
     assert again.code == 0, again
