@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from repro.config import StudentConfig
 from repro.distill.ensemble import ensemble_logits
 from repro.experiments.study import Study
 from repro.metrics.fidelity import evaluate_fidelity
@@ -31,9 +32,10 @@ def fidelity_table(store: Store, studies: Iterable[Study]) -> pd.DataFrame:
     rows = []
     for study in done:
         config = study.config()
+        assert isinstance(config, StudentConfig)
         record = store.run(config.run_id)
         summary = record.read_json("summary.json")
-        teacher_logits = _teacher_logits([store.run(parent.run_id) for parent in config.parents()])
+        teacher_logits = _teacher_logits([store.run(teacher.run_id) for teacher in config.teachers])
         labels = record.predictions()["test_labels"]
         others = [other for other in done if _same_condition(study, other) and other.trial != study.trial]
         control = [

@@ -199,6 +199,19 @@ def build_parser() -> Parser:
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     _runs_option(export)
 
+    quality = _command(
+        commands,
+        "sample-quality",
+        "sample_quality",
+        "FID and inception score of a finished generator run",
+        "example:\n  repro sample-quality 0123456789ab --samples 5000 --data data\n\n"
+        "Needs torch-fidelity (`pip install 'repro[fid]'`) and, in the data folder, the Inception network's weights;\n"
+        "without them it says where to get them. The result is kept in the run's folder as quality.json.",
+    )
+    quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
+    quality.add_argument("--samples", type=_positive, default=5000, metavar="N", help="generated images (5000)")
+    _run_options(quality)
+
     bench = _command(commands, "bench", "bench", "measure speed as ratios against baselines")
     bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all)")
     bench.add_argument("--json", action="store_true", help="as JSON")

@@ -9,10 +9,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from repro import progress
+from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import find_study
 from repro.export import export_runs
+from repro.generative.quality import inception, measure_quality
+from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
@@ -22,6 +25,7 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
 
@@ -102,6 +106,22 @@ def export(options: argparse.Namespace) -> None:
     plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
     count = export_runs([(request.label, store.run(request.config.run_id)) for request in plan], options.out)
     print(f"{options.out}: {count} of {len(plan)} runs")
+
+
+def sample_quality(options: argparse.Namespace) -> None:
+    """`repro sample-quality RUN`"""
+    runner = _runner(options)
+    record = runner.store.run(options.run)
+    if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
+        raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
+    extract = inception(options.data, runner.device)
+    datasets = {dataset: dataset.load(options.data) for dataset in config.data.datasets}
+    real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
+    sampler = ImageSampler(runner.finished_network(config).to(runner.device), config.model.latent_size)
+    generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)
+    quality = measure_quality(real, generated, extract)
+    record.write_json("quality.json", quality)
+    print(tabulate(quality.items(), headers=["measure", options.run], floatfmt=".4g"))
 
 
 def bench(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from repro import data, distill, models
+from repro import data, distill, generative, models
 from repro.component import Schema, choices, discover
 from repro.config_errors import explain
 from repro.data.augmentation import Augmentation
@@ -16,6 +16,7 @@ from repro.data.selection import Half
 from repro.distill.initialization import Initialization
 from repro.distill.objective import Objective
 from repro.errors import BadInput
+from repro.generative.base import GenerativeModel
 from repro.models.base import Model
 from repro.optimization import Optimizer, Schedule
 from repro.seeds import stream_seed
@@ -23,12 +24,13 @@ from repro.seeds import stream_seed
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the same config comes to mean another computation."""
 
-for _package in (data, models, distill):
+for _package in (data, models, distill, generative):
     discover(_package)
 
 if TYPE_CHECKING:
     AnyDataset: TypeAlias = Dataset
     AnyModel: TypeAlias = Model
+    AnyGenerativeModel: TypeAlias = GenerativeModel
     AnyAugmentation: TypeAlias = Augmentation
     AnyObjective: TypeAlias = Objective
     AnyInitialization: TypeAlias = Initialization
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     AnySchedule: TypeAlias = Schedule
 else:
     AnyDataset, AnyModel, AnyAugmentation = choices(Dataset), choices(Model), choices(Augmentation)
+    AnyGenerativeModel = choices(GenerativeModel)
     AnyObjective, AnyInitialization = choices(Objective), choices(Initialization)
     AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
 
@@ -82,27 +85,53 @@ class NoiseStream(Stream):
     name: Literal["noise"] = "noise"
 
 
-AnyStream = Annotated[DatasetStream | NoiseStream, Field(discriminator="name")]
+class GeneratedStream(Stream):
+    """Images that a finished generator makes, fresh at every step and not augmented.
+
+    `batch_statistics` draws them with the generator in training mode, as the original code does.
+    """
+
+    name: Literal["generated"] = "generated"
+    generator: "GeneratorConfig"
+    batch_statistics: bool = False
+
+
+AnyStream = Annotated[DatasetStream | NoiseStream | GeneratedStream, Field(discriminator="name")]
+
+
+class GeneratedImages(Schema):
+    """A fixed set of images that a finished generator makes: the first `images` of the sequence that `seed` gives.
+
+    They are augmented like the run's own. `batch_statistics` as in `GeneratedStream`.
+    """
+
+    generator: "GeneratorConfig"
+    images: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    batch_statistics: bool = False
 
 
 class DataConfig(Schema):
     """The images a run trains on. Its test images are the whole test split of `train.dataset`.
 
-    `pools` add images without their labels, which a student does not need: all are shuffled together, and each comes
-    once an epoch. `streams` give every batch a fixed number of images beside these.
+    `pools` add images without their labels, which a student does not need, `generated` images that never had one: all
+    are shuffled together, and each comes once an epoch. `streams` give every batch a fixed number of images beside
+    these.
     """
 
-    later_fields: ClassVar[frozenset[str]] = frozenset({"streams"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated"})
 
     train: Selection
     pools: tuple[Selection, ...] = ()
     streams: tuple[AnyStream, ...] = ()
+    generated: tuple[GeneratedImages, ...] = ()
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:
         own = self.train.dataset
-        for selection in self.selections[1:]:
-            if problem := own.mismatch(selection.dataset):
+        others = [selection.dataset for selection in self.selections[1:]]
+        for other in (*others, *(generator.data.train.dataset for generator in self.generators)):
+            if problem := own.mismatch(other):
                 raise ValueError(problem)
         if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
             raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
@@ -119,6 +148,12 @@ class DataConfig(Schema):
         streamed = (stream.selection for stream in self.streams if isinstance(stream, DatasetStream))
         return (self.train, *self.pools, *streamed)
 
+    @property
+    def generators(self) -> tuple["GeneratorConfig", ...]:
+        """The generators that make some of the images, each once."""
+        streamed = (stream.generator for stream in self.streams if isinstance(stream, GeneratedStream))
+        return tuple(dict.fromkeys((*(images.generator for images in self.generated), *streamed)))
+
 
 class BaseRunConfig(Schema):
     """What every kind of run has."""
@@ -134,7 +169,7 @@ class BaseRunConfig(Schema):
 
     def parents(self) -> tuple["RunConfig", ...]:
         """The runs whose results this one needs."""
-        return ()
+        return self.data.generators
 
     def stream_seed(self, *names: str | int) -> int:
         """The seed of one of the run's random streams.
@@ -209,9 +244,10 @@ class TrainingConfig(BaseRunConfig):
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
         if self.objective.needs_labels:
-            if self.data.pools or self.data.streams:
-                without = "pools" if self.data.pools else "streams"
-                raise ValueError(f"the objective {self.objective.name} needs labels, which {without} do not have")
+            sources = {"pools": self.data.pools, "generated images": self.data.generated, "streams": self.data.streams}
+            without = [name for name, images in sources.items() if images]
+            if without:
+                raise ValueError(f"the objective {self.objective.name} needs labels, which {without[0]} do not have")
             mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
             if mixing:
                 raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
@@ -245,7 +281,7 @@ class StudentConfig(TrainingConfig):
     """A network trained to match its teachers. Several teachers form an ensemble (their mean probability)."""
 
     kind: Literal["student"] = "student"
-    teachers: tuple["RunConfig", ...] = Field(min_length=1)
+    teachers: tuple["ClassifierConfig", ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _fits_teachers(self) -> Self:
@@ -266,12 +302,46 @@ class StudentConfig(TrainingConfig):
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:
-        return self.teachers
+        return (*self.teachers, *super().parents())
 
 
-RunConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
-StudentConfig.model_rebuild()
-_RUN: TypeAdapter[TeacherConfig | StudentConfig] = TypeAdapter(RunConfig)
+class GeneratorConfig(BaseRunConfig):
+    """A generator trained against a discriminator on images alone (`repro/generative`).
+
+    An epoch is `steps_per_epoch` steps of the generator, each after `discriminator_steps` of the discriminator with a
+    batch of real and one of generated images. Both networks have the optimizer and the schedule.
+    """
+
+    kind: Literal["generator"] = "generator"
+    augmentation: tuple[AnyAugmentation, ...] = ()
+    model: AnyGenerativeModel
+    optimizer: AnyOptimizer
+    schedule: AnySchedule
+    epochs: int = Field(ge=1)
+    steps_per_epoch: int = Field(ge=1)
+    discriminator_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Keep the exponential moving average of the generator over its steps (None: its last weights)."""
+    evaluate_every: int = Field(ge=1)
+    """Epochs between rows of metrics and sample grids; the last epoch always makes them."""
+    precision: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _whole_batches_of_images(self) -> Self:
+        dataset = self.data.train.dataset
+        if dataset.input_kind != "images":
+            raise ValueError(f"a generator makes images, {dataset.name} holds {dataset.input_kind}")
+        if self.data.streams:
+            raise ValueError("a generator trains on whole batches of its own images: give pools, not streams")
+        return self
+
+
+ClassifierConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
+RunConfig = Annotated[TeacherConfig | StudentConfig | GeneratorConfig, Field(discriminator="kind")]
+for _schema in (GeneratedStream, GeneratedImages, DataConfig, TeacherConfig, StudentConfig, GeneratorConfig):
+    _schema.model_rebuild()
+_RUN: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
 
 
 def canonical_json(config: BaseRunConfig) -> str:
@@ -300,7 +370,7 @@ def parse_config(content: Any) -> RunConfig:
     try:
         return _RUN.validate_json(as_json(content))
     except ValidationError as error:
-        raise explain(error, content, (TeacherConfig, StudentConfig)) from error
+        raise explain(error, content, (TeacherConfig, StudentConfig, GeneratorConfig)) from error
 
 
 def as_json(content: Any) -> str:

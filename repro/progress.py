@@ -6,7 +6,14 @@ from typing import Never, Protocol
 
 from tqdm import tqdm
 
-SHOWN = ("train/loss", "test/accuracy", "test/agreement", "test/kl")
+SHOWN = (
+    "train/loss",
+    "train/generator_loss",
+    "train/discriminator_loss",
+    "test/accuracy",
+    "test/agreement",
+    "test/kl",
+)
 
 
 class Progress(Protocol):
@@ -88,7 +95,7 @@ def summarize(metrics: Mapping[str, float | None]) -> str:
     for key in SHOWN:
         value = metrics.get(key)
         if value is not None:
-            name = key.partition("/")[2]
+            name = key.partition("/")[2].replace("_", " ")
             parts.append(f"{name} {value:.1%}" if name in ("accuracy", "agreement") else f"{name} {value:.3g}")
     return "  ".join(parts)
 

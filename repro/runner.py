@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from repro.config import RunConfig
+from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, RunFailed
@@ -22,6 +23,8 @@ from repro.stop import StopRequest
 from repro.store import TIME_FORMAT, RunDirectory, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
+from repro.training.examples import select_all
+from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.trainer import Trainer, build_network
 from repro.training.training import Training
 
@@ -54,6 +57,11 @@ class Runner:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
             _has_test_images(config, datasets)
+            if isinstance(config, GeneratorConfig):
+                select_all(config.data, datasets)
+                with torch.device("meta"):  # shapes only
+                    build_networks(config)
+                continue
             batches = (config.data, config.batch_size, config.stream_counts, config.last_batch)
             if batches not in checked:
                 check_batches(config, datasets)
@@ -146,6 +154,8 @@ class Runner:
                 if ended and trainer.row_is_due:
                     row = trainer.row()
                     run.append_metrics(row)
+                    for name, content in trainer.pictures().items():
+                        run.write_picture(name, content)
                     rows += 1
                     log.info("epoch %d/%d  %s", trainer.epoch, trainer.epochs, summarize(row))
                     self.progress.epoch(trainer.epoch, trainer.epochs, row)
@@ -177,16 +187,26 @@ class Runner:
 
     def _training(self, config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> Training:
         """The run in memory, at its start."""
-        return Trainer(config, datasets, self.teachers(config), self.device)
+        generators = self.generators(config)
+        if isinstance(config, GeneratorConfig):
+            return GeneratorTrainer(config, datasets, self.device, generators)
+        return Trainer(config, datasets, self.teachers(config), self.device, generators)
 
     def teachers(self, config: RunConfig) -> Ensemble | None:
-        """The trained parents of a student, from their records; None for a run without."""
-        members = []
-        for parent in config.parents():
-            network = build_network(parent)
-            network.load_state_dict(self.store.run(parent.run_id).weights())
-            members.append(network.to(memory_format=torch.channels_last))
-        return Ensemble(members) if members else None
+        """The trained teachers of a student, from their records; None for a run without."""
+        if not isinstance(config, StudentConfig):
+            return None
+        return Ensemble([self.finished_network(teacher) for teacher in config.teachers])
+
+    def generators(self, config: RunConfig) -> dict[GeneratorConfig, nn.Module]:
+        """The trained generators of a run's data, from their records, on the device."""
+        return {parent: self.finished_network(parent).to(self.device) for parent in config.data.generators}
+
+    def finished_network(self, config: RunConfig) -> nn.Module:
+        """The trained network of a run that is done."""
+        network = build_networks(config)[0] if isinstance(config, GeneratorConfig) else build_network(config)
+        network.load_state_dict(self.store.run(config.run_id).weights())
+        return network.to(memory_format=torch.channels_last)
 
     def _note_environment(self, run: RunDirectory, trainer: Training, log: logging.Logger) -> None:
         """Add this attempt to `environment.json`; warn if the machine differs from the last attempt's."""
@@ -241,7 +261,7 @@ def check_same_data(recorded: Mapping[str, str], present: Mapping[str, str], run
 
 def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
     dataset = config.data.train.dataset
-    if len(datasets[dataset].test) == 0:
+    if not isinstance(config, GeneratorConfig) and len(datasets[dataset].test) == 0:
         raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
 
 

@@ -210,6 +210,9 @@ class RunDirectory:
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         write_atomically(self.path / name, save(contiguous))
 
+    def write_picture(self, name: str, content: bytes) -> None:
+        write_atomically(self.path / name, content)
+
     def write_checkpoint(self, content: dict[str, Any]) -> None:
         import torch
 

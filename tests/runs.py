@@ -5,14 +5,15 @@ from typing import Any
 
 import torch
 
-from repro.config import DataConfig, Selection, StudentConfig, TeacherConfig
+from repro.config import DataConfig, GeneratedImages, GeneratorConfig, Selection, StudentConfig, TeacherConfig
 from repro.data.digits import Digits
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
+from repro.generative.sngan import SNGAN
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD, Cosine
+from repro.optimization import SGD, Adam, Cosine, Linear
 from repro.progress import Lines
 from repro.runner import Runner
 from repro.stop import StopRequest
@@ -43,6 +44,29 @@ def small_student(**changes: Any) -> StudentConfig:
     settings = {name: getattr(small_teacher(), name) for name in TeacherConfig.model_fields if name != "kind"}
     settings |= {"teachers": (small_teacher(),), "objective": ForwardCrossEntropy(temperature=2.0), "seed": 1}
     return StudentConfig(**settings | changes)
+
+
+def small_generator(**changes: Any) -> GeneratorConfig:
+    """A tiny SN-GAN of 8x8 digits: 3 epochs of 4 generator steps, each after 2 of the discriminator."""
+    settings: dict[str, Any] = {
+        "data": DataConfig(train=Selection(dataset=SMALL, size=50)),
+        "model": SNGAN(latent_size=4, generator_width=4, discriminator_width=4),
+        "optimizer": Adam(learning_rate=2e-3, beta1=0.0, beta2=0.9),
+        "schedule": Linear(final=1e-6, per="step"),
+        "epochs": 3,
+        "steps_per_epoch": 4,
+        "discriminator_steps": 2,
+        "batch_size": 16,
+        "evaluate_every": 1,
+        "seed": 0,
+    }
+    return GeneratorConfig(**settings | changes)
+
+
+def student_of_generated_images(images: int = 30, **changes: Any) -> StudentConfig:
+    """A student like `small_student` that also sees images of `small_generator`."""
+    generated = GeneratedImages(generator=small_generator(), images=images)
+    return small_student(data=DataConfig(train=Selection(dataset=SMALL, size=100), generated=(generated,)), **changes)
 
 
 def lenet_teacher(**changes: Any) -> TeacherConfig:

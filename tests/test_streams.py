@@ -272,7 +272,7 @@ def test_a_selection_that_is_too_large_is_found_before_the_run_begins(tmp_path: 
 
 
 def test_streams_are_opened_in_their_order(digits: LabeledData) -> None:
-    opened = open_streams(MIXED, {SMALL: digits}, CPU)
+    opened = open_streams(MIXED, {SMALL: digits}, CPU, {})
     assert [type(stream) for stream in opened] == [DatasetImages, NoiseImages]
 
 

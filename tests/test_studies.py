@@ -6,7 +6,7 @@ import pytest
 import yaml
 from runs import runner
 
-from repro.config import StudentConfig, parse_config
+from repro.config import GeneratorConfig, StudentConfig, parse_config
 from repro.data.prepared import PreparedFile
 from repro.experiments.study import studies
 from repro.launch.catalogue import catalogue
@@ -18,7 +18,7 @@ SWEEPS = {path.stem: path for path in sorted(find_sweep("x").parent.glob("*.yaml
 
 # Distinct runs of each sweep at preset `paper`, and the images that pass through them.
 WORK = {
-    "augmentation": "105 distinct runs (15 teachers, 90 students), 1.53e+09 images to train",
+    "augmentation": "115 distinct runs (15 teachers, 99 students, 1 generator), 1.76e+09 images to train",
     "capacity_resnet20": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
     "capacity_resnet56": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
     "data_recycling": "42 distinct runs (15 teachers, 27 students), 3.45e+08 images to train",
@@ -26,11 +26,14 @@ WORK = {
     "data_recycling_temperature": "45 distinct runs (9 teachers, 36 students), 4.05e+08 images to train",
     "digits": "12 distinct runs (3 teachers, 9 students), 2.91e+06 images to train",
     "ensemble_size": "72 distinct runs (36 teachers, 36 students), 9e+08 images to train",
+    "ensemble_distillation": "46 distinct runs (15 teachers, 30 students, 1 generator), 8.89e+08 images to train",
     "init_interpolation": "42 distinct runs (3 teachers, 39 students), 6.15e+08 images to train",
     "lenet_mnist": "15 distinct runs (3 teachers, 12 students), 1.32e+09 images to train",
     "loss_mix": "60 distinct runs (15 teachers, 45 students), 8.25e+08 images to train",
     "optimizer": "21 distinct runs (3 teachers, 18 students), 1.92e+09 images to train",
+    "self_distillation": "19 distinct runs (3 teachers, 15 students, 1 generator), 4.32e+08 images to train",
     "shared_init": "30 distinct runs (10 teachers, 20 students), 4e+08 images to train",
+    "sngan": "1 distinct runs (1 generator), 6.4e+07 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
     "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
     "vgg": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
@@ -45,7 +48,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "579 distinct runs (124 teachers, 455 students), 9.63e+09 images to train"
+    assert count_work(plan) == "625 distinct runs (124 teachers, 500 students, 1 generator), 1.07e+10 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -66,8 +69,17 @@ def test_trials_have_disjoint_teachers() -> None:
     for path in SWEEPS.values():
         teachers: dict[str, int] = {}
         for study in sweep_studies(path, {}):
-            for parent in study.config().parents():
-                assert teachers.setdefault(parent.run_id, study.trial) == study.trial
+            config = study.config()
+            for teacher in config.teachers if isinstance(config, StudentConfig) else ():
+                assert teachers.setdefault(teacher.run_id, study.trial) == study.trial
+
+
+def test_all_studies_and_trials_share_one_generator() -> None:
+    sweeps = ("sngan", "self_distillation", "ensemble_distillation", "augmentation")
+    plan = parents_first([request for name in sweeps for request in read_sweep(SWEEPS[name], {})])
+    (generator,) = (request for request in plan if isinstance(request.config, GeneratorConfig))
+    assert generator.label == "sngan trial=0 (paper)"
+    assert generator.config.data.train.size is None  # it sees all train images, as in the paper
 
 
 def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
@@ -91,14 +103,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SWEEPS)
 def test_the_most_telling_conditions_run_end_to_end_at_smoke(name: str, root: Path) -> None:
     requests = read_sweep(SWEEPS[name], {"preset": "smoke", "trial": [0]})
-    # The first and the last point of the grid, and in between every third, up to six in all.
-    chosen = {request.config.run_id: request for request in [requests[0], *requests[2:-1:3][:4], requests[-1]]}
-    plan = parents_first(chosen.values())
+    # The first and the last point of the grid, in between every third, up to six in all, and one with a generator.
+    chosen = [requests[0], *requests[2:-1:3][:4], requests[-1], *[r for r in requests if r.config.data.generators][:1]]
+    plan = parents_first(chosen)
     run_here(plan, work := runner(root))
     for request in plan:
         run = work.store.run(request.config.run_id)
         metrics = run.read_json("summary.json")["metrics"]
-        assert 0.0 <= metrics["test/accuracy"] <= 1.0
+        if isinstance(request.config, GeneratorConfig):
+            assert (run.path / "samples.png").read_bytes().startswith(b"\x89PNG")
+            assert metrics["train/discriminator_loss"] >= 0.0
+        else:
+            assert 0.0 <= metrics["test/accuracy"] <= 1.0
         if isinstance(request.config, StudentConfig):
             assert metrics["test/kl"] >= 0.0 and 0.0 <= metrics["test/agreement"] <= 1.0
         assert run.config() == parse_config(request.config.model_dump(mode="json"))

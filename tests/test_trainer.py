@@ -177,7 +177,7 @@ def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
         train=Selection(dataset=SMALL, half="D0"),
         pools=(Selection(dataset=SMALL, half="D1"),),
     )
-    training = assemble(config, {SMALL: data}, CPU)
+    training = assemble(config, {SMALL: data}, CPU, {})
     assert len(training) == 40
     assert (training.labels[:20] != NO_LABEL).all()
     assert (training.labels[20:] == NO_LABEL).all()

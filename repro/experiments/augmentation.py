@@ -2,22 +2,23 @@
 
 from typing import ClassVar, Literal
 
-from repro.config import DataConfig, Selection, StudentConfig
+from repro.config import DataConfig, GeneratedStream, Selection, StudentConfig
 from repro.distill.divergences import ForwardCrossEntropy
-from repro.experiments.cifar import SCALES, network, selection, student, teachers
-from repro.experiments.policies import POLICIES, PolicyName
+from repro.experiments.cifar import SCALES, generator, network, selection, student, teachers
+from repro.experiments.policies import POLICIES, Policy, PolicyName
 from repro.experiments.study import Preset, Study
 
 
 class AugmentationStudy(Study):
-    """Ten augmentation policies for the student of a ResNet-56 ensemble on CIFAR-100 (Figures 3, 11, 5 right).
+    """Eleven augmentation policies for the student of a ResNet-56 ensemble on CIFAR-100 (Figures 3, 11, 5 right).
 
     Question: which distillation data lets the student identify its teacher? Is what helps fidelity what helps
     accuracy?
 
     Conditions: `policy` (`repro/experiments/policies.py`; temperature 1 unless the name says otherwise) and
-    `members`, the size of the teacher ensemble (1, 3, 5). Students are ResNet-56. The eleventh policy of the
-    paper, GAN images, waits for the generator.
+    `members`, the size of the teacher ensemble (1, 3, 5). Students are ResNet-56. Policy `gan` gives each batch one
+    fresh image of the SN-GAN to four real ones, matched at temperature 1 beside 4 for the real ones, as the original
+    code does.
 
     The paper found (m = 5): no policy exceeds about 86 % test agreement; MixUp at temperature 4 is the most
     faithful, MixUp at temperature 1 the most accurate; temperature 4 alone gives most of the gain; noise and
@@ -36,13 +37,18 @@ class AugmentationStudy(Study):
             self.trial,
             teachers=teachers(self.preset, self.trial, self.members, model),
             model=model,
-            data=DataConfig(train=selection(self.preset), pools=_pools(self.preset, policy.out_of_distribution)),
+            data=_data(self.preset, policy),
             augmentation=policy.augmentation,
             objective=ForwardCrossEntropy(temperature=policy.temperature),
         )
 
 
-def _pools(preset: Preset, out_of_distribution: bool) -> tuple[Selection, ...]:
+def _data(preset: Preset, policy: Policy) -> DataConfig:
     scale = SCALES[preset]
-    images = Selection(dataset=scale.out_of_distribution, size=scale.out_of_distribution_images)
-    return (images,) if out_of_distribution else ()
+    pool = Selection(dataset=scale.out_of_distribution, size=scale.out_of_distribution_images)
+    stream = GeneratedStream(generator=generator(preset), share=0.2, temperature=1.0)
+    return DataConfig(
+        train=selection(preset),
+        pools=(pool,) if policy.out_of_distribution else (),
+        streams=(stream,) if policy.generated else (),
+    )

@@ -14,6 +14,7 @@ class Policy(NamedTuple):
     augmentation: tuple[Augmentation, ...]
     temperature: float = 1.0
     out_of_distribution: bool = False  # add images of another data set
+    generated: bool = False  # one fresh image of the generator to four real ones, labelled at temperature 1
 
 
 PolicyName = Literal[
@@ -25,6 +26,7 @@ PolicyName = Literal[
     "combined",
     "mixup",
     "mixup_tau4",
+    "gan",
     "ood",
     "noise",
 ]
@@ -42,6 +44,7 @@ POLICIES: dict[PolicyName, Policy] = {
     "combined": Policy((*BASELINE, _ROTATION, _FLIP, _JITTER)),
     "mixup": Policy((*BASELINE, MixUp(alpha=1.0))),
     "mixup_tau4": Policy((*BASELINE, MixUp(alpha=1.0)), temperature=4.0),
+    "gan": Policy(BASELINE, temperature=4.0, generated=True),
     "ood": Policy(BASELINE, out_of_distribution=True),
     "noise": Policy((*BASELINE, UniformNoise(p=0.2))),
 }

@@ -1,6 +1,6 @@
 """The paper's common protocol (Appendix A), from which the studies' configs start."""
 
-from repro.config import DataConfig, RunConfig, Selection, StudentConfig, TeacherConfig
+from repro.config import ClassifierConfig, DataConfig, Selection, StudentConfig, TeacherConfig
 from repro.data.augmentation import Augmentation
 from repro.distill.initialization import Random
 from repro.distill.objective import Objective
@@ -37,7 +37,7 @@ def teacher(
 
 def student(
     *,
-    teachers: tuple[RunConfig, ...],
+    teachers: tuple[ClassifierConfig, ...],
     data: DataConfig,
     model: Model,
     objective: Objective,

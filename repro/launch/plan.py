@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from repro.config import RunConfig, Selection
+from repro.config import GeneratorConfig, RunConfig, Selection
 from repro.launch.request import Request
 from repro.training.batches import plan_epoch
 
@@ -27,8 +27,14 @@ def _with_parents(request: Request) -> Iterator[Request]:
 
 
 def images_to_train(config: RunConfig) -> int | None:
-    """How many images (with repetition) pass through the network in training; None if a data set's size is unknown."""
+    """How many images (with repetition) pass through the network in training; None if a data set's size is unknown.
+
+    Of a generator's run, the real images that its discriminator is shown.
+    """
+    if isinstance(config, GeneratorConfig):
+        return config.epochs * config.steps_per_epoch * config.discriminator_steps * config.batch_size
     sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
+    sizes += [images.images for images in config.data.generated]
     if None in sizes:
         return None
     examples = sum(size for size in sizes if size is not None)

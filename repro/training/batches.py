@@ -39,7 +39,7 @@ def plan_epoch(
 def check_batches(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
     """Raise BadInput if a data set has too few examples, or all of them together make no batch."""
     selected = [len(select_from(selection, datasets)) for selection in config.data.selections]
-    own = sum(selected[: 1 + len(config.data.pools)])
+    own = sum(selected[: 1 + len(config.data.pools)]) + sum(images.images for images in config.data.generated)
     if not plan_epoch(own, config.batch_size, config.stream_counts, config.last_batch):
         raise BadInput(
             f"last_batch is 'drop', and {own} examples do not fill one batch of batch_size {config.batch_size}"

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from repro.config import DataConfig, Selection
+from repro.config import DataConfig, GeneratorConfig, Selection
 from repro.data.dataset import Dataset, LabeledData
 from repro.data.selection import select
 from repro.errors import BadInput
+from repro.generative.sampling import ImageSampler
 
 NO_LABEL = -1
 
@@ -25,15 +26,31 @@ class TrainingExamples:
         return len(self.inputs)
 
 
-def assemble(config: DataConfig, datasets: Mapping[Dataset, LabeledData], device: torch.device) -> TrainingExamples:
-    """The selected examples of `train`, then those of each pool without labels. Raises BadInput as `select_all`."""
+def assemble(
+    config: DataConfig,
+    datasets: Mapping[Dataset, LabeledData],
+    device: torch.device,
+    generators: Mapping[GeneratorConfig, nn.Module],
+) -> TrainingExamples:
+    """The selected examples of `train`, those of each pool without labels, then the generated ones, which have none.
+
+    `generators` are the finished networks of `config.generators`, on the device. Raises BadInput as `select_all`.
+    """
     train, *pools = (
         datasets[selection.dataset].train.subset(indices)
         for selection, indices in zip((config.train, *config.pools), select_all(config, datasets), strict=True)
     )
-    labels = [train.labels, *(torch.full_like(pool.labels, NO_LABEL) for pool in pools)]
-    inputs = torch.cat([train.inputs, *(pool.inputs for pool in pools)])
-    return TrainingExamples(inputs.to(device), torch.cat(labels).to(device))
+    generated = [
+        ImageSampler(
+            generators[images.generator], images.generator.model.latent_size, images.batch_statistics
+        ).fixed_set(images.images, images.seed, device)
+        for images in config.generated
+    ]
+    unlabeled = [*(pool.inputs.to(device) for pool in pools), *generated]
+    inputs = torch.cat([train.inputs.to(device), *unlabeled])
+    labels = torch.full((len(inputs),), NO_LABEL, device=device)
+    labels[: len(train)] = train.labels.to(device)
+    return TrainingExamples(inputs, labels)
 
 
 def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> list[Tensor]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from repro.config import DataConfig, DatasetStream
+from repro.config import DataConfig, DatasetStream, GeneratedStream, GeneratorConfig
 from repro.data.dataset import Dataset, LabeledData
+from repro.generative.sampling import ImageSampler
 from repro.seeds import stream_seed
 from repro.training.examples import select_from
 
@@ -69,15 +70,40 @@ class NoiseImages:
         return torch.rand(count, *self.shape, generator=generator, device=self.device)
 
 
+class GeneratedImageStream:
+    """What a finished generator makes."""
+
+    augmented = False
+
+    def __init__(self, sampler: ImageSampler, device: torch.device) -> None:
+        self.sampler = sampler
+        self.device = device
+
+    def draw(self, first: int, count: int, seed: int) -> Tensor:
+        generator = torch.Generator(self.device).manual_seed(stream_seed(seed, first))
+        return self.sampler.draw(count, generator)
+
+
 def open_streams(
-    config: DataConfig, datasets: Mapping[Dataset, LabeledData], device: torch.device
+    config: DataConfig,
+    datasets: Mapping[Dataset, LabeledData],
+    device: torch.device,
+    generators: Mapping[GeneratorConfig, nn.Module],
 ) -> list[ImageStream]:
-    """The streams of a run. Raises BadInput if a data set has too few images."""
+    """The streams of a run. Raises BadInput if a data set has too few images.
+
+    `generators` are the finished networks of `config.generators`, on the device.
+    """
     streams: list[ImageStream] = []
     for stream in config.streams:
         if isinstance(stream, DatasetStream):
             images = datasets[stream.selection.dataset].train.inputs
             streams.append(DatasetImages(images[select_from(stream.selection, datasets)].to(device)))
+        elif isinstance(stream, GeneratedStream):
+            sampler = ImageSampler(
+                generators[stream.generator], stream.generator.model.latent_size, stream.batch_statistics
+            )
+            streams.append(GeneratedImageStream(sampler, device))
         else:
             streams.append(NoiseImages(config.train.dataset.input_shape, device))
     return streams

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repro.config import TrainingConfig
+from repro.config import GeneratorConfig, StudentConfig, TrainingConfig
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import TeacherPoints
@@ -43,8 +43,8 @@ def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Mod
     `teachers` are the run's trained teachers; only a start that is given in terms of them looks at them.
     """
     points = None
-    if config.init.needs_teacher and teachers is not None:
-        (parent,) = config.parents()
+    if isinstance(config, StudentConfig) and config.init.needs_teacher and teachers is not None:
+        (parent,) = config.teachers
         points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
     return config.init.initialize(lambda: build_network(config), config.stream_seed("init"), points)
 
@@ -61,11 +61,13 @@ class Trainer:
         datasets: Mapping[Dataset, LabeledData],
         teachers: Ensemble | None,
         device: torch.device,
+        generators: Mapping[GeneratorConfig, nn.Module] | None = None,
     ) -> None:
+        """`generators` are the finished networks of `config.data.generators`, on the device."""
         self.config = config
         self.device = device
         self.teachers = teachers.to(device) if teachers is not None else None
-        self.training = assemble(config.data, datasets, device)
+        self.training = assemble(config.data, datasets, device, generators or {})
         dataset = config.data.train.dataset
         network = initial_network(config, self.teachers)
         self.network = network.to(device).to(memory_format=torch.channels_last)
@@ -79,7 +81,7 @@ class Trainer:
             config.batch_size,
             config.augmentation,
             self.generators["augmentation"],
-            open_streams(config.data, datasets, device),
+            open_streams(config.data, datasets, device, generators or {}),
             config.stream_counts,
             config.last_batch,
         )
@@ -126,6 +128,9 @@ class Trainer:
     @property
     def row_is_due(self) -> bool:
         return self.epoch % self.config.evaluate_every == 0 or self.finished
+
+    def pictures(self) -> dict[str, bytes]:
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {

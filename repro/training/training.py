@@ -50,6 +50,9 @@ class Training(Protocol):
     def row(self) -> dict[str, Any]:
         """The row of `metrics.jsonl` for the epoch that has just ended."""
 
+    def pictures(self) -> Mapping[str, bytes]:
+        """Pictures that go with that row, by file name; they replace those of the row before."""
+
     def advance(self, pause: Callable[[], bool]) -> bool:
         """Train to the end of the epoch (True), or until `pause()`, asked after every step, is true (False)."""
 

@@ -1,0 +1,63 @@
+"""Images drawn from a generator, and a picture of them."""
+
+import io
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+BATCH = 128
+"""The paper's batch; with batch statistics what is drawn together decides what is drawn."""
+
+
+@dataclass(frozen=True)
+class ImageSampler:
+    """A finished generator to draw images from.
+
+    batch_statistics: normalise by the statistics of the images drawn together, as the original code of the paper
+    does (it samples in training mode); by default by those of training, so that an image is its latent's alone.
+    """
+
+    network: nn.Module
+    latent_size: int
+    batch_statistics: bool = False
+
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """`count` images float32 (count, channels, height, width) in [0, 1], on the device of `random`."""
+        latents = torch.randn(count, self.latent_size, generator=random, device=random.device)
+        return generate(self.network, latents, self.batch_statistics)
+
+    def fixed_set(self, count: int, seed: int, device: torch.device) -> Tensor:
+        """The first `count` images of the sequence that `seed` gives: uint8, as other data sets hold them."""
+        # Drawn on the CPU, so that all devices make the same images, to within rounding.
+        random = torch.Generator().manual_seed(seed)
+        batches = -(-count // BATCH)
+        latents = [torch.randn(BATCH, self.latent_size, generator=random).to(device) for _ in range(batches)]
+        images = [to_uint8(generate(self.network, batch, self.batch_statistics)) for batch in latents]
+        return torch.cat(images)[:count]
+
+
+@torch.no_grad()
+def generate(network: nn.Module, latents: Tensor, batch_statistics: bool = False) -> Tensor:
+    """The images of `latents` (n, latent_size), float32 in [0, 1]; the network's training mode is left as it was."""
+    was_training = network.training
+    network.train(batch_statistics)
+    images: Tensor = network(latents)
+    network.train(was_training)
+    return images.add(1.0).div_(2.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1] as uint8, rounded to the nearest."""
+    return images.mul(255.0).round_().to(torch.uint8)
+
+
+def picture(images: Tensor, columns: int = 8) -> bytes:
+    """A PNG of uint8 images (n, 1 or 3 channels, height, width) in rows of `columns`."""
+    from torchvision.utils import make_grid
+
+    grid = make_grid(images.cpu(), nrow=columns, padding=1, pad_value=255)
+    content = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(content, "PNG")
+    return content.getvalue()

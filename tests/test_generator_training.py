@@ -1,0 +1,158 @@
+"""The training of a generator: exact resume, what each step does, its record."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from runs import SMALL, runner, small_generator
+from safetensors.torch import load_file
+from test_resume import CPU, make
+from torch import Tensor
+
+from repro.config import DataConfig, GeneratorConfig, Selection
+from repro.data.augment_geometric import HorizontalFlip
+from repro.data.dataset import LabeledData, Split
+from repro.errors import BadInput, RunFailed
+from repro.generative.sngan import SNGAN
+from repro.runner import Interrupted
+from repro.store import Store
+from repro.training.generator_trainer import SAMPLES, GeneratorTrainer
+
+# Every random stream is in use, the average moves, and passes over the 50 images end within epochs and steps.
+BUSY = small_generator(augmentation=(HorizontalFlip(),), ema_decay=0.8)
+RECORD = ("metrics.jsonl", "model.safetensors", "samples.safetensors", "samples.png", "config.json")
+
+
+def trainer(config: GeneratorConfig) -> GeneratorTrainer:
+    return GeneratorTrainer(config, {SMALL: SMALL.load(Path())}, CPU, {})
+
+
+def parameters(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("undisturbed"), BUSY).path
+
+
+@pytest.mark.parametrize("stops", [(1,), (4, 1), (3, 2, 2)])
+def test_a_generator_stopped_and_continued_ends_like_one_that_never_was(
+    stops: tuple[int, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    for stop in stops:
+        worker = runner(tmp_path)
+        steps = 0
+
+        def pause_after(stop: int = stop, worker: object = worker) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == stop:
+                worker.stop.signal = "SIGTERM"  # type: ignore[attr-defined]
+
+        worker.progress.step = pause_after  # type: ignore[method-assign]
+        with pytest.raises(Interrupted):
+            worker.make(BUSY, "run")
+    assert Store(tmp_path).run(BUSY.run_id).checkpoint()["trainer"]["position"] == sum(stops) % 4  # type: ignore[index]
+    resumed = make(tmp_path, BUSY)
+    for name in RECORD:
+        assert (resumed.path / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def test_the_record_holds_rows_the_generator_and_its_samples(undisturbed: Path) -> None:
+    run = Store(undisturbed.parent).run(undisturbed.name)
+    rows = run.metrics()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert {"train/generator_loss", "train/discriminator_loss"} <= set(rows[-1])
+    summary = run.read_json("summary.json")
+    assert summary["kind"] == "generator" and summary["steps"] == 12
+    # 24 batches of at most 16 out of 50 images: six passes of 16, 16, 16 and 2.
+    assert summary["images_seen"] == rows[-1]["images_seen"] == 6 * 50
+    grid = torch.from_numpy(np.array(Image.open(undisturbed / "samples.png")))
+    images = load_file(undisturbed / "samples.safetensors")["images"]
+    assert images.shape == (SAMPLES, 1, 8, 8) and images.dtype == torch.uint8
+    assert torch.equal(grid[1:9, 1:9, 0], images[0, 0]) and torch.equal(grid[10:18, 19:27, 0], images[8 + 2, 0])
+    network = BUSY.model.build_generator((1, 8, 8))
+    network.load_state_dict(run.weights())
+    assert run.config() == BUSY
+
+
+def test_the_learning_rate_falls_in_a_straight_line_for_both_networks() -> None:
+    run = trainer(small_generator())
+    seen = []
+    run.advance(lambda: seen.append([o.param_groups[0]["lr"] for o in run.optimizers.values()]) or False)  # type: ignore[func-returns-value]
+    run.advance(lambda: False), run.advance(lambda: False)
+    expected = [2e-3 + (1e-6 - 2e-3) * step / 12 for step in range(4)]
+    np.testing.assert_allclose(seen, [[rate, rate] for rate in expected])
+    assert run.row()["learning_rate"] == pytest.approx(2e-3 + (1e-6 - 2e-3) * 11 / 12)
+
+
+def test_each_generator_step_follows_so_many_of_the_discriminator() -> None:
+    run = trainer(small_generator(discriminator_steps=5))
+    run.advance(lambda: True)
+    counts = {
+        name: {int(state["step"]) for state in optimizer.state.values()} for name, optimizer in run.optimizers.items()
+    }
+    assert counts == {"generator": {1}, "discriminator": {5}}
+
+
+def test_a_step_of_one_network_leaves_the_weights_of_the_other_alone() -> None:
+    run = trainer(small_generator())
+    generator, discriminator = parameters(run.generator), parameters(run.discriminator)
+    run._discriminator_step(torch.rand(16, 1, 8, 8))
+    assert all(torch.equal(value, generator[name]) for name, value in run.generator.named_parameters())
+    moved = parameters(run.discriminator)
+    assert not all(torch.equal(value, discriminator[name]) for name, value in moved.items())
+    run._generator_step()
+    assert all(torch.equal(value, moved[name]) for name, value in run.discriminator.named_parameters())
+    assert not all(torch.equal(value, generator[name]) for name, value in run.generator.named_parameters())
+
+
+def test_the_average_generator_by_hand() -> None:
+    run = trainer(BUSY)
+    seen: list[dict[str, Tensor]] = []
+    run.advance(lambda: seen.append({k: v.clone() for k, v in run.generator.state_dict().items()}) or False)  # type: ignore[func-returns-value]
+    kept = run.result().weights
+    for name, first in seen[0].items():
+        if first.is_floating_point():
+            average = first.double()  # the first step's weights start it
+            for later in seen[1:]:
+                average = 0.8 * average + 0.2 * later[name].double()
+            torch.testing.assert_close(kept[name].double(), average, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(kept["linear.weight"], seen[-1]["linear.weight"])
+
+
+def test_the_generator_learns_what_the_images_have_in_common() -> None:
+    """Left halves white, right halves black: after a short training so are the samples."""
+    images = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
+    images[..., :4] = 255
+    data = {SMALL: LabeledData(Split(images, torch.zeros(64, dtype=torch.int64)), Split(images[:0], torch.zeros(0)))}
+    config = small_generator(
+        data=DataConfig(train=Selection(dataset=SMALL)),
+        model=SNGAN(latent_size=4, generator_width=8, discriminator_width=8),
+        epochs=1,
+        steps_per_epoch=60,
+    )
+    run = GeneratorTrainer(config, data, CPU, {})
+    run.advance(lambda: False)
+    samples = run.result().tensors["samples"]["images"].float() / 255.0
+    assert samples[..., :4].mean() > 0.75 and samples[..., 4:].mean() < 0.35
+
+
+def test_a_diverging_generator_stops_with_step_and_cause() -> None:
+    run = trainer(small_generator())
+    with torch.no_grad():
+        run.generator.to_image[2].bias.fill_(torch.nan)  # type: ignore[index,union-attr]
+    with pytest.raises(RunFailed, match=r"not finite at generator step 0 of 12.*lower optimizer\.learning_rate"):
+        run.advance(lambda: False)
+
+
+def test_images_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    from repro.data.digits import Digits
+
+    config = small_generator(data=DataConfig(train=Selection(dataset=Digits(image_size=9))))
+    with pytest.raises(BadInput, match="not 9x9"):
+        runner(tmp_path / "runs").check([config])
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,84 @@
+"""SN-GAN's networks and losses: published sizes, spectral norm against an SVD, the hinge by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from repro.errors import BadInput
+from repro.generative.hinge import discriminator_loss, generator_loss
+from repro.generative.sngan import SNGAN
+from repro.models.base import count_parameters
+
+TINY = SNGAN(latent_size=4, generator_width=6, discriminator_width=5)
+
+
+def test_the_published_networks_have_the_published_sizes() -> None:
+    model = SNGAN()
+    assert model.latent_size == 128
+    # Counted by hand: linear, three up-blocks (two norms, two 3x3, one 1x1), norm, 3x3 to RGB.
+    block = 2 * 512 + 2 * (256 * 256 * 9 + 256) + (256 * 256 + 256)
+    assert count_parameters(model.build_generator((3, 32, 32))) == (128 + 1) * 4096 + 3 * block + 512 + 256 * 27 + 3
+    # First block, second block, two without shortcut, linear.
+    square = 128 * 128 * 9 + 128
+    first = (27 * 128 + 128) + square + (3 * 128 + 128)
+    second = 2 * square + (128 * 128 + 128)
+    assert count_parameters(model.build_discriminator((3, 32, 32))) == first + second + 4 * square + 129
+
+
+@pytest.mark.parametrize(("size", "start"), [(8, 4), (28, 7), (32, 4), (64, 4)])
+def test_images_of_the_size_asked_for_from_a_small_square(size: int, start: int) -> None:
+    generator = TINY.build_generator((3, size, size))
+    images = generator(torch.randn(2, 4))
+    assert images.shape == (2, 3, size, size) and images.abs().max() <= 1.0
+    assert generator.linear.out_features == 6 * start * start
+    assert TINY.build_discriminator((3, size, size))(images).shape == (2,)
+
+
+@pytest.mark.parametrize("shape", [(3, 25, 25), (3, 32, 28), (1, 4, 4), (1, 26, 26)])
+def test_sizes_that_do_not_fit_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(BadInput, match=f"not {shape[1]}x{shape[2]}"):
+        TINY.build_generator(shape)
+
+
+def test_every_weight_of_the_discriminator_is_divided_by_its_largest_singular_value() -> None:
+    torch.manual_seed(0)
+    discriminator = TINY.build_discriminator((3, 8, 8))
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 11
+    for _ in range(200):  # every pass in training mode is one power iteration
+        discriminator(torch.randn(1, 3, 8, 8))
+    discriminator.eval()
+    for layer in layers:
+        original = layer.parametrizations.weight.original.detach().flatten(1).double().numpy()  # type: ignore[union-attr,operator]
+        largest = np.linalg.svd(original, compute_uv=False)[0]
+        np.testing.assert_allclose(layer.weight.detach().flatten(1).numpy(), original / largest, rtol=2e-3, atol=1e-6)
+
+
+def test_the_generator_has_no_spectral_norm_and_glorot_weights() -> None:
+    torch.manual_seed(0)
+    generator = SNGAN().build_generator((3, 32, 32))
+    assert not any("parametrizations" in name for name, _ in generator.named_parameters())
+    # U[-a, a] with a = gain * sqrt(6 / (fan in + fan out)).
+    for name, weight, gain in (
+        ("first 3x3", generator.blocks[0].branch[3].weight, math.sqrt(2.0)),
+        ("shortcut", generator.blocks[0].shortcut[1].weight, 1.0),
+    ):
+        fan = 2 * 256 * weight.shape[2] * weight.shape[3]
+        assert float(weight.detach().abs().max()) == pytest.approx(gain * math.sqrt(6.0 / fan), rel=1e-3), name
+
+
+def test_a_halving_block_is_the_mean_of_branch_and_shortcut_over_two_by_two_pixels() -> None:
+    block = TINY.build_discriminator((3, 8, 8)).blocks[1].eval()
+    x = torch.randn(2, 5, 8, 8)
+    whole = block.branch(x) + block.shortcut(x)  # as published: the shortcut's convolution first
+    expected = whole.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_hinge_losses_by_hand() -> None:
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 0.25, 1.0])
+    assert float(discriminator_loss(real, fake)) == pytest.approx((0.0 + 0.5 + 2.0) / 3 + (0.0 + 1.0 + 1.25 + 2.0) / 4)
+    assert float(generator_loss(fake)) == pytest.approx(-(-3.0 + 0.0 + 0.25 + 1.0) / 4)
