@@ -22,6 +22,8 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
+BOOT_SECONDS = 12.0
+"""Of a job that a node lost within BatchStartTimeout (10 s) of its start, Slurm believes for minutes that it runs."""
 
 
 def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
@@ -150,6 +152,7 @@ class Chaos:
         self.cluster.slurmd.kill()
         for pid in self.cluster.job_processes():
             kill(pid, signal.SIGKILL)
+        time.sleep(BOOT_SECONDS)
         self.cluster.start()
         return "the node lost power"
 
