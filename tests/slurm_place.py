@@ -143,14 +143,14 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
         time.sleep(0.3)
 
 
-def job_environment(pid: int) -> dict[str, str]:
-    """The environment variables that a process was started with; none if it has ended."""
+def look_at_process(pid: int) -> tuple[str, dict[str, str]]:
+    """The command line and the environment variables of a process; nothing if it has ended."""
     try:
-        content = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        command, environment = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     except (FileNotFoundError, ProcessLookupError):
-        return {}
-    pairs = (line.partition("=") for line in content.split("\0") if line)
-    return {name: value for name, _, value in pairs}
+        return "", {}
+    pairs = (line.partition("=") for line in environment.decode(errors="replace").split("\0") if line)
+    return command.replace(b"\0", b" ").decode(errors="replace"), {name: value for name, _, value in pairs}
 
 
 def kill(pid: int, number: int) -> None:

@@ -85,6 +85,7 @@ AuthInfo=socket={state}/munge/socket
 DbdHost={node}
 DbdAddr=127.0.0.1
 DbdPort={ports.slurmdbd}
+CommunicationParameters=NoInAddrAny
 SlurmUser={user}
 PidFile={state}/pid/slurmdbd.own
 StorageType=accounting_storage/mysql
