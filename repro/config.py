@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from repro import data, distill, generative, models
+from repro import distill, generative, models
 from repro.component import Schema, choices, discover
+from repro.config_data import DataConfig as DataConfig
+from repro.config_data import DatasetStream as DatasetStream
+from repro.config_data import GeneratedImages as GeneratedImages
+from repro.config_data import GeneratedStream as GeneratedStream
+from repro.config_data import NoiseStream as NoiseStream
+from repro.config_data import Selection as Selection
 from repro.config_errors import explain
 from repro.data.augmentation import Augmentation
-from repro.data.dataset import Dataset
-from repro.data.selection import Half
 from repro.distill.initialization import Initialization
 from repro.distill.objective import Objective
 from repro.errors import BadInput
@@ -24,11 +28,10 @@ from repro.seeds import stream_seed
 SCHEMA_VERSION = 1
 """Part of every run id. Raise it when the same config comes to mean another computation."""
 
-for _package in (data, models, distill, generative):
+for _package in (models, distill, generative):
     discover(_package)
 
 if TYPE_CHECKING:
-    AnyDataset: TypeAlias = Dataset
     AnyModel: TypeAlias = Model
     AnyGenerativeModel: TypeAlias = GenerativeModel
     AnyAugmentation: TypeAlias = Augmentation
@@ -37,122 +40,10 @@ if TYPE_CHECKING:
     AnyOptimizer: TypeAlias = Optimizer
     AnySchedule: TypeAlias = Schedule
 else:
-    AnyDataset, AnyModel, AnyAugmentation = choices(Dataset), choices(Model), choices(Augmentation)
+    AnyModel, AnyAugmentation = choices(Model), choices(Augmentation)
     AnyGenerativeModel = choices(GenerativeModel)
     AnyObjective, AnyInitialization = choices(Objective), choices(Initialization)
     AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
-
-
-class Selection(Schema):
-    """A part of a data set's training images; without options all of them.
-
-    `size` (images) or `fraction` takes a stratified subset; `half` then takes one of its two disjoint stratified
-    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested.
-    """
-
-    dataset: AnyDataset
-    half: Half | None = None
-    size: int | None = Field(default=None, ge=1)
-    fraction: float | None = Field(default=None, gt=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.size is not None and self.fraction is not None:
-            raise ValueError("give size or fraction, not both")
-        return self
-
-
-class Stream(Schema):
-    """Images mixed into every batch of a student, without labels: see `repro/training/streams.py`."""
-
-    share: float = Field(gt=0.0, lt=1.0)
-    """Of the images of a batch, rounded to whole ones; the run's own images take the rest."""
-    temperature: float | None = Field(default=None, gt=0.0)
-    """tau of the objective on these images; None: as on all others."""
-
-
-class DatasetStream(Stream):
-    """Images of a data set, augmented like the run's own."""
-
-    name: Literal["dataset"] = "dataset"
-    selection: Selection
-
-
-class NoiseStream(Stream):
-    """Noise, every channel of every pixel independently from U[0, 1], fresh at every step and not augmented."""
-
-    name: Literal["noise"] = "noise"
-
-
-class GeneratedStream(Stream):
-    """Images that a finished generator makes, fresh at every step and not augmented.
-
-    `batch_statistics` draws them with the generator in training mode, as the original code does.
-    """
-
-    name: Literal["generated"] = "generated"
-    generator: "GeneratorConfig"
-    batch_statistics: bool = False
-
-
-AnyStream = Annotated[DatasetStream | NoiseStream | GeneratedStream, Field(discriminator="name")]
-
-
-class GeneratedImages(Schema):
-    """A fixed set of images that a finished generator makes: the first `images` of the sequence that `seed` gives.
-
-    They are augmented like the run's own. `batch_statistics` as in `GeneratedStream`.
-    """
-
-    generator: "GeneratorConfig"
-    images: int = Field(ge=1)
-    seed: int = Field(default=0, ge=0)
-    batch_statistics: bool = False
-
-
-class DataConfig(Schema):
-    """The images a run trains on. Its test images are the whole test split of `train.dataset`.
-
-    `pools` add images without their labels, which a student does not need, `generated` images that never had one: all
-    are shuffled together, and each comes once an epoch. `streams` give every batch a fixed number of images beside
-    these.
-    """
-
-    later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated"})
-
-    train: Selection
-    pools: tuple[Selection, ...] = ()
-    streams: tuple[AnyStream, ...] = ()
-    generated: tuple[GeneratedImages, ...] = ()
-
-    @model_validator(mode="after")
-    def _same_shape(self) -> Self:
-        own = self.train.dataset
-        others = [selection.dataset for selection in self.selections[1:]]
-        for other in (*others, *(generator.data.train.dataset for generator in self.generators)):
-            if problem := own.mismatch(other):
-                raise ValueError(problem)
-        if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
-            raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
-        return self
-
-    @property
-    def datasets(self) -> frozenset[Dataset]:
-        """Every data set that is read."""
-        return frozenset(selection.dataset for selection in self.selections)
-
-    @property
-    def selections(self) -> tuple[Selection, ...]:
-        """Every part of a data set that is read: `train`, then the pools', then the streams'."""
-        streamed = (stream.selection for stream in self.streams if isinstance(stream, DatasetStream))
-        return (self.train, *self.pools, *streamed)
-
-    @property
-    def generators(self) -> tuple["GeneratorConfig", ...]:
-        """The generators that make some of the images, each once."""
-        streamed = (stream.generator for stream in self.streams if isinstance(stream, GeneratedStream))
-        return tuple(dict.fromkeys((*(images.generator for images in self.generated), *streamed)))
 
 
 class BaseRunConfig(Schema):
