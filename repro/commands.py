@@ -25,6 +25,8 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.tracking.label import Label
+from repro.tracking.mirror import Mode, mirrored
 from repro.training.distributed import connected, ranks_of_this_job
 from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
@@ -69,7 +71,13 @@ def run(options: argparse.Namespace) -> None:
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
-    with runner.stop.listening(), connected(runner.ranks, runner.device):
+    labels = {made.run_id: Label(made.label, made.study, made.tags) for made in missing}
+    mode: Mode = options.wandb if runner.ranks.is_first else "disabled"
+    with (
+        mirrored(mode, options.runs, labels, runner.progress.say),
+        runner.stop.listening(),
+        connected(runner.ranks, runner.device),
+    ):
         run_here(plan, runner)
     if not runner.ranks.is_first:
         return

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from repro.cli import main, parse
+from repro.cli import main
+from repro.cli_parser import parse
 from repro.launch.sweep import find_sweep
 
 COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "surface", "export"]

@@ -17,6 +17,8 @@ from repro.launch.standing import Standing, sort_out
 from repro.progress import counted
 from repro.status import Named, count_states, status_row, status_table
 from repro.store import Store
+from repro.tracking.label import Label
+from repro.tracking.mirror import mirrored
 
 if TYPE_CHECKING:
     from repro.launch.request import Request
@@ -74,11 +76,13 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     if wanted:
         _remember(plan, options)
     runner.progress.say(f"{options.sweep}: {_count(standings)}")
-    if code is not None:
-        make_side_by_side(wanted, runner, devices, workers, code)
-    else:
-        with runner.stop.listening():
-            make_in_turn(wanted, runner)
+    labels = {request.run_id: Label(request.label, options.sweep.stem, request.tags) for request in wanted}
+    with mirrored(options.wandb, options.runs, labels, runner.progress.say):
+        if code is not None:
+            make_side_by_side(wanted, runner, devices, workers, code)
+        else:
+            with runner.stop.listening():
+                make_in_turn(wanted, runner)
     _raise_if_failed(standings)
 
 
@@ -110,7 +114,9 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
             say(summary)
         else:
             code = take_snapshot(ledger.code_folder, options.require_clean)
-            submitter = Submitter(ledger, store, options.data, profile, options.profile, options.sweep.stem, code)
+            submitter = Submitter(
+                ledger, store, options.data, profile, options.profile, options.sweep.stem, code, options.wandb
+            )
             arrays = arrange(wanted, queued, profile)
             if options.cluster == "slurm":
                 for number, line in enumerate(submitter.submit(arrays)):

@@ -23,6 +23,8 @@ from repro.launch.slurm_queue import job_state
 from repro.provenance import slurm_job_id
 from repro.stop import StopRequest
 from repro.store import Store
+from repro.tracking.label import Label
+from repro.tracking.mirror import Mode, mirrored
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -40,6 +42,8 @@ class Job:
     threads: int
     code: Path
     warning_seconds: int
+    wandb: Mode = "disabled"
+    group: str = ""
 
     def __call__(self) -> None:
         """Make the runs that are not done. Raises RunFailed if that was not possible for all of them."""
@@ -50,7 +54,8 @@ class Job:
             _make_in_this_process(wanted, store, data, self.devices[0])
             return
         pool = Pool(Workplace(store, data, self.devices, self.at_once, self.threads, self.code), StopRequest())
-        with self._in_charge(pool):
+        labels = {order.run_id: Label(order.label, self.group, order.tags) for order in wanted}
+        with mirrored(self.wandb, self.store, labels, print), self._in_charge(pool):
             unfinished = pool.make(wanted)
         if unfinished:
             lines = "\n".join(f"run {run_id}: {reason}" for run_id, reason in unfinished.items())

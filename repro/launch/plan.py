@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from repro.config import GeneratorConfig, RunConfig, Selection
 from repro.launch.request import Request
@@ -22,7 +23,8 @@ def parents_first(requests: Iterable[Request]) -> list[Request]:
 def _with_parents(request: Request) -> Iterator[Request]:
     for parent in request.config.parents():
         name, condition = f"{parent.kind} of {request.label}", f"{parent.kind} of {request.condition}"
-        yield from _with_parents(Request(name, parent, condition.removesuffix(" of "), request.trial))
+        named = replace(request, label=name, config=parent, condition=condition.removesuffix(" of "))
+        yield from _with_parents(named)
     yield request
 
 

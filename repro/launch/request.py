@@ -12,13 +12,21 @@ if TYPE_CHECKING:  # importing what trains takes seconds
 class Request:
     """A run that somebody asked for, under the name they know it by.
 
-    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's.
+    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's, and so
+    are `study` and `preset`.
     """
 
     label: str
     config: "RunConfig"
     condition: str = ""
     trial: int | None = None
+    study: str = ""
+    preset: str = ""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Study, preset and condition, by which W&B can filter."""
+        return tuple(tag for tag in (self.study, self.preset, self.condition) if tag)
 
     @functools.cached_property  # hashing a config takes half a millisecond, and plans are long
     def run_id(self) -> str:
@@ -46,9 +54,10 @@ class Order:
     parents: tuple[tuple[str, str], ...]
     config: dict[str, Any]
     forgiven: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def order(request: Request, forgiven: str | None = None) -> Order:
     """The request as plain data."""
     config = request.config.model_dump(mode="json")
-    return Order(request.label, request.run_id, request.parents, config, forgiven)
+    return Order(request.label, request.run_id, request.parents, config, forgiven, request.tags)

@@ -18,6 +18,7 @@ from repro.launch.scratch import VARIABLE as SCRATCH
 from repro.launch.slurm_queue import Task
 from repro.progress import counted
 from repro.store import TIME_FORMAT, Store
+from repro.tracking.mirror import Mode
 
 MAX_TIMEOUTS = 100
 """How often a job may come back. submitit also counts preemptions of jobs of up to ten minutes."""
@@ -91,6 +92,7 @@ class Submitter:
     profile_name: str
     sweep_name: str
     code: Path
+    wandb: Mode = "disabled"
 
     def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
         """Submit every array, each after those of the level above; a line for each when it is submitted.
@@ -158,6 +160,8 @@ class Submitter:
             threads=self.profile.threads,
             code=self.code.absolute(),
             warning_seconds=self.profile.warning_seconds,
+            wandb=self.wandb,
+            group=self.sweep_name,
         )
 
     def _setup(self) -> list[str]:

@@ -60,7 +60,8 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
     varied = {key: value for key, value in parsed.settings().items() if key not in ("preset", "trial")}
     condition = " ".join([*(f"{key}={value}" for key, value in varied.items()), changes]).strip()
     label = f"{parsed.label()} {changes}".strip()
-    return Request(label, override(config, rest) if rest else config, condition, parsed.trial)
+    config = override(config, rest) if rest else config
+    return Request(label, config, condition, parsed.trial, study.model_fields["name"].default, parsed.preset)
 
 
 def find_sweep(name: str) -> Path:

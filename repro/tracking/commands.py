@@ -1,0 +1,58 @@
+"""`repro wandb sync`."""
+
+import argparse
+from pathlib import Path
+
+from tabulate import tabulate
+
+from repro.errors import BadInput, RunFailed
+from repro.launch.ledger import Ledger
+from repro.store import RunDirectory, Store
+from repro.tracking.description import destination, job_type
+from repro.tracking.label import Label
+
+
+def sync(options: argparse.Namespace) -> None:
+    """`repro wandb sync [SWEEP.yaml]`"""
+    try:
+        import wandb
+    except ImportError as error:
+        raise BadInput("wandb is not installed: pip install 'repro[wandb]'") from error
+    from repro.tracking.sync import sync as send
+
+    store = Store(options.runs)
+    records = _of_sweep(store, options) if options.sweep is not None else _of_folder(store)
+    begun = [(record, label) for record, label in records if (record.path / "environment.json").exists()]
+    if not begun:
+        raise BadInput(f"{store.root}: holds no run to show; see --runs")
+    rows, problems = [], 0
+    try:
+        for one in send(begun, destination(store.root)):
+            problems += one.problem is not None
+            rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or "ok"])
+    except (wandb.Error, OSError) as error:
+        raise RunFailed(f"W&B: {' '.join(str(error).split())}") from error
+    finally:
+        if rows:
+            print(tabulate(rows, headers=["run", "", "rows", "sent now", "W&B"]))
+    if problems:
+        raise RunFailed(f"W&B does not hold what the records of {problems} of {len(begun)} runs do")
+
+
+def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label]]:
+    from repro.launch.plan import parents_first
+    from repro.launch.sweep import parse_settings, read_sweep
+
+    plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
+    group = Path(options.sweep).stem
+    return [(store.run(one.run_id), Label(one.label, group, one.tags)) for one in plan]
+
+
+def _of_folder(store: Store) -> list[tuple[RunDirectory, Label]]:
+    """Every run there is a record of, named as the first sweep that was launched here names it."""
+    labels: dict[str, Label] = {}
+    for sweep, runs in Ledger(store.root).sweeps().items():
+        for run in runs:
+            labels.setdefault(run.run_id, Label(run.label, sweep, (run.condition,) if run.condition else ()))
+    records = store.runs()
+    return [(record, labels.get(record.run_id) or Label(record.run_id, job_type(record))) for record in records]

@@ -1,0 +1,46 @@
+"""How a run appears in W&B."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.store import RunDirectory
+
+PROJECT = "does-distillation-work"
+"""The W&B project unless $WANDB_PROJECT names another."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where in W&B, and where the client may keep its own files."""
+
+    project: str
+    entity: str | None
+    folder: Path
+
+
+def destination(runs: Path) -> Destination:
+    """As W&B's own environment variables say; the client's files go into `runs`."""
+    return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), runs / "wandb")
+
+
+def nested_config(record: RunDirectory) -> dict[str, Any]:
+    """The run's config as W&B shows it: nested, and where the run was made."""
+    content = record.read_json("config.json")
+    attempts = record.read_json("environment.json")["attempts"]
+    latest = attempts[-1]
+    return {
+        **content["config"],
+        "record": {
+            "attempts": len(attempts),
+            "commit": latest["code"],
+            "machine": latest["machine"],
+        },
+    }
+
+
+def job_type(record: RunDirectory) -> str:
+    """teacher, student or generator."""
+    kind: str = record.read_json("config.json")["config"]["kind"]
+    return kind

@@ -1,0 +1,54 @@
+"""The process beside a command that makes runs: `python -m repro.tracking.follow`, started by `repro.tracking.mirror`.
+
+Standard input: a line that says which records, and how to name them; its end means that nothing more is written.
+"""
+
+import json
+import select
+import sys
+from pathlib import Path
+
+import wandb
+
+from repro.store import RunDirectory
+from repro.tracking.description import destination
+from repro.tracking.label import Label
+from repro.tracking.publish import Publication
+
+POLL_SECONDS = 1.0
+
+
+def main() -> int:
+    """Follow the records to their end. Exit code 1 if W&B could not be brought up to one, the reason as last line."""
+    task = json.loads(sys.stdin.readline())
+    runs = Path(task["runs"])
+    labels = {run_id: Label(text, group, tuple(tags)) for run_id, (text, group, tags) in task["labels"].items()}
+    waiting = [RunDirectory(runs / run_id) for run_id in labels]
+    publications: dict[RunDirectory, Publication] = {}
+    problems: list[str] = []
+    ended = False
+    while not ended:
+        ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
+        for record in list(waiting):
+            # Asked first, so that nothing that is written before the end is missed.
+            state = record.state()
+            if state == "missing" or not (record.path / "environment.json").exists():
+                continue
+            try:
+                if record not in publications:
+                    publications[record] = Publication(record, labels[record.run_id], destination(runs))
+                publications[record].send_rows()
+                if ended or state in ("done", "failed"):
+                    publications.pop(record).finish()
+                    waiting.remove(record)
+            except (wandb.Error, OSError) as error:
+                problems.append(f"run {record.run_id}: {' '.join(str(error).split())}")
+                publications.pop(record, None)
+                waiting.remove(record)
+    if problems:
+        print(problems[0], file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The live mirror: beside a command that makes runs, a process that watches their records and tells W&B.
+
+The command starts it, closes a pipe at its end, waits a bounded time, and knows no more about W&B than that: the
+training processes never call the client.
+"""
+
+import contextlib
+import json
+import netrc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+from repro.store import RunDirectory
+from repro.tracking.label import Label
+
+Mode = Literal["online", "offline", "disabled", "auto"]
+
+PROBE_SECONDS = 3.0
+END_SECONDS = 30.0
+"""The longest a command waits for its mirror at its end. It waits only while there is something left to send."""
+
+STOPPED_SECONDS = 5.0
+"""The same for a command that was asked to stop or that failed: whoever stops it does not wait for ever."""
+
+
+@contextlib.contextmanager
+def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[[str], None]) -> Iterator[None]:
+    """Show the runs with these labels (by run id) in W&B while the block makes them.
+
+    `online`: always; `auto`: where a server answers and a key is known, else offline. Offline, and disabled, nothing
+    is sent: the records in `runs` hold everything, and `repro wandb sync` sends it later. Never raises; `say` gets at
+    most one line.
+    """
+    if mode == "auto":
+        reason = why_offline()
+        if reason is not None:
+            say(f"W&B: offline ({reason}); later: repro wandb sync --runs {runs}")
+            mode = "offline"
+    if mode != "online":
+        yield
+        return
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "repro.tracking.follow"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the training; and the client's processes can be ended with it
+        )
+        # What is done by now is not shown while it is made: that is for `repro wandb sync`.
+        begun = {
+            run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()
+        }
+        task = {"runs": str(runs), "labels": begun}
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(task).encode() + b"\n")
+            process.stdin.flush()
+        seconds = STOPPED_SECONDS
+        try:
+            yield
+            seconds = END_SECONDS
+        finally:
+            code = _end(process, seconds)
+            if code != 0:
+                output.seek(0)
+                lines = output.read().decode(errors="replace").strip().splitlines()
+                reason = f"it was not done {seconds:g} s after the end" if code is None else "".join(lines[-1:])
+                say(f"warning: W&B lacks something ({reason}); `repro wandb sync --runs {runs}` sends the rest")
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Let the mirror send what is left, and end it. Its exit code; None if it took longer than `seconds`."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def why_offline() -> str | None:
+    """Why W&B cannot be used now; None if it seems it can. Takes at most about `PROBE_SECONDS`."""
+    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    if not os.environ.get("WANDB_API_KEY") and not _key_in_netrc(url):
+        return "no API key: run `wandb login` or set WANDB_API_KEY"
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{url} answers {error.code}" if error.code >= 500 else None
+    except OSError as error:
+        return f"{url} does not answer: {getattr(error, 'reason', error)}"
+
+
+def _key_in_netrc(url: str) -> bool:
+    try:
+        return netrc.netrc().authenticators(urlparse(url).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

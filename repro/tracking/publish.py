@@ -1,0 +1,94 @@
+"""Bring one run in W&B up to its record on disk."""
+
+import io
+from typing import Any
+
+import wandb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from repro.store import RunDirectory
+from repro.tracking.description import Destination, job_type, nested_config
+from repro.tracking.label import Label
+from repro.tracking.pictures import final_figures
+
+INIT_SECONDS = 20.0
+FINISH_SECONDS = 20.0
+
+
+class Publication:
+    """A run that is open in W&B.
+
+    Its id is the record's. What is there already is found out from W&B itself, so a run may be published again, after
+    any interruption and by anybody: no row is sent twice, none is left out. Raises wandb.Error where W&B cannot be
+    reached or refuses.
+    """
+
+    def __init__(self, record: RunDirectory, label: Label, to: Destination) -> None:
+        to.folder.mkdir(parents=True, exist_ok=True)
+        self.record = record
+        self.run = wandb.init(
+            project=to.project,
+            entity=to.entity,
+            id=record.run_id,
+            resume="allow",
+            name=label.text,
+            group=label.group,
+            job_type=job_type(record),
+            tags=label.tags,
+            config=nested_config(record),
+            dir=to.folder,
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                # The machine's load is that of this process, not of the training.
+                x_disable_stats=True,
+                x_save_requirements=False,
+                disable_git=True,
+                disable_code=True,
+                disable_job_creation=True,
+            ),
+        )
+        self.run.define_metric("epoch")
+        self.run.define_metric("*", step_metric="epoch")
+        self.next_step = self.run.starting_step
+
+    def send_rows(self) -> int:
+        """Send the rows of `metrics.jsonl` that W&B does not have; return their number."""
+        new = [row for row in self.record.metrics() if row["step"] >= self.next_step]
+        for row in new:
+            self.run.log(_known(row), step=row["step"])
+            self.next_step = row["step"] + 1
+        return len(new)
+
+    def finish(self) -> None:
+        """Close the run as its record stands.
+
+        Complete: finished, with the final metrics and figures. Failed: failed, with the reason. Otherwise it is marked
+        as preempted, and whoever publishes it next goes on.
+        """
+        if self.record.is_done():
+            self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
+            self.run.summary.update({name: _image(figure) for name, figure in final_figures(self.record).items()})
+            self.run.finish(exit_code=0)
+            return
+        failure = self.record.failure()
+        if failure is not None:
+            self.run.summary["failure"] = failure
+        else:
+            self.run.mark_preempting()
+        self.run.finish(exit_code=1)
+
+
+def _image(figure: Figure) -> wandb.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
+    return wandb.Image(Image.open(buffer))
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without metrics that are undefined: W&B has no way to show them."""
+    return {name: value for name, value in values.items() if value is not None}
