@@ -9,7 +9,8 @@ demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 -m "not slurm"
+	$(BIN)/pytest -m slurm -rs
 
 test-fast: $(VENV)/.installed
 	$(BIN)/pytest -n 2 -m "not slow and not slurm"

@@ -30,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
     try:
         options = parse(arguments)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
+            raise BadInput("torchrun starts several processes for one run: use it with `repro run`")
         # Imported only now: most commands need torch, which `--help` does not.
         module, _, name = options.command.rpartition(":")
         command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
         command(options)
     except (BadInput, RunFailed) as error:
-        print("repro:", *str(error).splitlines(), file=sys.stderr)  # one line, whatever the message quotes
+        # One line, whatever the message quotes; under torchrun it says which process it comes from.
+        process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""
+        print(f"repro: {process}" + " ".join(str(error).splitlines()), file=sys.stderr)
         return 2 if isinstance(error, BadInput) else 1
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
 from repro.errors import BadInput
 from repro.experiments.study import find_study
-from repro.generative.quality import inception, measure_quality
+from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
@@ -25,6 +25,7 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.training.distributed import connected, ranks_of_this_job
 from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
@@ -68,8 +69,10 @@ def run(options: argparse.Namespace) -> None:
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
-    with runner.stop.listening():
+    with runner.stop.listening(), connected(runner.ranks, runner.device):
         run_here(plan, runner)
+    if not runner.ranks.is_first:
+        return
     record = runner.store.run(request.config.run_id)
     if not missing:
         runner.progress.say(f"{request.label}: already done, nothing to train")
@@ -105,6 +108,8 @@ def export(options: argparse.Namespace) -> None:
 
 def sample_quality(options: argparse.Namespace) -> None:
     """`repro sample-quality RUN`"""
+    if options.samples < SPLITS:
+        raise BadInput(f"--samples {options.samples} is too few: the inception score is a mean over {SPLITS} parts")
     runner = _runner(options)
     record = runner.store.run(options.run)
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
@@ -129,7 +134,9 @@ def bench(options: argparse.Namespace) -> None:
 def _runner(options: argparse.Namespace) -> Runner:
     keep_freed_memory()
     device = choose_device(options.device)
-    return Runner(Store(options.runs), options.data, device, progress.for_this_output(), StopRequest())
+    ranks = ranks_of_this_job()
+    output = progress.for_this_output() if ranks.is_first else progress.Silence()
+    return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
 
 
 def _missing(plan: Sequence[Request], store: Store) -> list[Request]:

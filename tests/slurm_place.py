@@ -114,10 +114,17 @@ class Place:
         """The launcher's notes of what it submitted, oldest first."""
         paths = (self.folder / "runs" / ".launch").glob("*/*.json")
         found = [json.loads(path.read_text()) for path in paths if path.parent.name in ("submitted", "ended")]
-        return sorted(found, key=lambda note: str(note["time"]))
+        return sorted(found, key=lambda note: (note["time"], int(note["job_id"] or 0)))
 
     def queue(self, form: str = "%A") -> list[str]:
         return self.cluster.command("squeue", "--noheader", "--array", f"--format={form}").split()
+
+    def evict(self) -> str:
+        """Run a job of the partition `high` that needs the whole node; returns its id when it has left."""
+        options = ("--partition=high", "--exclusive", "--output=/dev/null")
+        job = self.cluster.command("sbatch", "--parsable", *options, "--wrap=sleep 1").strip()
+        wait_until(lambda: job not in self.queue(), "the evicting job has run")
+        return job
 
     def wait_for_empty_queue(self) -> None:
         wait_until(lambda: not self.queue(), "no job is left in the queue")
@@ -136,14 +143,14 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
         time.sleep(0.3)
 
 
-def job_environment(pid: int) -> dict[str, str]:
-    """The environment variables that a process was started with; none if it has ended."""
+def look_at_process(pid: int) -> tuple[str, dict[str, str]]:
+    """The command line and the environment variables of a process; nothing if it has ended."""
     try:
-        content = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        command, environment = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     except (FileNotFoundError, ProcessLookupError):
-        return {}
-    pairs = (line.partition("=") for line in content.split("\0") if line)
-    return {name: value for name, _, value in pairs}
+        return "", {}
+    pairs = (line.partition("=") for line in environment.decode(errors="replace").split("\0") if line)
+    return command.replace(b"\0", b" ").decode(errors="replace"), {name: value for name, _, value in pairs}
 
 
 def kill(pid: int, number: int) -> None:

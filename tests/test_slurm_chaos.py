@@ -3,6 +3,7 @@
 The moments are drawn in runs finished, not in seconds, so that the whole sweep is disturbed on any machine.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -11,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm_place import PATIENCE, RUNS, Place, finish, job_environment, kill, wait_until
+from slurm_place import PATIENCE, RUNS, Place, finish, kill, look_at_process, wait_until
 
 from repro.store import RunDirectory
-from slurm.devcluster import Cluster
+from slurm.devcluster import Cluster, ClusterError
 
 pytestmark = pytest.mark.slurm
 
@@ -22,6 +23,8 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
+BOOT_SECONDS = 12.0
+"""Of a job that a node lost within BatchStartTimeout (10 s) of its start, Slurm believes for minutes that it runs."""
 
 
 def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
@@ -44,7 +47,7 @@ def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
     assert {run.run_id for run in place.records} == {run.run_id for run in undisturbed.records}
     for run, calm in zip(place.records, undisturbed.records, strict=True):
         assert run.state() == "done"
-        assert (run.path / "run.log").read_text().count(" done  ") == 1
+        assert (run.path / "run.log").read_text().count(" done  ") <= 1  # 0 if killed before the last line
         for name in ("metrics.jsonl", "model.safetensors", "predictions.safetensors"):
             assert (run.path / name).read_bytes() == (calm.path / name).read_bytes(), (run.run_id, name)
     assert sum(len(place.attempts(run)) for run in place.records) > RUNS  # it did disturb
@@ -94,10 +97,8 @@ class Chaos:
 
     def running_jobs(self) -> list[str]:
         """Ids of the sweep's jobs that run, by which scontrol and /proc know them."""
-        lines = self.cluster.command("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%A %j").split(
-            "\n"
-        )
-        return [line.split()[0] for line in lines if " repro-" in line]
+        running = self.cluster.command("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%A %j")
+        return [line.split()[0] for line in running.splitlines() if " repro-" in line]
 
     # Each disaster says what it has done.
 
@@ -109,11 +110,10 @@ class Chaos:
         job = self.chance.choice(jobs)
         victims = self.chance.choice(["supervisor", "worker", "all"])
         for pid in self.cluster.job_processes():
-            environment = job_environment(pid)
-            command = Path(f"/proc/{pid}/cmdline").read_bytes() if environment else b""
-            is_worker = b"repro.launch.worker" in command
+            command, environment = look_at_process(pid)
+            is_worker = "repro.launch.worker" in command
             wanted = victims == "all" or is_worker == (victims == "worker")
-            if environment.get("SLURM_JOB_ID") == job and not command.startswith(b"slurmstepd") and wanted:
+            if environment.get("SLURM_JOB_ID") == job and not command.startswith("slurmstepd") and wanted:
                 kill(pid, signal.SIGKILL)
         return f"kill -9 job {job}: {victims}"
 
@@ -132,7 +132,9 @@ class Chaos:
     def kill_launcher(self) -> str:
         """kill -9 a launcher somewhere around its submission of what a cancelled job leaves to be done."""
         jobs = self.running_jobs()
-        self.cluster.command("scancel", *jobs)
+        for job in jobs:
+            with contextlib.suppress(ClusterError):  # it has ended meanwhile
+                self.cluster.command("scancel", job)
         wait_until(lambda: not set(jobs) & set(self.place.queue()), "the cancelled jobs are gone")
         before = len(self.place.submissions())
         launcher = self.place.start_launch_again()
@@ -150,18 +152,18 @@ class Chaos:
         self.cluster.slurmd.kill()
         for pid in self.cluster.job_processes():
             kill(pid, signal.SIGKILL)
+        time.sleep(BOOT_SECONDS)
         self.cluster.start()
         return "the node lost power"
 
     def preempt(self) -> str:
-        job = self.cluster.command("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=sleep 1").strip()
-        wait_until(lambda: job not in self.place.queue(), "the preempting job has run")
-        return f"preempted by {job}"
+        return f"preempted by job {self.place.evict()}"
 
     def requeue(self) -> str:
         jobs = self.running_jobs()
         if not jobs:
             return "no job left to requeue"
         job = self.chance.choice(jobs)
-        self.cluster.command("scontrol", "requeue", job)
+        with contextlib.suppress(ClusterError):  # it has ended meanwhile
+            self.cluster.command("scontrol", "requeue", job)
         return f"requeue {job}"

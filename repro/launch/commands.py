@@ -294,5 +294,6 @@ def _raise_if_failed(standings: Sequence[Standing]) -> None:
         lines = "; ".join(f"{standing.request.run_id}: {standing.reason}" for standing in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise RunFailed(
-            f"{len(failed)} runs failed before and were left alone ({lines}{more}); --retry failed makes them again"
+            f"left alone: {counted(len(failed), 'run')} that failed before ({lines}{more}); "
+            "--retry failed makes them again"
         )

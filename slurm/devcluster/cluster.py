@@ -156,6 +156,8 @@ class Cluster:
                 f"--datadir={self.state}/mariadb",
                 f"--user={getpass.getuser()}",
             ],
+            # A folder of its own: a starting database removes what others like it have just put there.
+            env=os.environ | {"TMPDIR": str(self.state / "tmp")},
             capture_output=True,
             text=True,
             check=False,

@@ -42,6 +42,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=100
 SlurmdParameters=config_overrides
+# Refuse at once what can never start, instead of queueing it for ever.
+EnforcePartLimits=ALL
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000,sched_interval=5,bf_interval=5
 
@@ -83,6 +85,7 @@ AuthInfo=socket={state}/munge/socket
 DbdHost={node}
 DbdAddr=127.0.0.1
 DbdPort={ports.slurmdbd}
+CommunicationParameters=NoInAddrAny
 SlurmUser={user}
 PidFile={state}/pid/slurmdbd.own
 StorageType=accounting_storage/mysql
@@ -96,6 +99,7 @@ StorageLoc=slurm
 _MARIADB = """\
 [mariadbd]
 datadir={state}/mariadb
+tmpdir={state}/tmp
 socket={state}/mariadb/socket
 pid-file={state}/mariadb/own.pid
 bind-address=127.0.0.1
@@ -141,7 +145,7 @@ def free_ports() -> Ports:
 
 def write(state: Path) -> None:
     """Write all configuration files of a cluster into `state`."""
-    for folder in ("etc", "munge", "log", "pid", "slurmctld", "slurmd", "mariadb"):
+    for folder in ("etc", "munge", "log", "pid", "slurmctld", "slurmd", "mariadb", "tmp"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     values = {
         "state": state,

@@ -1,0 +1,157 @@
+"""`repro launch`, `cancel` and `logs` in this process: what they refuse, show and leave alone. No Slurm is needed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from repro.cli import main
+from repro.launch.sweep import find_sweep
+from repro.store import Store
+
+DIGITS = str(find_sweep("digits"))
+ONE = [DIGITS, "preset=smoke", "trial=0", "images=100"]
+SLURM = ["--cluster", "slurm", "--profile"]
+
+
+class Output(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Repro = Callable[..., Output]
+
+
+@pytest.fixture
+def repro(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repro:
+    """Runs a command in an empty folder, on a machine without Slurm."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for variable in ("REPRO_RUNS", "REPRO_DATA", "REPRO_PROFILES"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    git = tmp_path / "bin"
+    git.mkdir()
+    monkeypatch.setenv("PATH", str(git))
+
+    def call(*arguments: str) -> Output:
+        code = main(arguments)
+        return Output(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Callable[[str], str]:
+    def write(text: str) -> str:
+        path = tmp_path / "p.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([*ONE, "--cluster", "slrm"], "argument --cluster: invalid choice: 'slrm'"),
+        ([*ONE, "--retry", "all"], "argument --retry: invalid choice: 'all'"),
+        ([*ONE, "--cluster", "slurm"], "--cluster slurm needs --profile; there are: academic_gpu, cpu, devcluster"),
+        ([*ONE, *SLURM, "devclutser"], "--profile devclutser: no such profile in "),
+        ([*ONE, *SLURM, "cpu"], "--cluster slurm: there is no Slurm on this machine (sbatch, squeue, srun, scancel)"),
+        ([*ONE, *SLURM, "cpu", "--workers", "2"], "--workers is for --cluster local; for jobs the profile says it"),
+        ([*ONE, *SLURM, "cpu", "--device", "cpu"], "--device is for --cluster local; for jobs the profile says it"),
+        ([*ONE, "--profile", "cpu"], "--profile needs --cluster slurm"),
+        ([*ONE, "--wait"], "--wait needs --cluster slurm"),
+        ([*ONE, "--device", "cpu,tpu"], "--device tpu is not a device"),
+        ([DIGITS, "imagse=100", *SLURM, "cpu"], "digits has no setting 'imagse'; did you mean 'images'?"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
+    repro: Repro, arguments: list[str], problem: str
+) -> None:
+    code, out, err = repro("launch", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"repro: {problem}")
+    assert err.count("\n") == 1
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_fault_in_a_profile_is_told_before_anything_is_submitted(repro: Repro, profile: Callable[[str], str]) -> None:
+    path = profile("partition: x\nruns_pr_job: 3\n")
+    code, _, err = repro("launch", *ONE, *SLURM, path)
+    assert (code, err) == (2, f"repro: {path}:2: unknown key 'runs_pr_job' (given 3); did you mean 'runs_per_job'?\n")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_dry_run_shows_arrays_and_the_options_of_sbatch_where_there_is_no_slurm(
+    repro: Repro, profile: Callable[[str], str]
+) -> None:
+    path = profile('partition: x\ntime: "02:00:00"\nruns_per_job: 2\nsbatch: {constraint: a100}\n')
+    code, out, err = repro("launch", DIGITS, "preset=smoke", *SLURM, path, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "12 distinct runs (3 teachers, 9 students)" in out
+    assert "no similar record to estimate CPU process-hours from" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["0", "2", "3", "256"] in rows
+    assert ["1", "5", "9", "256", "level", "0"] in rows
+    assert out.splitlines()[-1] == (
+        "sbatch --job-name=repro-digits-TOKEN --partition=x --time=120 --cpus-per-task=2 --mem=8G --signal=USR2@90 "
+        "--requeue --kill-on-invalid-dep=yes --constraint=a100"
+    )
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_failed_run_is_shown_and_made_again_only_when_asked_for(repro: Repro) -> None:
+    bad = [DIGITS, "preset=smoke", "trial=0", "images=100", "teachers.optimizer.learning_rate=[1e30,0.05]"]
+    code, _, err = repro("launch", *bad)
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert last.startswith("repro: 2 of 4 runs are not done (")  # the other teacher and its student were made
+    rows = {row["run_id"]: row for row in json.loads(repro("status", "--json").out)}
+    assert sorted(row["state"] for row in rows.values()) == ["done", "done", "failed", "failed"]
+    assert {(row["sweep"], row["trial"]) for row in rows.values()} == {("digits", 0)}
+    (teacher,) = [row for row in rows.values() if row["state"] == "failed" and row["condition"].startswith("teacher")]
+    attempts = Store(Path("runs")).run(teacher["run_id"]).path / "environment.json"
+    made_once = attempts.read_bytes()
+
+    code, _, err = repro("launch", *bad)
+    assert code == 1
+    assert "4 runs, 2 done, 1 blocked, 1 failed, 0 to make" in err
+    assert err.splitlines()[-1].startswith(f"repro: left alone: 1 run that failed before ({teacher['run_id']}: the")
+    assert attempts.read_bytes() == made_once
+
+    assert repro("launch", *bad, "--retry", "failed").code == 1
+    assert len(json.loads(attempts.read_text())["attempts"]) == 2
+
+
+def test_logs_show_what_a_run_wrote_and_why_it_failed(repro: Repro) -> None:
+    repro("launch", *ONE, "optimizer.learning_rate=1e30")
+    rows = json.loads(repro("status", "--json").out)
+    (failed,) = [row for row in rows if row["state"] == "failed"]
+    code, out, err = repro("logs", failed["run_id"][:6])
+    assert (code, err) == (0, "")
+    assert "starts at step 0 of" in out
+    assert f"failed: {failed['error']}" in out
+    code, _, err = repro("logs", "zz")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "runs: no run is called 'zz'" in err
+
+
+def test_there_is_nothing_to_cancel_where_nothing_was_submitted(repro: Repro) -> None:
+    code, _, err = repro("cancel", "all")
+    assert (code, err) == (2, "repro: runs: nothing was ever submitted from there; see --runs\n")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_debug_mode_calls_the_jobs_in_this_process(repro: Repro) -> None:
+    code, _, err = repro("launch", *ONE, "--cluster", "debug")
+    assert code == 0
+    assert f"{DIGITS}: 2 runs, 0 done, 2 to make" in err
+    records = Store(Path("runs")).runs()
+    assert [record.state() for record in records] == ["done", "done"]
+    assert {(record.path / "lock").read_text().split()[1] for record in records} == {str(os.getpid())}

@@ -1,0 +1,143 @@
+"""Runs made by real worker processes: failures, deaths, and the end of whoever started them."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from processes import PATIENCE, Process
+from runs import small_student, small_teacher
+
+from repro.config import RunConfig
+from repro.launch.pool import Pool, Workplace
+from repro.launch.request import Order, Request, order
+from repro.optimization import SGD
+from repro.stop import StopRequest
+from repro.store import RunDirectory, Store
+
+LONG = small_teacher(epochs=20_000, evaluate_every=20_000)
+DIVERGING = small_teacher(optimizer=SGD(learning_rate=1e30))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def workplace(store: Store, workers: int = 1) -> Workplace:
+    return Workplace(store, store.root / "no data", ["cpu"], workers, threads=1)
+
+
+def orders(*configs: RunConfig) -> list[Order]:
+    return [order(Request(f"run {number}", config)) for number, config in enumerate(configs)]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 4 * PATIENCE  # a worker imports torch first
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.02)
+
+
+def training(run: RunDirectory) -> bool:
+    """Whether the run is past its start."""
+    log = run.path / "run.log"
+    return log.exists() and "at step" in log.read_text()
+
+
+def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
+    store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    child, stranger = small_student(teachers=(DIVERGING,)), small_student(teachers=(small_teacher(seed=7),))
+    fine = small_teacher(epochs=1)
+    unfinished = Pool(workplace(store), StopRequest()).make(orders(DIVERGING, child, stranger, fine))
+    failed, blocked, alone, done = (store.run(config.run_id) for config in (DIVERGING, child, stranger, fine))
+    assert done.state() == "done"
+    assert set(unfinished) == {failed.run_id, blocked.run_id, alone.run_id}
+    assert "the loss became" in (failed.failure() or "")
+    assert blocked.last_failure() is not None
+    assert blocked.failure() == f"its teacher {failed.run_id} failed: {failed.failure()}"
+    assert blocked.read_json("failure.json")["parent"] == failed.run_id
+    # Nobody makes its parent: that is no failure of this run, and it is left as it is.
+    (parent,) = small_student(teachers=(small_teacher(seed=7),)).parents()
+    assert unfinished[alone.run_id] == f"its teacher {parent.run_id} is missing and nobody is making it"
+    assert alone.state() == "missing"
+    holders = {(run.path / "lock").read_text().split()[1] for run in (failed, done)}
+    assert len(holders) == 1, "the failure took the worker with it"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_a_failure_of_its_run_alone(store: Store) -> None:
+    long, fine = store.run(LONG.run_id), small_teacher(epochs=1)
+
+    def kill() -> None:
+        wait_until(lambda: training(long))
+        os.kill(int((long.path / "lock").read_text().split()[1]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    unfinished = Pool(workplace(store), StopRequest()).make(orders(LONG, fine))
+    killer.join()
+    assert unfinished == {long.run_id: "its process was killed by SIGKILL (out of memory?)"}
+    assert long.failure() == unfinished[long.run_id]
+    assert store.run(fine.run_id).state() == "done"
+
+
+def test_a_worker_saves_its_run_and_ends_when_whoever_started_it_is_killed(store: Store) -> None:
+    long = store.run(LONG.run_id)
+
+    def launch(_: Connection) -> None:
+        Pool(workplace(store), StopRequest()).make(orders(LONG))
+
+    launcher = Process(launch)
+    wait_until(lambda: training(long))
+    launcher.kill()
+    wait_until(lambda: long.holder() is None)
+    assert long.state() == "interrupted"
+    assert long.checkpoint() is not None
+    assert "stopped by its launcher's end" in (long.path / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_pool_that_is_asked_to_stop_leaves_checkpoints_and_starts_nothing_more(store: Store) -> None:
+    long, next_one = store.run(LONG.run_id), small_teacher(epochs=1)
+    stop = StopRequest()
+
+    def ask() -> None:
+        wait_until(lambda: training(long))
+        stop.signal = "SIGTERM"
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    unfinished = Pool(workplace(store), stop).make(orders(LONG, next_one))
+    asking.join()
+    assert (long.state(), store.run(next_one.run_id).state()) == ("interrupted", "missing")
+    assert long.checkpoint() is not None
+    assert unfinished[next_one.run_id] == "not started"
+    assert "stopped by" in unfinished[long.run_id]
+
+
+@pytest.mark.slow
+def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> None:
+    """The protocol of `repro.launch.worker`, spoken by hand."""
+    process = workplace(store).start_worker(0)
+    good, bad = orders(small_teacher(epochs=1), DIVERGING)
+    assert process.stdin is not None
+    for asked in (good, bad, good):
+        process.stdin.write(json.dumps({"label": asked.label, "config": asked.config}).encode() + b"\n")
+    process.stdin.flush()
+    assert process.stdout is not None
+    answers = [json.loads(process.stdout.readline()) for _ in range(3)]
+    assert [(answer["error"] is None, answer["failed"]) for answer in answers] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
+    process.stdin.close()
+    assert process.wait(PATIENCE) == 1

@@ -1,0 +1,96 @@
+"""Cluster profiles: where they are found, what they mean, and how their faults are told."""
+
+from pathlib import Path
+
+import pytest
+
+from repro.errors import BadInput
+from repro.launch.profile import Profile, profile_folders, read_profile
+
+SHIPPED = Path(__file__).parents[1] / "slurm" / "profiles"
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without profiles of their own, but with a folder for them."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.setenv("REPRO_PROFILES", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return folder
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_of_the_suite_is_valid_and_explains_itself(path: Path) -> None:
+    profile = read_profile(path.stem)
+    assert profile.partition
+    assert profile.runs_at_once * profile.threads <= profile.cpus
+    assert path.read_text().startswith("# ")
+
+
+def test_the_users_own_profile_is_looked_at_first(own_folder: Path, tmp_path: Path) -> None:
+    assert read_profile("cpu").partition == "cpu"
+    second = tmp_path / "home" / ".config" / "repro" / "profiles"
+    second.mkdir(parents=True)
+    (second / "cpu.yaml").write_text("partition: from_home\n")
+    assert read_profile("cpu").partition == "from_home"
+    (own_folder / "cpu.yaml").write_text("partition: from_variable\n")
+    assert read_profile("cpu").partition == "from_variable"
+    assert profile_folders() == [own_folder, second, SHIPPED]
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"), [("00:30:00", 30), ("01:00:30", 61), ("2-03:00:00", 3060), ("100:00:00", 6000)]
+)
+def test_the_time_limit_is_read_as_slurm_reads_it(time: str, minutes: int) -> None:
+    assert Profile(time=time).minutes == minutes
+
+
+def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
+    assert Profile(cpus=8).devices == ("cpu",)
+    assert Profile(gpus=2).devices == ("cuda:0", "cuda:1")
+    assert Profile(gpus=2, device="cpu").devices == ("cpu",)
+    assert Profile(cpus=8, runs_per_job=9, runs_at_once=3).threads == 2
+    assert Profile(cpus=1, runs_per_job=4, runs_at_once=4).threads == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("partition: gpu\ntimes: '1:00:00'\n", 2, "unknown key 'times' (given '1:00:00'); did you mean 'time'?"),
+        ("# a comment\n\ngpus: one\n", 3, "key 'gpus' is 'one': input should be a valid integer"),
+        ("gpus: -1\n", 1, "key 'gpus' is -1: input should be greater than or equal to 0"),
+        ("time: 60\n", 1, "key 'time' is 60: input should be a valid string"),
+        ("time: 1h\n", 1, "key 'time' is '1h': string should match pattern"),
+        ("memory: 32\n", 1, "key 'memory' is 32: input should be a valid string"),
+        ("device: gpu\n", 1, "key 'device' is 'gpu'; did you mean 'cpu'?"),
+        ("cpus: 1\ndevice: cuda\n", 1, "device cuda needs gpus"),
+        ("runs_at_once: 2\n", 1, "runs_at_once 2 is above runs_per_job 1"),
+        ("time: '00:01:00'\n", 1, "warning_seconds 90 must be below time 00:01:00"),
+        ("environment:\n  A: b\n  1C: d\n", 1, "key 'environment': '1C' is not the name of an environment variable"),
+        ("sbatch: {array: 1-5}\n", 1, "key 'sbatch': 'array' is set by the launcher itself"),
+        ("sbatch: {mem: 5G}\n", 1, "key 'sbatch': 'mem' has a key of its own: memory"),
+        ("sbatch: {partition: x}\n", 1, "key 'sbatch': 'partition' has a key of its own: partition"),
+        ("sbatch: {--x: 1}\n", 1, "key 'sbatch': '--x' is not an option of sbatch"),
+        ("partition: a\npartition: b\n", 2, "'partition' was set already, in line 1"),
+        ("- partition\n", 1, "a profile is a mapping"),
+        ("partition: [\n", 2, "not valid YAML"),
+    ],
+)
+def test_a_fault_is_told_with_file_line_and_key(own_folder: Path, text: str, line: int, problem: str) -> None:
+    path = own_folder / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_profile("p")
+    assert str(caught.value).startswith(f"{path}:{line}: {problem}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_profile_is_told_with_the_nearest_and_the_folders(own_folder: Path) -> None:
+    with pytest.raises(BadInput, match=r"no such profile in .*did you mean 'academic_gpu'") as caught:
+        read_profile("acadmic_gpu")
+    assert str(own_folder) in str(caught.value)
+    with pytest.raises(BadInput, match=r"none\.yaml: cannot be read \(No such file or directory\)"):
+        read_profile("none.yaml")
+    with pytest.raises(BadInput, match="needs --profile; there are: academic_gpu, cpu, devcluster"):
+        read_profile(None)

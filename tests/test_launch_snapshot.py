@@ -1,0 +1,94 @@
+"""The code that queued jobs run: a copy made at submission, named after its content, and named in every record."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repro import provenance
+from repro.errors import BadInput
+from repro.launch.snapshot import take_snapshot
+from repro.provenance import code_version, content_hash, source_files
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git checkout of a package of two files, which `provenance` takes for its own."""
+    package = tmp_path / "checkout" / "repro"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "code.py").write_text("value = 1\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
+        environment = os.environ | identity | {"GIT_COMMITTER_EMAIL": "a@b"}
+        subprocess.run(["git", *arguments], cwd=package.parent, env=environment, check=True)
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    code_version.cache_clear()
+    yield package
+    code_version.cache_clear()
+
+
+def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: Path) -> None:
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
+    code = code_version()
+    assert (code["commit"], code["dirty"]) == (commit, False)
+    snapshot = take_snapshot(tmp_path / "code", require_clean=True)
+    assert snapshot.name == code["content"]
+    (checkout / "inner" / "code.py").write_text("value = 2\n")
+    command = [sys.executable, "-c", "from repro.inner import code; print(code.value)"]
+    # As a job is started: from within the checkout.
+    environment = os.environ | {"PYTHONPATH": str(snapshot), "PYTHONSAFEPATH": "1"}
+    shown = subprocess.check_output(command, cwd=checkout.parent, env=environment, text=True)
+    assert shown == "1\n"
+    assert json.loads((snapshot / "snapshot.json").read_text()) == code
+
+
+def test_the_same_code_is_copied_once_and_changed_code_again(checkout: Path, tmp_path: Path) -> None:
+    first = take_snapshot(tmp_path / "code", require_clean=False)
+    assert take_snapshot(tmp_path / "code", require_clean=False) == first
+    (checkout / "mine.py").write_text("")
+    code_version.cache_clear()
+    second = take_snapshot(tmp_path / "code", require_clean=False)
+    assert second != first
+    assert json.loads((second / "snapshot.json").read_text())["dirty"] is True
+    assert sorted(path.name for path in (tmp_path / "code").iterdir()) == sorted([first.name, second.name])
+
+
+def test_require_clean_refuses_changed_code_and_code_without_a_commit(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "mine.py").write_text("")
+    with pytest.raises(BadInput, match="--require-clean: the code has uncommitted changes"):
+        take_snapshot(tmp_path / "code", require_clean=True)
+    shutil.rmtree(checkout.parent / ".git")
+    code_version.cache_clear()
+    with pytest.raises(BadInput, match="--require-clean: the code does not lie in a git checkout"):
+        take_snapshot(tmp_path / "code", require_clean=True)
+    assert not (tmp_path / "code").exists()
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_snapshot_knows_the_code_it_was_taken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = code_version()
+    snapshot = take_snapshot(tmp_path / "code", require_clean=False)
+    monkeypatch.setattr(provenance, "PACKAGE", snapshot / "repro")
+    code_version.cache_clear()
+    assert code_version() == code
+
+
+@pytest.mark.usefixtures("checkout")
+def test_an_unwritable_folder_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="the code cannot be copied there"):
+        take_snapshot(tmp_path / "file" / "code", require_clean=False)
+
+
+def test_the_content_is_names_and_bytes_without_what_python_compiled(checkout: Path) -> None:
+    (checkout / "__pycache__").mkdir()
+    (checkout / "__pycache__" / "code.pyc").write_text("x")
+    files = source_files()
+    assert files == {"__init__.py": b"", "inner/code.py": b"value = 1\n"}
+    hashes = {content_hash(other) for other in (files, {"a": b"bc"}, {"ab": b"c"}, {"a": b"b", "c": b""})}
+    assert len(hashes) == 4

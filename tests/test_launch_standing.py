@@ -1,0 +1,76 @@
+"""Which runs of a plan are to be made: what is done, on its way, failed, or waits for what failed."""
+
+from pathlib import Path
+
+import pytest
+from config_contents import changed, student, teacher
+
+from repro.config import parse_config
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
+from repro.launch.standing import sort_out
+from repro.store import RunDirectory, Store
+
+OTHER = changed(teacher(), "seed", 4)
+PLAN = parents_first(
+    Request(name, parse_config(content))
+    for name, content in (("child", student(student())), ("both", student(teacher(), OTHER)))
+)
+TEACHER, STUDENT, GRANDCHILD, SECOND, BOTH = PLAN
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def stands(store: Store, queued: tuple[Request, ...] = (), retry: bool = False) -> dict[str, str]:
+    found = sort_out(PLAN, store, {request.run_id for request in queued}, retry_failed=retry)
+    assert [standing.request for standing in found] == PLAN
+    return {standing.request.run_id: standing.stand for standing in found}
+
+
+def begin(store: Store, request: Request) -> RunDirectory:
+    run = store.run(request.run_id)
+    run.path.mkdir()
+    run.write_config(request.config)
+    return run
+
+
+def test_at_first_all_runs_are_to_be_made(store: Store) -> None:
+    assert set(stands(store).values()) == {"to make"}
+    assert len(PLAN) == 5
+
+
+def test_done_queued_running_and_interrupted_runs(store: Store) -> None:
+    begin(store, TEACHER).write_json("summary.json", {})
+    begin(store, SECOND)
+    with begin(store, STUDENT).lock(on_wait=print):
+        found = stands(store, queued=(TEACHER, STUDENT, GRANDCHILD))
+    assert found == {
+        TEACHER.run_id: "done",
+        STUDENT.run_id: "running",
+        GRANDCHILD.run_id: "queued",
+        SECOND.run_id: "to make",
+        BOTH.run_id: "to make",
+    }
+
+
+def test_a_failed_run_and_all_that_need_it_are_left_alone_unless_asked_for(store: Store) -> None:
+    begin(store, TEACHER).write_failure("the loss became nan")
+    found = sort_out(PLAN, store, set(), retry_failed=False)
+    assert [standing.stand for standing in found] == ["failed", "blocked", "blocked", "to make", "blocked"]
+    assert found[0].reason == "the loss became nan"
+    assert found[2].reason == f"its student {STUDENT.run_id} failed"
+    assert set(stands(store, retry=True).values()) == {"to make"}
+    assert stands(store, queued=(TEACHER,))[TEACHER.run_id] == "queued"  # being tried again already
+
+
+def test_what_failed_for_its_parent_is_made_as_soon_as_that_is_no_longer_failed(store: Store) -> None:
+    parent = begin(store, TEACHER)
+    parent.write_failure("the loss became nan")
+    begin(store, STUDENT).write_failure("its teacher failed", parent=TEACHER.run_id)
+    assert stands(store)[STUDENT.run_id] == "blocked"
+    parent.forget_failure()
+    parent.write_json("summary.json", {})
+    assert stands(store)[STUDENT.run_id] == "to make"
