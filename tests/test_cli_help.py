@@ -7,7 +7,21 @@ import pytest
 from repro.cli import main, parse
 from repro.launch.sweep import find_sweep
 
-COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "report", "compare", "surface", "export"]
+COMMANDS = [
+    "",
+    "demo",
+    "data",
+    "data list",
+    "data prepare",
+    "run",
+    "launch",
+    "status",
+    "figures",
+    "report",
+    "compare",
+    "surface",
+    "export",
+]
 COMMANDS += ["cancel", "logs", "bench"]
 
 
