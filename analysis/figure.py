@@ -18,7 +18,6 @@ from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
 from repro.experiments.study import Preset
-from repro.launch.sweep import find_sweep
 from repro.records import Records, open_records
 
 PRESET_NOTES = {
@@ -69,23 +68,16 @@ class PaperFigure:
     """Commands that a figure needs beside its sweeps."""
 
     @property
-    def built(self) -> tuple[str, ...]:
-        """Those of its sweeps that the suite has already."""
-        return tuple(sweep for sweep in self.sweeps if find_sweep(sweep).exists())
-
-    @property
     def file_stem(self) -> str:
         return f"figure_{self.name}" if self.name[0].isdigit() else self.name
 
     def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
         """What there is at this preset."""
-        tables = {sweep: tables_of(sweep, preset) for sweep in self.built}
-        if not tables:
-            return Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), tables_of.records)
+        tables = {sweep: tables_of(sweep, preset) for sweep in self.sweeps}
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         settings = [column for column in asked if column != "sweep"]
-        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.built], ignore_index=True)
+        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
         everything = Evidence(
             rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
             asked.drop_duplicates(settings, ignore_index=True),
@@ -125,7 +117,7 @@ class PaperFigure:
 
     def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
         """What makes the runs that are not done; empty if all are."""
-        lacking = [sweep for sweep in self.built if _lacks(evidence, sweep)]
+        lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
         return self.commands(preset, lacking) if lacking else []
 
     def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:

@@ -8,7 +8,21 @@ from repro.cli import main
 from repro.cli_parser import parse
 from repro.launch.sweep import find_sweep
 
-COMMANDS = ["", "demo", "data", "data list", "data prepare", "run", "launch", "status", "figures", "surface", "export"]
+COMMANDS = [
+    "",
+    "demo",
+    "data",
+    "data list",
+    "data prepare",
+    "run",
+    "launch",
+    "status",
+    "figures",
+    "report",
+    "compare",
+    "surface",
+    "export",
+]
 COMMANDS += ["cancel", "logs", "bench"]
 
 

@@ -103,7 +103,7 @@ def drawn_panels(figure: PaperFigure, picture: Figure) -> list[tuple[Panel, Axes
 def test_every_figure_that_the_suite_can_make_is_drawn(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
-    assert set(drawn) == {name for name in MODULES if find_figure(name).built}
+    assert set(drawn) == set(MODULES)
     assert {
         "1a",
         "1b",
@@ -151,8 +151,6 @@ def test_the_panels_show_the_means_of_the_table(drawn: dict[str, tuple[PaperFigu
             continue
         for panel, axes in drawn_panels(figure, picture):
             rows = evidence.where(panel.where).table
-            if rows.empty:  # a study that the suite does not have yet
-                continue
             found = series(axes)
             for role, column in panel.metric.columns.items():
                 if role == "teacher":

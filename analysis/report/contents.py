@@ -51,7 +51,6 @@ class Section:
     """Paragraphs on the studies behind it: question, conditions, what the paper found, our choices."""
     pictures: Sequence[Picture]
     commands: Sequence[str]
-    is_built: bool
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,12 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
         about=() if figure.overview else _about(figure),
         pictures=pictures,
         commands=figure.commands("paper"),
-        is_built=bool(figure.built),
     )
 
 
 def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, preset: Preset) -> Picture:
     drawn = as_png(figure.picture(evidence, preset), PICTURE_DOTS_PER_INCH)
-    own_tables = [tables(sweep, preset) for sweep in figure.built]
+    own_tables = [tables(sweep, preset) for sweep in figure.sweeps]
     done, expected = len(evidence.table), len(evidence.expected)
     return Picture(
         preset=preset,
@@ -160,6 +158,6 @@ def study_of(sweep: str) -> str:
 
 def _about(figure: PaperFigure) -> list[str]:
     """The docstrings of the figure's studies, in paragraphs."""
-    studies = dict.fromkeys(study_of(sweep) for sweep in figure.built)
+    studies = dict.fromkeys(study_of(sweep) for sweep in figure.sweeps)
     text = "\n\n".join(inspect.getdoc(find_study(study)) or "" for study in studies)
     return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph]
