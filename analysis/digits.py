@@ -1,30 +1,17 @@
-"""The demo's figure and table: the digits study."""
+"""The demo's figure: Figure 2 in miniature, on scikit-learn's digits."""
 
-from pathlib import Path
+from analysis.figure import PaperFigure, main
+from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
-import pandas as pd
+IMAGES = Scale("images", "images distilled on (log scale)", "log")
 
-from analysis.fidelity_table import fidelity_table
-from analysis.growing_data import draw_growing_data
-from analysis.style import save, use_style
-from repro.errors import BadInput
-from repro.experiments.study import Preset
-from repro.launch.sweep import find_sweep, sweep_studies
-from repro.store import Store
+FIGURE = PaperFigure(
+    name="digits",
+    title="Digits: LeNet-5 distilled into LeNet-5",
+    sweeps=("digits",),
+    panels=[[Panel(AGREEMENT, IMAGES, title="Fidelity"), Panel(ACCURACY, IMAGES, title="Generalization")]],
+    row_height=2.2,
+)
 
-
-def draw(store: Store, out: Path, preset: Preset = "short") -> list[Path]:
-    """Draw the figure and write the table behind it. Raises BadInput if no run of the study is done."""
-    use_style()
-    table = digits_table(store, preset)
-    expected = len(sweep_studies(find_sweep("digits"), {"preset": preset}))
-    figure, _, _ = draw_growing_data(table, "Digits: LeNet-5 distilled into LeNet-5", expected, "repro demo")
-    return save(figure, table, out, "digits")
-
-
-def digits_table(store: Store, preset: Preset = "short") -> pd.DataFrame:
-    """The study's `fidelity_table`."""
-    table = fidelity_table(store, sweep_studies(find_sweep("digits"), {"preset": preset}))
-    if table.empty:
-        raise BadInput(f"{store.root}: holds no run of the digits study; make them with `repro demo`")
-    return table
+if __name__ == "__main__":
+    main(FIGURE)

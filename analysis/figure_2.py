@@ -1,51 +1,34 @@
-"""Figure 2: LeNet-5 self-distillation on MNIST, agreement and accuracy against the size of the distillation set."""
+"""Figure 2: LeNet-5 self-distillation on MNIST with a growing pool of unlabeled EMNIST images."""
 
-from pathlib import Path
-from typing import get_args
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter
 
-from analysis.fidelity_table import fidelity_table
-from analysis.growing_data import add_legends, draw_growing_data
-from analysis.paper import paper_values
-from analysis.style import PAPER, TEACHER, save, use_style
-from repro.errors import BadInput
-from repro.experiments.study import Preset
-from repro.launch.sweep import find_sweep, sweep_studies
-from repro.store import Store
+from analysis.draw import draw_grid
+from analysis.figure import PaperFigure, main
+from analysis.panels import ACCURACY, AGREEMENT, Evidence, Panel, Scale
 
-TITLES = {
-    "paper": "protocol of the paper",
-    "short": "short protocol: 20 student epochs",
-    "smoke": "smoke test on digits",
-}
+POOL = Scale("pool", "share of EMNIST added to MNIST, and images in all", "even")
+PANELS = [[Panel(AGREEMENT, POOL, title="Fidelity"), Panel(ACCURACY, POOL, title="Generalization")]]
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Draw it for every preset that has runs; presets never share a picture. Raises BadInput if none has."""
-    use_style()
-    written = []
-    for preset in get_args(Preset):
-        points = sweep_studies(find_sweep("lenet_mnist"), {"preset": preset})
-        table = fidelity_table(store, points)
-        if table.empty:
-            continue
-        figure, fidelity, generalization = draw_growing_data(
-            table,
-            f"Figure 2: LeNet-5 distilled into LeNet-5 ({TITLES[preset]})",
-            expected=len(points),
-            remedy=f"repro launch sweeps/lenet_mnist.yaml preset={preset}",
-        )
-        if preset != "smoke":
-            paper = paper_values("figure_2")
-            low, high = paper["teacher_accuracy"]["range"]
-            generalization.axhspan(low, high, color=TEACHER, alpha=0.12, label="teacher, paper", zorder=0)
-            fidelity.axhline(
-                paper["agreement_with_most_data"]["above"],
-                color=PAPER,
-                linestyle=":",
-                label="paper, with most data: above",
-            )
-            add_legends(fidelity, generalization)
-        written += save(figure, table, out, f"figure_2_{preset}")
-    if not written:
-        raise BadInput(f"{store.root}: holds no run of Figure 2; make them with `repro launch sweeps/lenet_mnist.yaml`")
-    return written
+def draw(evidence: Evidence) -> Figure:
+    """The two panels, with the number of images under each share of the pool."""
+    figure = draw_grid(PANELS, evidence, row_height=2.4)
+    images = dict(zip(evidence.table["pool"], evidence.table["training_images"], strict=True))
+    pools = sorted(evidence.expected["pool"].unique())
+    labels = [f"{pool:.0%}" + (f"\n{images[pool] / 1000:.0f}k" if pool in images else "") for pool in pools]
+    for axes in figure.axes:
+        axes.xaxis.set_major_formatter(FixedFormatter(labels))
+    return figure
+
+
+FIGURE = PaperFigure(
+    name="2",
+    title="Figure 2: LeNet-5 distilled into LeNet-5 on MNIST",
+    sweeps=("lenet_mnist",),
+    panels=PANELS,
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,29 +1,84 @@
-"""How every figure looks and how it is saved."""
+"""How every figure looks: palette, marks, header, legend, files.
 
+What a mark is can be told without its colour. Teacher: square, dashed. Student: filled mark, solid line. Independent
+control: the student's mark hollow, dotted. Paper: grey cross, thin.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
-# Okabe & Ito's palette: told apart by colour-blind readers; each has its own marker too, for grey prints.
-STUDENT, TEACHER, CONTROL, PAPER = "#0072B2", "#D55E00", "#7F7F7F", "#000000"
-MARKERS = {STUDENT: "o", TEACHER: "s", CONTROL: "D"}
-WIDTH = 6.75
-"""Inches: the text width of a two-column paper."""
+WIDTH, COLUMN = 6.75, 3.35
+"""Inches: the text width and the column width of a two-column paper."""
+DOTS_PER_INCH = 200
+MOST_COLORS = 20_000
+"""Of a drawing, counting those of smoothed edges; a photograph has more."""
+LEGEND: dict[str, Any] = {"handlelength": 2.4, "columnspacing": 1.4}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one kind of value is drawn."""
+
+    color: str
+    marker: str
+    line: str
+    filled: bool = True
+    size: float = 4.5
+
+    def line_style(self) -> dict[str, Any]:
+        """Keyword arguments of matplotlib's lines."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.line,
+            "markersize": self.size,
+            "markerfacecolor": self.color if self.filled else "white",
+        }
+
+    def hollow(self) -> "Look":
+        """The independent control of what is drawn like this."""
+        return replace(self, line=":", filled=False)
+
+
+# Okabe & Ito's palette, told apart by colour-blind readers.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+GREY, PALE = "#6E6E6E", "#9A9A9A"
+STUDENT = Look(BLUE, "o", "-")
+TEACHER = Look(VERMILLION, "s", "--")
+CONTROL = Look(GREY, "D", ":", filled=False, size=4.0)
+PAPER = Look(PALE, "x", "-", size=4.0)
+SERIES = (STUDENT, Look(GREEN, "^", "-"), Look(PURPLE, "v", "-"), Look(ORANGE, "P", "-"))
+"""Students of several conditions in one panel."""
 
 
 def use_style() -> None:
     """Set matplotlib up: no display, small type, quiet grid."""
     mpl.use("agg")
-    sns.set_theme(context="paper", style="whitegrid")
+    sns.set_theme(context="paper", style="whitegrid", font="DejaVu Sans")
     mpl.rcParams.update(
         {
+            "font.size": 8,
+            "axes.titlesize": 8,
             "axes.titleweight": "bold",
+            "axes.labelsize": 8,
+            "xtick.labelsize": 7.5,
+            "ytick.labelsize": 7.5,
+            "legend.fontsize": 7.5,
             "axes.edgecolor": "0.6",
+            "axes.linewidth": 0.7,
             "grid.linewidth": 0.5,
+            "grid.color": "0.9",
             "lines.linewidth": 1.2,
             "legend.frameon": False,
             "pdf.fonttype": 42,
@@ -31,28 +86,84 @@ def use_style() -> None:
     )
 
 
-def draw_trials(axes: Axes, table: pd.DataFrame, x: str, y: str, color: str, label: str, shift: float = 1.0) -> None:
-    """Mean over trials with one standard deviation, and every trial as a small dot; x is multiplied by `shift`."""
-    groups = table.groupby(x)[y]
-    means, deviations = groups.mean(), groups.std(ddof=1)
-    axes.errorbar(
-        means.index * shift,
-        means,
-        yerr=deviations,
-        color=color,
-        marker=MARKERS[color],
-        markersize=4,
-        capsize=3,
-        label=label,
+def canvas(rows: int, columns: int, height: float, width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its array (rows, columns) of axes; `height` in inches, header and legend come on top."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
+    """Put the title, quiet `notes` and one legend of everything drawn above the panels, where they cover no data.
+
+    The figure grows by the room they take.
+    """
+    width, height = figure.get_size_inches()
+    line = 0.155  # inches
+    handles = _legend_handles(figure.axes)
+    columns = _legend_columns(figure, handles)
+    rows = -(-len(handles) // columns)
+    header = 0.06 + line * 1.25 + line * len(notes) + 0.18 * rows + (0.1 if rows else 0.04)
+    total = height + header
+    figure.set_size_inches(width, total)
+    engine = figure.get_layout_engine()
+    assert engine is not None, "figures come from canvas()"
+    engine.set(rect=(0.0, 0.0, 1.0, height / total))  # type: ignore[call-arg]
+    top = 1 - 0.05 / total
+    figure.suptitle(title, x=0.01, y=top, ha="left", va="top", fontsize=9, fontweight="bold")
+    text = figure.text(
+        0.01, top - 1.2 * line / total, "\n".join(notes), ha="left", va="top", fontsize=7, color="0.3", linespacing=1.35
     )
-    axes.plot(table[x] * shift, table[y], linestyle="none", marker=".", markersize=4, color=color, alpha=0.5)
+    text.set_in_layout(False)
+    if handles:
+        legend = figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="upper left",
+            bbox_to_anchor=(0.0, top - (1.25 + len(notes)) * line / total),
+            ncols=columns,
+            **LEGEND,
+        )
+        legend.set_in_layout(False)
+
+
+def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:
+    """As many as fit side by side."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    for columns in range(len(handles), 1, -1):
+        legend = figure.legend(list(handles.values()), list(handles), ncols=columns, **LEGEND)
+        fits = legend.get_window_extent(renderer).width <= 0.92 * figure.bbox.width
+        legend.remove()
+        if fits:
+            return columns
+    return 1
+
+
+def _legend_handles(panels: Sequence[Axes]) -> dict[str, Any]:
+    """Label -> one artist that is drawn like this: students, teacher, control, and the paper last."""
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    last = ("teacher", "independent control", "paper")
+    return dict(sorted(handles.items(), key=lambda item: [item[0].startswith(name) for name in last[::-1]]))
+
+
+def as_png(figure: Figure, dots_per_inch: int) -> bytes:
+    """The picture as PNG; with a palette, a third of the size, unless it shows photographs."""
+    drawn, written = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dots_per_inch)
+    picture = Image.open(drawn).convert("RGB")
+    if picture.getcolors(MOST_COLORS) is not None:
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(written, format="png", optimize=True)
+    return written.getvalue()
 
 
 def save(figure: Figure, table: pd.DataFrame, out: Path, name: str) -> list[Path]:
     """Write `name`.png, `name`.pdf and the table behind them, `name`.csv, into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}{suffix}" for suffix in (".png", ".pdf", ".csv")]
-    figure.savefig(paths[0], dpi=200)
+    paths[0].write_bytes(as_png(figure, DOTS_PER_INCH))
     # Without a date, the same records give the same file.
     figure.savefig(paths[1], metadata={"CreationDate": None})
     table.to_csv(paths[2], index=False, float_format="%.6g")

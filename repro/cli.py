@@ -30,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
     try:
         options = parse(arguments)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
+            raise BadInput("torchrun starts several processes for one run: use it with `repro run`")
         # Imported only now: most commands need torch, which `--help` does not.
         module, _, name = options.command.rpartition(":")
         command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
         command(options)
     except (BadInput, RunFailed) as error:
-        print("repro:", *str(error).splitlines(), file=sys.stderr)  # one line, whatever the message quotes
+        # One line, whatever the message quotes; under torchrun it says which process it comes from.
+        process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""
+        print(f"repro: {process}" + " ".join(str(error).splitlines()), file=sys.stderr)
         return 2 if isinstance(error, BadInput) else 1
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -169,8 +173,17 @@ def build_parser() -> Parser:
     logs.add_argument("what", metavar="RUN", help="(the beginning of) a run id, as `repro status` shows it")
     _runs_option(logs)
 
-    figures = _command(commands, "figures", "figures", "draw the paper's figures from the records")
-    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="figures to draw (all)")
+    figures = _command(
+        commands,
+        "figures",
+        "analysis.commands:figures",
+        "draw the paper's figures and tables from the records, ours beside theirs",
+        "examples:\n"
+        "  repro figures                                  # all that have runs\n"
+        "  repro figures 2 table_1 --out figures\n"
+        "  repro figures --runs results                   # from exports",
+    )
+    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     _runs_option(figures)
 
@@ -193,10 +206,40 @@ def build_parser() -> Parser:
     )
     _run_options(surface)
 
-    export = _command(commands, "export", "export", "write a sweep's finished runs as compact JSON lines")
-    export.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
+    report = _command(
+        commands,
+        "report",
+        "analysis.commands:report",
+        "write one web page with every claim, figure and table, ours beside the paper's",
+        "examples:\n  repro report\n  repro report --runs results --out results",
+    )
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
+    _runs_option(report)
+
+    compare = _command(
+        commands,
+        "compare",
+        "analysis.commands:compare",
+        "show two runs side by side: what differs in their configs, metrics and predictions",
+        "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
+    )
+    compare.add_argument("one", metavar="RUN")
+    compare.add_argument("other", metavar="RUN")
+    _runs_option(compare)
+
+    export = _command(
+        commands,
+        "export",
+        "export",
+        "write finished runs as one compact file, from which every figure can be drawn",
+        "examples:\n"
+        "  repro export --out results/all.npz\n"
+        "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
+        "  repro figures --runs results/all.npz",
+    )
+    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
     export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     _runs_option(export)
 
     quality = _command(

@@ -1,30 +1,31 @@
 """What each command does. Options come parsed from `repro.cli`; output for people goes to stdout as tables."""
 
 import argparse
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
+from tqdm import tqdm
 
 from repro import progress
 from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
-from repro.errors import BadInput, did_you_mean
+from repro.errors import BadInput
 from repro.experiments.study import find_study
-from repro.export import export_runs
-from repro.generative.quality import inception, measure_quality
+from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, read_sweep, request_run
+from repro.records import RunFolder, write_export
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
+from repro.training.distributed import connected, ranks_of_this_job
 from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
@@ -68,26 +69,16 @@ def run(options: argparse.Namespace) -> None:
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
-    with runner.stop.listening():
+    with runner.stop.listening(), connected(runner.ranks, runner.device):
         run_here(plan, runner)
+    if not runner.ranks.is_first:
+        return
     record = runner.store.run(request.config.run_id)
     if not missing:
         runner.progress.say(f"{request.label}: already done, nothing to train")
     metrics = record.read_json("summary.json")["metrics"]
     print(tabulate(sorted(metrics.items()), headers=["metric", request.label], floatfmt=".4f"))
     print(f"\nrecord: {record.path}")
-
-
-def figures(options: argparse.Namespace) -> None:
-    """`repro figures [NAME ...]`"""
-    known = importlib.import_module("analysis").FIGURES
-    names = list(known) if options.names == ["all"] else options.names
-    for name in names:
-        if name not in known:
-            raise BadInput(f"no figure is called '{name}'{did_you_mean(name, known)}")
-    for name in names:
-        for path in known[name](Store(options.runs), options.out):
-            print(path)
 
 
 def surface(options: argparse.Namespace) -> None:
@@ -101,15 +92,24 @@ def surface(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """`repro export SWEEP.yaml --out FILE`"""
-    store = Store(options.runs)
-    plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
-    count = export_runs([(request.label, store.run(request.config.run_id)) for request in plan], options.out)
-    print(f"{options.out}: {count} of {len(plan)} runs")
+    """`repro export [SWEEP.yaml] --out FILE`"""
+    if options.out.suffix != ".npz":
+        raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
+    folder = RunFolder(Store(options.runs))
+    if options.sweep is not None:
+        plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
+        wanted = [(request.config.run_id, request.label) for request in plan]
+    else:
+        wanted = [(run_id, "") for run_id in folder.ids()]
+    with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
+        count = write_export(folder, wanted, options.out, on_run=bar.update)
+    print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")
 
 
 def sample_quality(options: argparse.Namespace) -> None:
     """`repro sample-quality RUN`"""
+    if options.samples < SPLITS:
+        raise BadInput(f"--samples {options.samples} is too few: the inception score is a mean over {SPLITS} parts")
     runner = _runner(options)
     record = runner.store.run(options.run)
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
@@ -134,7 +134,9 @@ def bench(options: argparse.Namespace) -> None:
 def _runner(options: argparse.Namespace) -> Runner:
     keep_freed_memory()
     device = choose_device(options.device)
-    return Runner(Store(options.runs), options.data, device, progress.for_this_output(), StopRequest())
+    ranks = ranks_of_this_job()
+    output = progress.for_this_output() if ranks.is_first else progress.Silence()
+    return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
 
 
 def _missing(plan: Sequence[Request], store: Store) -> list[Request]:

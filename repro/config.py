@@ -74,7 +74,7 @@ class BaseRunConfig(Schema):
 class TrainingConfig(BaseRunConfig):
     """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
 
-    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size"})
 
     augmentation: tuple[AnyAugmentation, ...] = ()
     model: AnyModel
@@ -87,6 +87,9 @@ class TrainingConfig(BaseRunConfig):
     """Images of a training step, those of streams included."""
     last_batch: Literal["keep", "drop"] = "keep"
     """What becomes of an epoch's last batch if it is not full."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """If given, a batch is computed as the sum over micro-batches of this size, on one process or shared by several;
+    BatchNorm normalises each by itself. The result does not depend on the number of processes."""
     evaluate_every: int = Field(ge=1)
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: Literal["float32"] = "float32"
@@ -131,6 +134,24 @@ class TrainingConfig(BaseRunConfig):
         """The objective of each part of a batch: of the run's own images, then of each stream's."""
         at = (stream.temperature for stream in self.data.streams)
         return (self.objective, *(self.objective if tau is None else self.objective.at_temperature(tau) for tau in at))
+
+    @model_validator(mode="after")
+    def _micro_batches_fit(self) -> Self:
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} is above batch_size {self.batch_size}")
+        if self.micro_batch_size is not None and self.data.streams:
+            raise ValueError("micro_batch_size does not go with streams, which would be cut into unequal mixtures")
+        return self
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> Self:
+        in_files = [dataset.name for dataset in self.data.datasets if dataset.stays_in_files]
+        if in_files and (self.data.pools or self.data.streams or self.data.generated):
+            raise ValueError(f"data set {in_files[0]} stays in files: nothing can be added to it, nor it to others")
+        mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
+        if in_files and mixing:
+            raise ValueError(f"images of {in_files[0]} are augmented one by one, which {mixing[0]} cannot")
+        return self
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
@@ -223,6 +244,8 @@ class GeneratorConfig(BaseRunConfig):
         dataset = self.data.train.dataset
         if dataset.input_kind != "images":
             raise ValueError(f"a generator makes images, {dataset.name} holds {dataset.input_kind}")
+        if dataset.stays_in_files:
+            raise ValueError(f"a generator needs its images in memory, {dataset.name} stays in files")
         if self.data.streams:
             raise ValueError("a generator trains on whole batches of its own images: give pools, not streams")
         return self

@@ -9,6 +9,7 @@ from repro import progress
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
+from repro.records import RunFolder
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
@@ -17,8 +18,10 @@ from repro.training.hardware import keep_freed_memory
 
 def run_demo(out: Path) -> None:
     """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`."""
-    from analysis import digits
-    from analysis.growing_data import comparison
+    from analysis.comparison import comparison
+    from analysis.digits import FIGURE
+    from analysis.figure import StudyTables
+    from analysis.style import save
 
     keep_freed_memory()
     stop = StopRequest()
@@ -29,9 +32,10 @@ def run_demo(out: Path) -> None:
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     with stop.listening():
         run_here(plan, runner)
-    print(comparison(digits.digits_table(runner.store)))
+    evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
+    print(comparison(evidence.table))
     print(EXPLANATION)
-    for path in digits.draw(runner.store, out):
+    for path in save(FIGURE.picture(evidence, "short"), evidence.table, out, "digits"):
         print(path)
     sys.stdout.flush()
 

@@ -84,6 +84,20 @@ class Bars:
             self.bar = None
 
 
+class Silence:
+    """Says nothing: for processes whose work another one reports."""
+
+    def say(self, line: str) -> None: ...
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 def for_this_output() -> Progress:
     """Bars if stderr is a terminal, lines if not."""
     return Bars() if sys.stderr.isatty() else Lines()

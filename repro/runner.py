@@ -7,12 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from repro.clock import Clock
 from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
@@ -20,12 +21,14 @@ from repro.errors import BadInput, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version, slurm_job_id
 from repro.stop import StopRequest
-from repro.store import TIME_FORMAT, RunDirectory, Store
+from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
+from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import select_all
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
-from repro.training.trainer import Trainer, build_network
+from repro.training.start import build_network
+from repro.training.trainer import Trainer
 from repro.training.training import Training
 
 CHECKPOINT_SECONDS = 30.0
@@ -45,6 +48,10 @@ class Runner:
     progress: Progress
     stop: StopRequest
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    ranks: Ranks = ALONE
+    """The processes that make each run together; the first writes its record."""
+    loader_workers: int = field(default_factory=hardware.count_loader_workers)
+    """Processes that decode files for this one; 0: it does so itself."""
 
     def check(self, configs: Iterable[RunConfig]) -> None:
         """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
@@ -77,9 +84,9 @@ class Runner:
         Raises BadInput if its data are missing or are not those the record was begun with, Interrupted if
         asked to stop, RunFailed if it cannot finish (the reason stays in `failure.json`).
         """
-        run = self.store.run(config.run_id)
+        run = self._record(config)
         fingerprints = {dataset.name: dataset.fingerprint(self.data_directory) for dataset in config.data.datasets}
-        if run.is_done():
+        if self.ranks.first_decides(run.is_done()):
             check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
             return
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
@@ -90,16 +97,19 @@ class Runner:
                 raise Interrupted(f"run {run.run_id} ({title}): stopped by {self.stop.signal} while it waited")
 
         def say_for_whom(holder: str) -> None:
+            if self.ranks.size > 1:
+                raise RunFailed(f"{title}: is being trained by {holder}; several processes do not wait for it")
             self.progress.say(f"{title}: waits, being trained by {holder}")
 
         with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
-            if run.is_done():  # by the one we waited for
+            if self.ranks.first_decides(run.is_done()):  # by the one we waited for
                 return
             run.forget_failure()
             run.write_config(config)
-            with _log_file(run) as log:
+            with _log_file(run, writes=self.ranks.is_first) as log:
                 try:
                     self._train(run, config, title, datasets, fingerprints, log)
+                    self.ranks.wait_for_all()  # a parent's weights are there when any process goes on to its child
                 except (Interrupted, BadInput):
                     raise
                 except Exception as error:
@@ -108,6 +118,10 @@ class Runner:
                     if isinstance(error, RunFailed | OSError):
                         raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
                     raise
+
+    def _record(self, config: RunConfig) -> RunDirectory:
+        run = self.store.run(config.run_id)
+        return run if self.ranks.is_first else SharedRun(run.path)
 
     def _train(
         self,
@@ -128,7 +142,7 @@ class Runner:
             seconds = checkpoint["seconds"]
         run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
         self._note_environment(run, trainer, log)
-        clock = _Clock(seconds, self.checkpoint_seconds)
+        clock = Clock(seconds, self.checkpoint_seconds)
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:
@@ -140,12 +154,9 @@ class Runner:
             run.write_checkpoint(content | {"metrics_rows": rows})
             clock.checkpointed()
 
-        def must_save() -> bool:
-            return self.stop.signal is not None or clock.checkpoint_due()
-
         def pause() -> bool:
             self.progress.step()
-            return must_save()
+            return self.ranks.any(self.stop.signal is not None or clock.checkpoint_due())
 
         self.progress.start(title, trainer.total_steps, trainer.step)
         try:
@@ -159,12 +170,14 @@ class Runner:
                     rows += 1
                     log.info("epoch %d/%d  %s", trainer.epoch, trainer.epochs, summarize(row))
                     self.progress.epoch(trainer.epoch, trainer.epochs, row)
-                if trainer.finished or must_save():
+                stopped = self.ranks.any(self.stop.signal is not None)
+                if trainer.finished or stopped or clock.checkpoint_due():
                     save_checkpoint()
-                if self.stop.signal is not None and not trainer.finished:
-                    log.info("stopped by %s at step %d", self.stop.signal, trainer.step)
+                if stopped and not trainer.finished:
+                    by = self.stop.signal or "a signal to another process"
+                    log.info("stopped by %s at step %d", by, trainer.step)
                     raise Interrupted(
-                        f"run {run.run_id} ({title}): stopped by {self.stop.signal} at step {trainer.step} of "
+                        f"run {run.run_id} ({title}): stopped by {by} at step {trainer.step} of "
                         f"{trainer.total_steps}; the same command goes on from there"
                     )
         finally:
@@ -189,8 +202,11 @@ class Runner:
         """The run in memory, at its start."""
         generators = self.generators(config)
         if isinstance(config, GeneratorConfig):
+            if self.ranks.size > 1:
+                raise BadInput("a generator is trained by one process: make its run without torchrun")
             return GeneratorTrainer(config, datasets, self.device, generators)
-        return Trainer(config, datasets, self.teachers(config), self.device, generators)
+        teachers = self.teachers(config)
+        return Trainer(config, datasets, teachers, self.device, generators, self.ranks, self.loader_workers)
 
     def teachers(self, config: RunConfig) -> Ensemble | None:
         """The trained teachers of a student, from their records; None for a run without."""
@@ -212,7 +228,7 @@ class Runner:
         """Add this attempt to `environment.json`; warn if the machine differs from the last attempt's."""
         path = run.path / "environment.json"
         attempts = run.read_json(path.name)["attempts"] if path.exists() else []
-        now = hardware.describe(self.device)
+        now = hardware.describe(self.device) | {"process_count": self.ranks.size}
         attempt = {
             "started": _now(),
             "step": trainer.step,
@@ -229,24 +245,6 @@ class Runner:
             self.progress.say(f"warning: run {run.run_id} {line}")
         run.write_json(path.name, {"attempts": [*attempts, attempt]})
         log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
-
-
-class _Clock:
-    """Seconds of work over all attempts, and when the next checkpoint is due."""
-
-    def __init__(self, seconds_before: float, checkpoint_seconds: float) -> None:
-        self.start = time.monotonic() - seconds_before
-        self.checkpoint_seconds = checkpoint_seconds
-        self.last = time.monotonic()
-
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def checkpoint_due(self) -> bool:
-        return time.monotonic() - self.last >= self.checkpoint_seconds
-
-    def checkpointed(self) -> None:
-        self.last = time.monotonic()
 
 
 def check_same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: RunDirectory) -> None:
@@ -267,17 +265,19 @@ def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData])
 
 def _write_failure(run: RunDirectory, error: Exception) -> None:
     """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
+    if isinstance(error, PeerLost) and run.failure() is not None:
+        return  # the one who was lost has left its reason
     with contextlib.suppress(OSError, RunFailed):
         run.write_failure(str(error), traceback.format_exc())
 
 
 @contextlib.contextmanager
-def _log_file(run: RunDirectory) -> Iterator[logging.Logger]:
-    """A logger that writes `run.log`."""
+def _log_file(run: RunDirectory, writes: bool) -> Iterator[logging.Logger]:
+    """A logger that writes `run.log`; nothing in a process that leaves this to another."""
     log = logging.getLogger(f"repro.run.{run.run_id}")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handler = logging.FileHandler(run.path / "run.log")
+    handler = logging.FileHandler(run.path / "run.log") if writes else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

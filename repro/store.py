@@ -244,6 +244,32 @@ class RunDirectory:
         (self.path / "failure.json").unlink(missing_ok=True)
 
 
+class SharedRun(RunDirectory):
+    """The record of a run as a process sees it that trains together with the one that writes it.
+
+    Nothing is written but the reason of a failure of its own.
+    """
+
+    @contextlib.contextmanager
+    def lock(self, on_wait: Callable[[str], None], while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:  # noqa: ARG002
+        yield
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None: ...
+
+    def write_tensors(self, name: str, tensors: Mapping[str, "Tensor"]) -> None: ...
+
+    def write_checkpoint(self, content: dict[str, Any]) -> None: ...
+
+    def append_metrics(self, row: dict[str, Any]) -> None: ...
+
+    def truncate_metrics(self, rows: int) -> None: ...
+
+    def forget_failure(self) -> None: ...
+
+    def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
+        RunDirectory(self.path).write_failure(error, traceback, parent)
+
+
 def _try_lock(file: io.FileIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

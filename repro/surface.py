@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.config import RunConfig, TrainingConfig
-from repro.data.dataset import as_input
 from repro.distill.ensemble import ensemble_logits
 from repro.errors import BadInput
 from repro.metrics.fidelity import agreement
@@ -24,7 +23,7 @@ from repro.runner import Runner, check_same_data
 from repro.store import RunDirectory
 from repro.training import hardware
 from repro.training.batch_norm import reestimate_batch_norm
-from repro.training.evaluation import BATCH, EvaluationSet, predict, predict_members
+from repro.training.evaluation import BATCH, EvaluationSet, predict, predict_members, stream_inputs
 from repro.training.trainer import Trainer
 
 ANCHORS = ("teacher", "student_initial", "student_final")
@@ -140,7 +139,8 @@ class Surface:
         self.network.load_state_dict(self.plane.state(point))
         if self.has_batch_norm and not own_statistics:
             inputs = self.sets["train"].inputs
-            reestimate_batch_norm(self.network, map(as_input, inputs.tensor_split(-(-len(inputs) // BATCH))))
+            batches = torch.arange(len(inputs)).tensor_split(-(-len(inputs) // BATCH))
+            reestimate_batch_norm(self.network, stream_inputs(inputs, batches))
         measured: Measured = {}
         for name, examples in self.sets.items():
             logits, teacher_logits = predict(self.network, examples.inputs), self.teacher_logits[name]

@@ -16,6 +16,8 @@ from repro.data.dataset import LabeledData, Split
 from repro.data.digits import Digits
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.errors import BadInput
+from repro.experiments.augmentation import AugmentationStudy
+from repro.experiments.sngan import SNGANStudy
 from repro.generative.sampling import ImageSampler, generate, to_uint8
 from repro.launch.plan import Request, count_work, images_to_train, parents_first
 from repro.runner import Interrupted
@@ -107,6 +109,14 @@ def test_fresh_images_are_another_draw_at_every_step_and_the_same_one_again(netw
     assert not torch.equal(stream.draw(first=12, count=4, seed=1), images)
     assert not torch.equal(stream.draw(first=8, count=4, seed=2), images)
     assert FRESH_STUDENT.parents()[1:] == (small_generator(),)  # once, though it has two uses
+
+
+def test_policy_gan_is_one_fresh_image_to_four_real_ones_at_temperature_one_beside_four() -> None:
+    config = AugmentationStudy(policy="gan").config()
+    assert config.stream_counts == (26,) and config.batch_size == 128  # a fifth, rounded
+    assert [objective.temperature for objective in config.objectives] == [4.0, 1.0]  # type: ignore[attr-defined]
+    (generator,) = config.data.generators
+    assert generator == SNGANStudy().config()
 
 
 def test_a_student_of_generated_images_resumes_to_the_bit(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import Interpolated, Random, interpolate_into
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
-from repro.training.trainer import Trainer, initial_network
+from repro.training.start import initial_network
+from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

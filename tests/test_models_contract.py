@@ -13,6 +13,7 @@ from repro.models.features import capture_stages
 from repro.models.lenet import LeNet5
 from repro.models.lstm import LSTM
 from repro.models.preresnet import PreResNet
+from repro.models.resnet import ResNet
 from repro.models.vgg import VGG
 
 MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
@@ -23,6 +24,7 @@ MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
     "plain": (PreResNet(depth=8, skip_connections=False), (3, 16, 16)),
     "vgg": (VGG(), (3, 32, 32)),
     "lstm": (LSTM(embedding=6, cell=5), (7, 12)),
+    "resnet": (ResNet(depth=18), (3, 64, 64)),
 }
 
 Build = Callable[[], nn.Module]
@@ -109,13 +111,20 @@ def test_channels_last_memory_gives_the_same_logits(build: Build, images: Tensor
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+def stem(network: nn.Module) -> nn.Module:
+    """What comes before the first stage."""
+    if hasattr(network, "maxpool"):  # torchvision's ResNet
+        return nn.Sequential(*(network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")))
+    return network.get_submodule("stem") if hasattr(network, "stem") else nn.Identity()
+
+
 def test_captured_stages_equal_the_submodules_called_one_after_another(build: Build, images: Tensor) -> None:
     torch.manual_seed(0)
     network = build().eval()
     assert isinstance(network, Staged)
     with torch.no_grad(), capture_stages(network) as captured:
         network(images)
-        x = network.get_submodule("stem")(images) if hasattr(network, "stem") else images
+        x = stem(network)(images)
         expected = {}
         for stage in network.stages:
             expected[stage] = network.get_submodule(stage)(x.flatten(1) if stage == "hidden" else x).clone()

@@ -106,6 +106,13 @@ def test_only_a_finished_generator_has_samples(root: Path, capsys: pytest.Captur
         assert "no finished generator run" in capsys.readouterr().err
 
 
+def test_too_few_samples_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(root, small_generator().run_id)
+    arguments[arguments.index("40")] = "9"
+    assert main(arguments) == 2
+    assert "--samples 9 is too few" in capsys.readouterr().err
+
+
 def test_the_command_measures_and_keeps_the_result(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

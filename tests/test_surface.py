@@ -25,7 +25,7 @@ from repro.models.preresnet import PreResNet
 from repro.progress import Lines
 from repro.store import Store
 from repro.surface import Plane, _open_surface, make_surface
-from repro.training.trainer import initial_network
+from repro.training.start import initial_network
 
 LAYER_NORM = PreResNet(depth=8, norm="layer")
 ALL = 10_000

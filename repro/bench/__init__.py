@@ -8,11 +8,12 @@ such a bench, measures it wrongly.
 import json
 from collections.abc import Callable, Sequence
 
-from repro.bench import launch, lenet
+from repro.bench import analysis, launch, lenet
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
 BENCHES: dict[str, Callable[[], Report]] = {
+    "analysis": analysis.measure,
     "lenet": lenet.measure,
     "launch": launch.measure,
 }

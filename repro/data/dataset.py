@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -26,22 +26,44 @@ class Split:
         return Split(self.inputs[indices], self.labels[indices])
 
 
+class Reader(Protocol):
+    """Reads examples of a data set that is too large for the memory, in any process."""
+
+    def read(self, number: int, seed: int | None) -> Tensor:
+        """Example `number` as it would be stored: an image as uint8 (channels, height, width).
+
+        Of a training image `seed` alone decides the random view; without it, the view is the test set's.
+        Raises RunFailed if the example cannot be read.
+        """
+
+
 @dataclass(frozen=True)
 class LabeledData:
-    """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of inputs."""
+    """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of inputs.
+
+    One that is too large for it brings a `reader`, and its inputs are the numbers, int64 (n,), that the reader knows
+    the examples by.
+    """
 
     train: Split
     test: Split
+    reader: Reader | None = None
 
 
 class Dataset(Component):
     """A data set chosen by name. Subclasses state its classes and image shape and load it."""
 
     name: str
-    num_classes: ClassVar[int]
     class_names: ClassVar[tuple[str, ...]] = ()
     input_kind: ClassVar[Literal["images", "texts"]] = "images"
     """What it holds; models and augmentations are made for one of them."""
+    stays_in_files: ClassVar[bool] = False
+    """Whether `load` returns a `reader`."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """How many classes there are; subclasses may make it a plain class attribute."""
 
     @property
     @abstractmethod

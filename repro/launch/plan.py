@@ -33,13 +33,18 @@ def images_to_train(config: RunConfig) -> int | None:
     """
     if isinstance(config, GeneratorConfig):
         return config.epochs * config.steps_per_epoch * config.discriminator_steps * config.batch_size
-    sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
-    sizes += [images.images for images in config.data.generated]
-    if None in sizes:
+    examples = examples_of(config)
+    if examples is None:
         return None
-    examples = sum(size for size in sizes if size is not None)
     batches = plan_epoch(examples, config.batch_size, config.stream_counts, config.last_batch)
     return config.epochs * sum(sum(parts) for parts in batches)
+
+
+def examples_of(config: RunConfig) -> int | None:
+    """How many examples the run trains on, if its data sets are whole; None if the size of one is unknown."""
+    sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
+    sizes += [images.images for images in config.data.generated]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def _selected(selection: Selection) -> int | None:

@@ -12,7 +12,9 @@ from repro.data.augmentation import Augmentation, augment
 from repro.data.dataset import Dataset, LabeledData, as_input, to_unit_interval
 from repro.errors import BadInput
 from repro.seeds import stream_seed
+from repro.training.distributed import Ranks
 from repro.training.examples import NO_LABEL, TrainingExamples, select_from
+from repro.training.inputs import Inputs
 from repro.training.streams import ImageStream
 
 NO_INDEX = -1
@@ -58,6 +60,14 @@ class Batch(NamedTuple):
     labels: Tensor
     indices: Tensor
     parts: tuple[int, ...]
+
+    def split(self, size: int | None) -> Sequence["Batch"]:
+        """The batch, which has no streams, as micro-batches of `size` examples, the last perhaps smaller; None leaves
+        any batch whole."""
+        if size is None:
+            return [self]
+        pieces = zip(*(torch.split(field, size) for field in (self.inputs, self.labels, self.indices)), strict=True)
+        return [Batch(inputs, labels, indices, (len(indices),)) for inputs, labels, indices in pieces]
 
 
 class Batches:
@@ -106,21 +116,36 @@ class Batches:
                 labels, indices = F.pad(labels, others, value=NO_LABEL), F.pad(indices, others, value=NO_INDEX)
             yield Batch(inputs, labels, indices, self.parts[number])
 
+    def steps(
+        self, order_seed: int, start: int, micro_batch_size: int | None, ranks: Ranks
+    ) -> Iterator[Sequence[Batch]]:
+        """`epoch`, of each batch the micro-batches that are this process's share."""
+        for batch in self.epoch(order_seed, start):
+            yield ranks.share(batch.split(micro_batch_size))
+
     def extra_pass(self, seed: int) -> Iterator[Tensor]:
         """The inputs of all batches once more, with an order and draws of their own: training is not disturbed."""
         generator = torch.Generator(self.generator.device).manual_seed(seed)
         for number, indices in enumerate(self._shuffled(seed)):
             yield self._mixed(number, indices, seed, generator)
 
-    def sample(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    @property
+    def fixed_inputs(self) -> Tensor | None:
+        """All inputs as stored, if every batch is made of them as they are."""
+        return None if self.augmentation or self.streams else self.examples.inputs
+
+    def sample(self, count: int, seed: int) -> tuple[Inputs, Tensor]:
         """At most `count` random own examples as training sees them (before `as_input`); their ascending indices."""
-        order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
-        indices = order[:count].sort().values.to(self.generator.device)
+        indices = self._sampled(count, seed)
         inputs = self.examples.inputs[indices]
         if self.augmentation:
             generator = torch.Generator(self.generator.device).manual_seed(seed)
             inputs = augment(to_unit_interval(inputs), self.augmentation, generator)
         return inputs, indices
+
+    def _sampled(self, count: int, seed: int) -> Tensor:
+        order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
+        return order[:count].sort().values.to(self.generator.device)
 
     def _shuffled(self, seed: int) -> tuple[Tensor, ...]:
         order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))

@@ -1,5 +1,6 @@
 """What a network predicts, and what that says about fidelity and generalization. Always in evaluation mode."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate as evaluate_generalization
 from repro.models.base import Staged
 from repro.models.features import capture_stages
+from repro.training.distributed import ALONE, Ranks
+from repro.training.inputs import FileInputs, Inputs
+from repro.training.training import Metrics
 
 BATCH = 500
 
@@ -25,29 +29,53 @@ class EvaluationSet:
     teacher_logits: (n, classes), log of the teachers' mean probability; None for a run without teachers.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor | None
     teacher_logits: Tensor | None
 
 
 @torch.no_grad()
-def predict(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits (n, classes) of a network; its training mode is left as it was."""
+def predict(network: nn.Module, inputs: Inputs, ranks: Ranks = ALONE) -> Tensor:
+    """Logits (n, classes) of a network; its training mode is left as it was. Processes share the work."""
     was_training = network.training
     network.eval()
-    logits = torch.cat([network(as_input(batch)) for batch in torch.split(inputs, BATCH)])
+    logits = _by_batch(network, inputs, ranks, dim=0)
     network.train(was_training)
     return logits
 
 
-def predict_members(teachers: Ensemble, inputs: Tensor) -> Tensor:
+def predict_members(teachers: Ensemble, inputs: Inputs, ranks: Ranks = ALONE) -> Tensor:
     """Logits (members, n, classes) of every teacher."""
-    return torch.cat([teachers(as_input(batch)) for batch in torch.split(inputs, BATCH)], dim=1)
+    return _by_batch(teachers, inputs, ranks, dim=1)
 
 
-def predict_ensemble(teachers: Ensemble, inputs: Tensor) -> Tensor:
+def predict_ensemble(teachers: Ensemble, inputs: Inputs, ranks: Ranks = ALONE) -> Tensor:
     """Logits (n, classes) of the teachers' mean probability."""
-    return ensemble_logits(predict_members(teachers, inputs))
+    return ensemble_logits(predict_members(teachers, inputs, ranks))
+
+
+def _by_batch(network: nn.Module, inputs: Inputs, ranks: Ranks, dim: int) -> Tensor:
+    """The network's outputs for all inputs, which are dimension `dim` of each, on every process."""
+    if len(inputs) < ranks.size:
+        ranks = ALONE
+    rows = torch.split(torch.arange(len(inputs)), min(BATCH, max(1, len(inputs) // ranks.size)))
+    outputs = [network(batch) for batch in stream_inputs(inputs, ranks.share(rows))]
+    if ranks.size == 1:
+        return torch.cat(outputs, dim)
+    shape = list(outputs[0].shape)
+    shape[dim] = len(inputs)
+    everyones = torch.zeros(shape, device=outputs[0].device)
+    for own, output in zip(ranks.share(rows), outputs, strict=True):
+        everyones.narrow(dim, int(own[0]), len(own)).copy_(output)
+    ranks.sum([everyones])
+    return everyones
+
+
+def stream_inputs(inputs: Inputs, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+    """For each chunk of rows their inputs as a network takes them."""
+    if isinstance(inputs, FileInputs):
+        return inputs.stream(chunks)
+    return (as_input(inputs[chunk.to(inputs.device)]) for chunk in chunks)
 
 
 def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
@@ -61,7 +89,7 @@ def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Tensor, seed: int) -> dict[str, Tensor]:
+def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Inputs, seed: int) -> dict[str, Tensor]:
     """Linear CKA of student and teacher after each stage, by the student's names for them.
 
     Empty where the two have different numbers of stages, or fewer than four inputs to compare them on. The inputs
@@ -77,10 +105,14 @@ def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Tensor, see
     similarity = {stage: StreamingCKA() for stage in student.stages}
     with capture_stages(student) as ours, capture_stages(teacher) as theirs:
         # Batches of nearly equal size: none is too small for the estimate.
-        for indices in order.to(inputs.device).tensor_split(-(-len(order) // BATCH)):
-            batch = as_input(inputs[indices])
+        for batch in stream_inputs(inputs, order.tensor_split(-(-len(order) // BATCH))):
             student(batch), teacher(batch)
             for own_stage, teacher_stage in zip(student.stages, teacher.stages, strict=True):
                 similarity[own_stage].update(ours[own_stage], theirs[teacher_stage])
     student.train(modes[0]), teacher.train(modes[1])
     return {stage: cka.value() for stage, cka in similarity.items()}
+
+
+def as_numbers(metrics: Mapping[str, Tensor]) -> Metrics:
+    """Metrics as numbers; None where one is undefined (CKA of a network that says the same about every image)."""
+    return {name: None if value.isnan() else float(value) for name, value in metrics.items()}

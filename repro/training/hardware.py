@@ -1,6 +1,7 @@
 """The machine a run is on: device, threads, allocator, and what of it goes into the record."""
 
 import ctypes
+import os
 import platform
 import sys
 from typing import Any
@@ -8,12 +9,21 @@ from typing import Any
 import torch
 
 from repro.errors import BadInput
+from repro.training.distributed import local_rank
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput."""
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput.
+
+    Under `torchrun` each process on a machine gets a GPU of its own, so that N cannot be chosen.
+    """
+    place = local_rank()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if place is not None and name.startswith("cuda:"):
+        raise BadInput(f"--device {name}: torchrun gives each process its own GPU; valid here: auto, cuda, cpu")
+    if place is not None and name == "cuda":
+        name = f"cuda:{place}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -34,6 +44,12 @@ def choose_devices(names: str) -> list[str]:
     if len(devices) == 1 and devices[0].type == "cuda" and devices[0].index is None:
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [str(device) for device in devices]
+
+
+def count_loader_workers() -> int:
+    """How many processes are to decode files for this one: a processor each, of those it may use on its machine."""
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_full_float32() -> None:

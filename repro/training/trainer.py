@@ -1,22 +1,25 @@
 """The one training loop, for teachers and students. It computes; files, signals and progress are the runner's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from repro.config import GeneratorConfig, StudentConfig, TrainingConfig
-from repro.data.dataset import Dataset, LabeledData, Split
+from repro.config import GeneratorConfig, TrainingConfig
+from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
-from repro.distill.initialization import TeacherPoints
 from repro.distill.objective import loss_of_parts
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
+from repro.training.accumulation import accumulate, check_shares
 from repro.training.batch_norm import reestimate_batch_norm
-from repro.training.batches import Batch, Batches
+from repro.training.batches import Batch
+from repro.training.distributed import ALONE, Ranks
+from repro.training.divergence import first_not_finite, likely_cause
 from repro.training.evaluation import (
     EvaluationSet,
+    as_numbers,
     measure,
     predict,
     predict_ensemble,
@@ -24,29 +27,14 @@ from repro.training.evaluation import (
     stage_similarity,
 )
 from repro.training.examples import NO_LABEL, assemble
+from repro.training.file_batches import make_batches
+from repro.training.inputs import Inputs, inputs_of_test
+from repro.training.start import initial_network
 from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
 TRAIN_SAMPLE = 10_000
 """At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
-
-
-def build_network(config: TrainingConfig) -> nn.Module:
-    """The network of a run, freshly initialised from torch's global generator. Raises BadInput if it does not fit."""
-    dataset = config.data.train.dataset
-    return config.model.build(dataset.num_classes, dataset.input_shape)
-
-
-def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Module:
-    """The network of a run before its first step, on the CPU (before any BatchNorm re-estimation).
-
-    `teachers` are the run's trained teachers; only a start that is given in terms of them looks at them.
-    """
-    points = None
-    if isinstance(config, StudentConfig) and config.init.needs_teacher and teachers is not None:
-        (parent,) = config.teachers
-        points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
-    return config.init.initialize(lambda: build_network(config), config.stream_seed("init"), points)
 
 
 class Trainer:
@@ -62,13 +50,16 @@ class Trainer:
         teachers: Ensemble | None,
         device: torch.device,
         generators: Mapping[GeneratorConfig, nn.Module] | None = None,
+        ranks: Ranks = ALONE,
+        loader_workers: int = 0,
     ) -> None:
-        """`generators` are the finished networks of `config.data.generators`, on the device."""
+        """`generators` are the finished networks of `config.data.generators`, on the device. `ranks` are the processes
+        that train the run together; `loader_workers` decode files for this one."""
         self.config = config
         self.device = device
+        self.ranks = ranks
         self.teachers = teachers.to(device) if teachers is not None else None
         self.training = assemble(config.data, datasets, device, generators or {})
-        dataset = config.data.train.dataset
         network = initial_network(config, self.teachers)
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.optimizer = config.optimizer.build(self.network.parameters())
@@ -76,14 +67,11 @@ class Trainer:
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
         }
-        self.batches = Batches(
-            self.training,
-            config.batch_size,
-            config.augmentation,
-            self.generators["augmentation"],
-            open_streams(config.data, datasets, device, generators or {}),
-            config.stream_counts,
-            config.last_batch,
+        check_shares(config, ranks)
+        streams = open_streams(config.data, datasets, device, generators or {})
+        reader = datasets[config.data.train.dataset].reader
+        self.batches = make_batches(
+            config, self.training, streams, self.generators["augmentation"], reader, loader_workers
         )
         torch.manual_seed(config.stream_seed("dropout"))
         self.epoch = 0
@@ -92,14 +80,17 @@ class Trainer:
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of this epoch, by step
         if config.init.reestimates_batch_norm:
             reestimate_batch_norm(self.network, self.batches.extra_pass(config.stream_seed("batch norm")))
-        self.test_set = self._test_set(datasets[dataset].test)
+        ranks.copy_from_first(list(self.network.state_dict().values()))
+        own = datasets[config.data.train.dataset]
+        test_inputs = inputs_of_test(own, loader_workers, device)
+        self.test_set = EvaluationSet(test_inputs, own.test.labels.to(device), self._teacher_view(test_inputs))
         self.train_sample, self.train_sample_indices = self._train_sample()
-        # Without augmentation a teacher always sees the same image, so its logits are computed once.
+        # Where a teacher always sees the same inputs, its logits are computed once.
+        fixed = self.batches.fixed_inputs
         self.teacher_logits = (
-            predict_members(self.teachers, self.training.inputs)
-            if self.teachers is not None and not config.augmentation and not config.data.streams
-            else None
+            predict_members(self.teachers, fixed, ranks) if self.teachers is not None and fixed is not None else None
         )
+        self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
 
     # -- the position, and how to come back to it -------------------------------------------------------------
 
@@ -146,6 +137,7 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
+        self.epoch_steps = None
         self.losses.copy_(state["losses"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -163,39 +155,60 @@ class Trainer:
         Inside, nothing waits for the device. Raises RunFailed if a loss was not finite.
         """
         self.network.train()
-        for batch in self.batches.epoch(self.config.stream_seed("order", self.epoch), self.position):
-            self._train_step(batch)
+        if self.epoch_steps is None:
+            seed = self.config.stream_seed("order", self.epoch)
+            self.epoch_steps = self.batches.steps(seed, self.position, self.config.micro_batch_size, self.ranks)
+        for micro_batches in self.epoch_steps:
+            self._train_step(micro_batches)
             if pause() and self.position < self.steps_per_epoch:
                 self._check_losses()
                 return False
         self._check_losses()
-        self.epoch, self.position = self.epoch + 1, 0
+        self.epoch, self.position, self.epoch_steps = self.epoch + 1, 0, None
         return True
 
-    def _train_step(self, batch: Batch) -> None:
-        config = self.config
+    def _train_step(self, micro_batches: Sequence[Batch]) -> None:
         learning_rate = self.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.config.micro_batch_size is None:
+            (batch,) = micro_batches
+            loss = self._loss(batch, self.generators["objective"])
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            loss = accumulate(self.network, self._micro_losses(micro_batches), self.ranks)
+        self.optimizer.step()
+        self.losses[self.position] = loss.detach()
+        self.position += 1
+
+    def _micro_losses(self, micro_batches: Sequence[Batch]) -> Iterator[tuple[float, Tensor]]:
+        """Of each of this process's micro-batches its share of the step's examples, and its mean loss.
+
+        Random draws follow from the run's seed, the step and the micro-batch's place in it, whoever computes it."""
+        step_size = self.batches.sizes()[self.position].item()
+        for place, batch in enumerate(micro_batches):
+            seed = self.config.stream_seed("micro-batch", self.step, self.ranks.rank + place * self.ranks.size)
+            torch.manual_seed(seed)  # what dropout draws from
+            generator = torch.Generator(self.device).manual_seed(seed)
+            yield len(batch.indices) / step_size, self._loss(batch, generator)
+
+    def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The mean loss over a batch."""
         if self.teacher_logits is not None:
             teacher_logits: Tensor | None = self.teacher_logits.index_select(1, batch.indices)
         else:
             teacher_logits = self.teachers(batch.inputs) if self.teachers is not None else None
-        loss = loss_of_parts(
-            config.objectives,
+        return loss_of_parts(
+            self.config.objectives,
             batch.parts,
             self.network(batch.inputs),
             teacher_logits=teacher_logits,
             # Labels that the objective does not need are never handed over, so they cannot leak.
-            labels=batch.labels if config.objective.needs_labels else None,
+            labels=batch.labels if self.config.objective.needs_labels else None,
             progress=self.step / self.total_steps,
-            generator=self.generators["objective"],
+            generator=generator,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.losses[self.position] = loss.detach()
-        self.position += 1
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step of the whole run."""
@@ -207,24 +220,13 @@ class Trainer:
         )
 
     def _check_losses(self) -> None:
-        bad = (~self.losses[: self.position].isfinite()).nonzero()
-        if len(bad) == 0:
-            return
-        position = int(bad[0])
-        step = self.epoch * self.steps_per_epoch + position
-        raise RunFailed(
-            f"the loss became {self.losses[position].item()} at epoch {self.epoch}, step {position} "
-            f"(step {step} of {self.total_steps}); {self._likely_cause(step)}"
-        )
-
-    def _likely_cause(self, step: int) -> str:
-        sample = self.training.inputs[:1]
-        if self.teachers is not None and not bool(predict_ensemble(self.teachers, sample).isfinite().all()):
-            return "a teacher's own predictions are not finite: look at its record"
-        return (
-            f"training diverged at learning rate {self.learning_rate(step):.3g}: "
-            "lower optimizer.learning_rate or set schedule.warmup_epochs"
-        )
+        position = first_not_finite(self.losses[: self.position])
+        if position is not None:
+            step = self.epoch * self.steps_per_epoch + position
+            raise RunFailed(
+                f"the loss became {self.losses[position].item()} at epoch {self.epoch}, step {position} (step {step} "
+                f"of {self.total_steps}); {likely_cause(self.train_sample.teacher_logits, self.learning_rate(step))}"
+            )
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class Trainer:
         loss = (self.losses.cpu().double() * sizes).sum() / sizes.sum()
         metrics = {"train/loss": loss, **self._measure("test", self.test_set)[0]}
         metrics |= self._measure("train", self.train_sample)[0]
-        return _numbers(metrics)
+        return as_numbers(metrics)
 
     def row(self) -> dict[str, Any]:
         return {
@@ -271,15 +273,11 @@ class Trainer:
             "images_seen": self.images_seen,
             "parameters": count_parameters(self.network),
         }
-        return Result(_numbers(metrics), counts, self.network.state_dict(), {"predictions": predictions})
+        return Result(as_numbers(metrics), counts, self.network.state_dict(), {"predictions": predictions})
 
     def _measure(self, prefix: str, evaluation: EvaluationSet) -> tuple[dict[str, Tensor], Tensor]:
-        logits = predict(self.network, evaluation.inputs)
+        logits = predict(self.network, evaluation.inputs, self.ranks)
         return {f"{prefix}/{name}": value for name, value in measure(logits, evaluation).items()}, logits
-
-    def _test_set(self, test: Split) -> EvaluationSet:
-        inputs = test.inputs.to(self.device)
-        return EvaluationSet(inputs, test.labels.to(self.device), self._teacher_view(inputs))
 
     def _train_sample(self) -> tuple[EvaluationSet, Tensor]:
         """A fixed sample of the training images as training sees them: augmented, with draws of its own."""
@@ -289,10 +287,5 @@ class Trainer:
         known = not mixed and bool((labels != NO_LABEL).all())
         return EvaluationSet(inputs, labels if known else None, self._teacher_view(inputs)), indices
 
-    def _teacher_view(self, inputs: Tensor) -> Tensor | None:
-        return predict_ensemble(self.teachers, inputs) if self.teachers is not None else None
-
-
-def _numbers(metrics: Mapping[str, Tensor]) -> Metrics:
-    """Metrics as numbers; None where one is undefined (CKA of a network that says the same about every image)."""
-    return {name: None if value.isnan() else float(value) for name, value in metrics.items()}
+    def _teacher_view(self, inputs: Inputs) -> Tensor | None:
+        return predict_ensemble(self.teachers, inputs, self.ranks) if self.teachers is not None else None

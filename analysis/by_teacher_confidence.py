@@ -1,0 +1,74 @@
+"""Agreement by the teacher's confidence, and by whether the teacher is right (not in the paper)."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import Evidence
+from analysis.small_multiples import draw_by_study, student_sweeps
+from analysis.style import BLUE, VERMILLION
+from repro.records import Records
+from repro.records.record import Floats
+
+BINS = 5
+LEAST = 10
+"""Test examples that a student needs in a bin for its agreement there to count."""
+
+
+def draw(evidence: Evidence) -> Figure:
+    """Agreement over the teacher's confidence, apart for examples that the teacher gets right and wrong."""
+    one = functools.partial(_draw_study, evidence.records)
+    return draw_by_study(evidence, one, "teacher's confidence", "test agreement")
+
+
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+    centers = (np.arange(BINS) + 0.5) / BINS
+    curves = [
+        binned_agreement(records, *pair) for pair in zip(students["run_id"], students["teacher_key"], strict=True)
+    ]
+    found = np.array([curve for curve in curves if curve is not None])
+    if not len(found):
+        return False
+    for index, (label, color, marker, line) in enumerate(
+        [("where the teacher is right", BLUE, "o", "-"), ("where the teacher is wrong", VERMILLION, "s", "--")]
+    ):
+        values = np.ma.masked_invalid(found[:, index])
+        mean, sd = values.mean(axis=0).filled(np.nan), values.std(axis=0).filled(np.nan)
+        axes.plot(centers, mean, color=color, marker=marker, linestyle=line, markersize=3.5, label=label)
+        axes.fill_between(centers, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1.03))
+    return True
+
+
+def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:
+    """Agreement in each bin of the teacher's confidence, (2, BINS): where it is right, where it is wrong.
+
+    NaN in bins with fewer than LEAST examples. None where the predictions are not known.
+    """
+    ours, theirs, labels = records.predictions(student), records.predictions(teacher), records.labels(student)
+    if ours is None or theirs is None or labels is None:
+        return None
+    bins = np.minimum((theirs.confidence * BINS).astype(int), BINS - 1)
+    wrong = (theirs.top_class != labels).astype(int)
+    index = wrong * BINS + bins
+    count = np.bincount(index, minlength=2 * BINS)
+    agreeing = np.bincount(index, weights=ours.top_class == theirs.top_class, minlength=2 * BINS)
+    with np.errstate(invalid="ignore"):
+        return np.where(count >= LEAST, agreeing / count, np.nan).reshape(2, BINS)
+
+
+FIGURE = PaperFigure(
+    name="by_teacher_confidence",
+    title="Where do students agree with their teachers?",
+    caption=f"Mean ± standard deviation (band) over the students of a study; bins of {LEAST} test examples or more.",
+    sweeps=student_sweeps(),
+    overview=True,
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,0 +1,78 @@
+"""What the claims are functions of: quantities of conditions, from the study tables of one preset."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from analysis.claims.verdict import FEWEST_TRIALS
+from analysis.sample import Sample, mean
+from analysis.tables import Missing, StudyTable, study_table
+from repro.experiments.study import Preset
+from repro.launch.sweep import find_sweep, sweep_studies
+from repro.records import Records
+
+
+class Evidence(Protocol):
+    """Where a claim takes its numbers from. A sweep is named as its file in sweeps/."""
+
+    def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
+        """A column of the sweep's table in one condition; empty where nothing was run."""
+
+    def choices(self, sweep: str, setting: str) -> Sequence[Any]:
+        """The values of a setting that the sweep asks for, done or not."""
+
+
+class Tables:
+    """The evidence of one preset in the records, and a note of what was asked for and is missing."""
+
+    def __init__(self, records: Records, preset: Preset) -> None:
+        self.records = records
+        self.preset = preset
+        self.missing: dict[str, Missing] = {}
+        self.table = functools.cache(self._table)
+
+    def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
+        table = self.table(sweep)
+        if table is None:
+            return Sample((), np.zeros(0), None)
+        for run in table.missing:
+            if all(run.settings[name] == value for name, value in settings.items()):
+                self.missing[run.command] = run
+        return table.sample(quantity, **settings)
+
+    def choices(self, sweep: str, setting: str) -> Sequence[Any]:
+        points = sweep_studies(find_sweep(sweep), {"preset": self.preset})
+        return list(dict.fromkeys(point.settings()[setting] for point in points))
+
+    def _table(self, sweep: str) -> StudyTable | None:
+        """None for a study that the suite does not have yet: nothing of it can have been run."""
+        return study_table(self.records, sweep, self.preset) if find_sweep(sweep).exists() else None
+
+
+Settings: TypeAlias = dict[str, Any]
+
+
+def difference(evidence: Evidence, sweep: str, quantity: str, one: Settings, minus: Settings, **shared: Any) -> Sample:
+    """A quantity in the condition `one` minus that in the condition `minus`, both with the `shared` settings."""
+    first, second = (evidence.sample(sweep, quantity, **settings, **shared) for settings in (one, minus))
+    return first - second
+
+
+def mean_difference(
+    evidence: Evidence, sweep: str, quantity: str, one: Settings, minus: Settings, members: Sequence[int] = (1, 3, 5)
+) -> tuple[Sample, str]:
+    """`difference`, averaged over the ensemble sizes for which it is there, and which these are: `mean over m = 1, 3`.
+
+    Sizes with fewer trials than 2 are left out as long as another has more.
+    """
+    samples = {m: difference(evidence, sweep, quantity, one, minus, members=m) for m in members}
+    return mean_over(samples)
+
+
+def mean_over(samples: dict[int, Sample]) -> tuple[Sample, str]:
+    """The mean over ensemble sizes, as for `mean_difference`."""
+    enough = {m: sample for m, sample in samples.items() if len(sample) >= FEWEST_TRIALS}
+    chosen = enough or {m: sample for m, sample in samples.items() if len(sample)} or samples
+    return mean(list(chosen.values())), f"mean over m = {', '.join(map(str, chosen))}"

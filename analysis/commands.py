@@ -1,0 +1,36 @@
+"""What the commands that only read records do. Options come parsed from `repro.cli`."""
+
+import argparse
+
+from analysis.catalogue import MODULES, find_figure
+from analysis.compare import compare_runs
+from analysis.figure import StudyTables, draw_figure, drawable_presets
+from analysis.report import write_report
+from repro import progress
+from repro.errors import BadInput
+from repro.records import open_records
+
+
+def figures(options: argparse.Namespace) -> None:
+    """`repro figures [NAME ...]`"""
+    wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
+    tables = StudyTables(open_records(options.runs))
+    if not tables.records.ids():
+        raise BadInput(f"{options.runs}: holds no finished run; `repro demo` or `repro launch` makes some")
+    for figure in wanted:
+        if options.names == ["all"] and not drawable_presets(figure, tables):
+            progress.for_this_output().say(f"figure {figure.name}: not run; {figure.commands('paper')[0]}")
+            continue
+        for path in draw_figure(figure, tables, options.out):
+            print(path)
+
+
+def report(options: argparse.Namespace) -> None:
+    """`repro report`"""
+    for path in write_report(open_records(options.runs), options.out):
+        print(path)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """`repro compare RUN RUN`"""
+    print(compare_runs(open_records(options.runs), options.one, options.other))

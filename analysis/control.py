@@ -1,0 +1,25 @@
+"""The independent-student control as independent trials."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def control_values(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One value for each of n >= 2 trials, whose mean is the control and whose spread tells how sure it is.
+
+    pairs: (n, n), how well the student of trial j (column) matches the teacher of trial i (row).
+
+    The control is the mean U of the n (n - 1) pairs off the diagonal. Row means are no independent trials: each
+    student stands in n - 1 of them, so that their spread hides how students differ. With n >= 3 the values are
+    the jackknife's pseudo-values, n U - (n - 1) U without trial i (Arvesen 1969, Ann. Math. Statist. 40:2076),
+    which have the spread of independent trials. With two trials nothing can be left out, and row means it is.
+    """
+    n = len(pairs)
+    away = pairs.copy()
+    np.fill_diagonal(away, 0.0)
+    if n == 2:
+        return np.asarray(away.sum(axis=1))
+    total = away.sum()
+    without = (total - away.sum(axis=0) - away.sum(axis=1)) / ((n - 1) * (n - 2))
+    values: NDArray[np.float64] = n * total / (n * (n - 1)) - (n - 1) * without
+    return values

@@ -1,0 +1,192 @@
+"""What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
+
+import argparse
+import os
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.draw import draw_grid
+from analysis.panels import Evidence, Panel, cells
+from analysis.paper import paper_table
+from analysis.style import finish, save, use_style
+from analysis.tables import StudyTable, study_table
+from repro.errors import BadInput
+from repro.experiments.study import Preset
+from repro.launch.sweep import find_sweep
+from repro.records import Records, open_records
+
+PRESET_NOTES = {
+    "paper": "The paper's protocol",
+    "short": "Preset short: much less training than preset paper, so levels differ",
+    "smoke": "Preset smoke: a test of the machinery, no result",
+}
+
+NOTE_WIDTH = 118
+"""Characters that fit on a line under the title."""
+MOST_COMMANDS = 4
+"""So many lines a title may have for them."""
+
+
+class StudyTables:
+    """The study tables of one source of records, each made once however many figures show it."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self._tables: dict[tuple[str, Preset], StudyTable] = {}
+
+    def __call__(self, sweep: str, preset: Preset) -> StudyTable:
+        if (sweep, preset) not in self._tables:
+            self._tables[sweep, preset] = study_table(self.records, sweep, preset)
+        return self._tables[sweep, preset]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure or table: which runs it needs, and its panels."""
+
+    name: str
+    title: str
+    sweeps: tuple[str, ...]
+    """The files in sweeps/ whose runs it shows."""
+    panels: Sequence[Sequence[Panel]] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
+    """Of the sweeps' conditions only those with these settings."""
+    row_height: float = 2.0
+    share_y: bool = False
+    draw: Callable[[Evidence], Figure] | None = None
+    """For what is not a grid of panels."""
+    caption: str = ""
+    """What error bars and n do not say; in their place where there are no panels."""
+    overview: bool = False
+    """It shows all studies at once, whose own figures tell of cost, protocol and what is missing."""
+    remedy: Sequence[str] = ()
+    """Commands that a figure needs beside its sweeps."""
+
+    @property
+    def built(self) -> tuple[str, ...]:
+        """Those of its sweeps that the suite has already."""
+        return tuple(sweep for sweep in self.sweeps if find_sweep(sweep).exists())
+
+    @property
+    def file_stem(self) -> str:
+        return f"figure_{self.name}" if self.name[0].isdigit() else self.name
+
+    def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
+        """What there is at this preset."""
+        tables = {sweep: tables_of(sweep, preset) for sweep in self.built}
+        if not tables:
+            return Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), tables_of.records)
+        rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
+        asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
+        settings = [column for column in asked if column != "sweep"]
+        paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.built], ignore_index=True)
+        everything = Evidence(
+            rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
+            asked.drop_duplicates(settings, ignore_index=True),
+            paper,
+            tables_of.records,
+        )
+        return everything.where(self.only)
+
+    def picture(self, evidence: Evidence, preset: Preset) -> Figure:
+        """The finished figure."""
+        use_style()
+        figure = self.draw(evidence) if self.draw else draw_grid(self.panels, evidence, self.row_height, self.share_y)
+        finish(figure, self.title, self.notes(evidence, preset))
+        return figure
+
+    def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
+        """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
+        spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
+        text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))
+        lines = textwrap.wrap(text, NOTE_WIDTH)
+        done, expected = len(evidence.table), len(evidence.expected)
+        if self._lacks_control(evidence):
+            lines.append("No independent control: that takes the predictions of at least two trials.")
+        commands = self.missing_commands(evidence, preset)
+        if commands:
+            lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
+            if len(commands) > MOST_COMMANDS:
+                commands = [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
+            lines += [f"    {command}" for command in commands]
+        return lines
+
+    def _lacks_control(self, evidence: Evidence) -> bool:
+        metrics = [panel.metric for row in self.panels for panel in row]
+        columns = [metric.columns["control"] for metric in metrics if "control" in metric.columns]
+        table = evidence.table
+        return bool(columns) and all(column not in table or table[column].isna().all() for column in columns)
+
+    def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
+        """What makes the runs that are not done; empty if all are."""
+        lacking = [sweep for sweep in self.built if _lacks(evidence, sweep)]
+        return self.commands(preset, lacking) if lacking else []
+
+    def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:
+        """What makes the figure's runs, of all its sweeps or of these."""
+        only = "".join(f" {key}={value}" for key, value in self.only.items())
+        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
+        return launches + [f"{command} preset={preset}" for command in self.remedy]
+
+    def _trials(self, evidence: Evidence) -> list[int]:
+        """The numbers of trials of the conditions that have any."""
+        counts: set[int] = set()
+        for panel in (panel for row in self.panels for panel in row):
+            counts |= set(cells(panel, evidence, "student")["n"])
+        return sorted(counts - {0})
+
+
+def _settings(table: StudyTable) -> pd.DataFrame:
+    """The settings of every run that there is or should be."""
+    names = ["trial", *table.conditions]
+    missing = pd.DataFrame([dict(missing.settings) for missing in table.missing], columns=names)
+    return pd.concat([table.rows[names], missing], ignore_index=True)
+
+
+def _lacks(evidence: Evidence, sweep: str) -> bool:
+    settings = [column for column in evidence.expected if column != "sweep"]
+    asked = evidence.expected[evidence.expected["sweep"] == sweep][settings]
+    done = evidence.table[[column for column in settings if column in evidence.table]]
+    return len(asked.merge(done, how="inner")) < len(asked)
+
+
+def _spread(trials: Sequence[int], dots: bool) -> str:
+    if not trials or max(trials) == 1:
+        return "n = 1 trial, no spread."
+    n = str(max(trials)) if len(trials) == 1 else f"{min(trials)} to {max(trials)}"
+    return f"Mean ± standard deviation of n = {n} trials{' (dots)' if dots else ''}."
+
+
+def drawable_presets(figure: PaperFigure, tables: StudyTables) -> list[Preset]:
+    """The presets at which any of its runs is done."""
+    return [preset for preset in get_args(Preset) if len(figure.evidence(tables, preset).table)]
+
+
+def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Path]:
+    """Draw it for every preset that has runs, and return the files. Raises BadInput if none has."""
+    written: list[Path] = []
+    for preset in drawable_presets(figure, tables):
+        evidence = figure.evidence(tables, preset)
+        picture = figure.picture(evidence, preset)
+        written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}")
+    if not written:
+        commands = " and ".join(f"`{command}`" for command in figure.commands("paper"))
+        raise BadInput(f"{tables.records.name}: holds no run of figure {figure.name}; make them with {commands}")
+    return written
+
+
+def main(figure: PaperFigure) -> None:
+    """Draw one figure from the command line, for example `python -m analysis.figure_10 --runs runs`."""
+    parser = argparse.ArgumentParser(description=f"Draw figure {figure.name}: {figure.title}.")
+    runs = Path(os.environ.get("REPRO_RUNS", "runs"))
+    parser.add_argument("--runs", type=Path, default=runs, metavar="DIR", help="run records, or an export of them")
+    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
+    options = parser.parse_args()
+    for path in draw_figure(figure, StudyTables(open_records(options.runs)), options.out):
+        print(path)

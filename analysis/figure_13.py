@@ -1,0 +1,17 @@
+"""Figure 13: augmentation policies for VGG-16, an ensemble of five."""
+
+from analysis.figure import PaperFigure, main
+from analysis.figure_3 import POLICIES
+from analysis.panels import ACCURACY, AGREEMENT, NLL, Panel
+
+FIGURE = PaperFigure(
+    name="13",
+    title="Figure 13: augmentation without residual connections: five VGG-16 distilled into one",
+    sweeps=("vgg",),
+    panels=[[Panel(metric, POLICIES) for metric in (AGREEMENT, ACCURACY, NLL)]],
+    row_height=2.1,
+    share_y=True,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,0 +1,23 @@
+"""Figure 6a: the optimizer and the length of training, LayerNorm ResNet-20 self-distillation."""
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
+
+EPOCHS = Scale("epochs", "student epochs (the paper's scale)", "log")
+OPTIMIZERS = Names("optimizer", {"sgd": "SGD", "adam": "Adam"})
+
+FIGURE = PaperFigure(
+    name="6a",
+    title="Figure 6a: does longer training, or another optimizer, close the gap?",
+    sweeps=("optimizer",),
+    panels=[
+        [
+            Panel(TRAIN_AGREEMENT, EPOCHS, OPTIMIZERS, title="On the distillation data"),
+            Panel(AGREEMENT, EPOCHS, OPTIMIZERS, title="On test"),
+        ]
+    ],
+    row_height=2.2,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

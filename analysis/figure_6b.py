@@ -1,0 +1,23 @@
+"""Figure 6b: students started between a random network and their trained teacher, LayerNorm ResNet-20."""
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
+
+WEIGHT = Scale("weight", "teacher's weight λ in the start")
+LEARNING_RATES = Names("learning_rate", {"constant": "same learning rate", "scaled": "learning rate × (1 − λ)"})
+
+FIGURE = PaperFigure(
+    name="6b",
+    title="Figure 6b: how near its teacher must a student start to end there?",
+    sweeps=("init_interpolation",),
+    panels=[
+        [
+            Panel(TRAIN_AGREEMENT, WEIGHT, LEARNING_RATES, title="On the distillation data"),
+            Panel(AGREEMENT, WEIGHT, LEARNING_RATES, title="On test"),
+        ]
+    ],
+    row_height=2.2,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

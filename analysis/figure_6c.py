@@ -1,0 +1,83 @@
+"""Figure 6c: the loss on the plane through the teacher, the student's start and its end, LayerNorm ResNet-20."""
+
+import json
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import Evidence
+from analysis.style import BLUE, VERMILLION, canvas
+
+WEIGHTS = (0.0, 0.25, 0.375)
+ANCHORS = {
+    "teacher": ("teacher", VERMILLION, "s"),
+    "student_initial": ("student's start", BLUE, "^"),
+    "student_final": ("student's end", BLUE, "o"),
+}
+COMMAND = "repro surface init_interpolation"
+
+
+def draw(evidence: Evidence) -> Figure:
+    """A map of the training loss for each start, darker where the loss is lower; one trial, the first that has one."""
+    figure, grid = canvas(1, len(WEIGHTS), height=2.3)
+    surfaces = [_surface(evidence, weight) for weight in WEIGHTS]
+    found = [np.array(surface["train/loss"], dtype=float) for surface in surfaces if surface]
+    low = min((np.nanmin(loss) for loss in found), default=1.0)
+    high = max((np.nanmax(loss) for loss in found), default=2.0)
+    norm = LogNorm(max(low, high * 1e-4), high)
+    image = None
+    for axes, weight, surface in zip(grid[0], WEIGHTS, surfaces, strict=True):
+        axes.set_title(f"λ = {weight:g}", loc="left")
+        if surface is None:
+            axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.6")
+            axes.set(xticks=[], yticks=[])
+            continue
+        image = _draw_surface(axes, surface, norm)
+    grid[0, 0].set_ylabel("distance in weight space")
+    if image is not None:
+        figure.colorbar(image, ax=list(grid[0]), label="training loss (log scale)", shrink=0.9)
+    return figure
+
+
+def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
+    loss = np.array(surface["train/loss"], dtype=float)
+    image = axes.pcolormesh(
+        surface["x"], surface["y"], loss, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True
+    )
+    axes.contour(surface["x"], surface["y"], loss, norm=norm, colors="white", linewidths=0.4, levels=8)
+    for name, (label, color, marker) in ANCHORS.items():
+        anchor = surface["anchors"][name]
+        style: dict[str, Any] = {"marker": marker, "linestyle": "none", "markeredgecolor": "white", "markersize": 6}
+        axes.plot(anchor["x"], anchor["y"], color=color, label=label, **style)
+    axes.set_xlabel("distance in weight space")
+    axes.grid(visible=False)
+    return image
+
+
+def _surface(evidence: Evidence, weight: float) -> dict[str, Any] | None:
+    """The surface of the first trial with this start and the same learning rate that has one."""
+    rows = evidence.where({"weight": weight, "learning_rate": "constant"}).table
+    for run_id in rows.sort_values("trial")["run_id"] if len(rows) else ():
+        content = evidence.records.attachment(run_id, "surface.json")
+        if content is not None:
+            surface: dict[str, Any] = json.loads(content)
+            return surface
+    return None
+
+
+FIGURE = PaperFigure(
+    name="6c",
+    title="Figure 6c: is there a barrier between the student's end and its teacher?",
+    caption="One trial. The plane goes through all three networks; the loss is the student's own.",
+    sweeps=("init_interpolation",),
+    only={"learning_rate": "constant"},
+    remedy=tuple(f"{COMMAND} weight={weight}" for weight in WEIGHTS),
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,0 +1,37 @@
+"""Figure 7: images of the SN-GAN that the studies with synthetic images distil on."""
+
+import io
+
+import numpy as np
+from matplotlib import image as matplotlib_image
+from matplotlib.figure import Figure
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import Evidence
+from analysis.style import canvas
+
+
+def draw(evidence: Evidence) -> Figure:
+    """The grid of samples that the generator's run wrote when it ended."""
+    figure, grid = canvas(1, 1, height=4.0)
+    axes = grid[0, 0]
+    axes.axis("off")
+    for run_id in evidence.table["run_id"]:
+        content = evidence.records.attachment(run_id, "samples.png")
+        if content is not None:
+            axes.imshow(np.asarray(matplotlib_image.imread(io.BytesIO(content), format="png")), interpolation="nearest")
+            return figure
+    axes.text(0.5, 0.5, "no samples in the record", transform=axes.transAxes, ha="center", color="0.6")
+    return figure
+
+
+FIGURE = PaperFigure(
+    name="7",
+    title="Figure 7: samples of the SN-GAN",
+    caption="Drawn at random when training ended, none chosen.",
+    sweeps=("sngan",),
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

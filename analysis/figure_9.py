@@ -1,0 +1,22 @@
+"""Figure 9: distilling on either half of CIFAR-100 or on both, with ResNet-20, at every temperature."""
+
+from analysis.figure import PaperFigure, main
+from analysis.figure_4 import SPLITS, TEMPERATURES
+from analysis.panels import ACCURACY, AGREEMENT, Panel
+
+FIGURE = PaperFigure(
+    name="9",
+    title="Figure 9: the teachers' training images again, or fresh ones? (ResNet-20)",
+    sweeps=("data_recycling_resnet20",),
+    panels=[
+        [
+            Panel(metric, TEMPERATURES, SPLITS, {"members": m}, title=f"{m} teacher{'s' if m > 1 else ''}")
+            for m in (1, 3, 5)
+        ]
+        for metric in (AGREEMENT, ACCURACY)
+    ],
+    share_y=True,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,0 +1,100 @@
+"""Confidence intervals that account for both trials and test examples. See docs/statistics.md.
+
+A quantity is a mean over n trials (new networks, teacher and student) and N test examples, the same in every trial.
+Both are samples: other seeds and other test images would give another number. `interval` adds the two errors:
+
+    estimate ± sqrt( (t s_trial / sqrt(n))^2 + (z s_example / sqrt(N))^2 )
+
+s_trial is the standard deviation of the trials' values and t Student's quantile for n - 1 degrees of freedom, which
+is what makes it honest with 3 trials; s_example is the standard deviation over test examples of their means over
+trials, z the normal quantile. Combining half-widths in quadrature is the MOVER method (Zou and Donner 2008,
+doi:10.1002/sim.3095); the interaction of the two errors is counted twice, so that the interval is never too short
+for it. `hierarchical_bootstrap` is the usual alternative; with few trials it is far too short (`analysis/coverage.py`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from analysis.sample import Sample
+
+LEVEL = 0.95
+Scope = Literal["trials and examples", "trials", "examples of one trial", "one number", "nothing"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval.
+
+    std: standard deviation over trials (n - 1 in the denominator), as the paper reports; NaN for fewer than two.
+    low, high: NaN where nothing says how sure the estimate is.
+    trials: n; examples: N, or None if they are not known one by one.
+    scope: what else the truth may be sought among. "examples of one trial" holds for that one pair of networks and
+        says nothing of others; "trials" ignores that the test set is a sample.
+    """
+
+    estimate: float
+    std: float
+    low: float
+    high: float
+    trials: int
+    examples: int | None
+    level: float
+    scope: Scope
+
+    @property
+    def caution(self) -> str:
+        """What a reader must know who sees few trials; empty from 5 on."""
+        if self.trials == 1:
+            return "1 trial: says nothing about other networks"
+        if self.trials < 5:
+            factor = special.stdtrit(self.trials - 1, (1 + self.level) / 2) if self.trials else math.nan
+            return f"{self.trials} trials: few; half-width at least {factor:.1f} standard errors" if self.trials else ""
+        return ""
+
+
+def interval(sample: Sample, level: float = LEVEL) -> Interval:
+    """The interval of the mean over trials and test examples. An empty sample gives NaN and the scope "nothing"."""
+    n = len(sample)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0, None, level, "nothing")
+    estimate = float(sample.values.mean())
+    std = float(sample.values.std(ddof=1)) if n > 1 else math.nan
+    squares = []
+    if n > 1:
+        squares.append((special.stdtrit(n - 1, (1 + level) / 2) * std) ** 2 / n)
+    examples, error = None, sample.example_error
+    if sample.examples is not None and sample.examples.shape[1] > 1:
+        examples = sample.examples.shape[1]
+        error = float(sample.examples.mean(axis=0).std(ddof=1)) / math.sqrt(examples)
+    if error is not None:
+        squares.append((special.ndtri((1 + level) / 2) * error) ** 2)
+    half = math.sqrt(sum(squares)) if squares else math.nan
+    scope: Scope = "trials" if n > 1 else "one number"
+    if error is not None:
+        scope = "trials and examples" if n > 1 else "examples of one trial"
+    return Interval(estimate, std, estimate - half, estimate + half, n, examples, level, scope)
+
+
+def hierarchical_bootstrap(
+    sample: Sample, level: float = LEVEL, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile interval under resampling of trials and of test examples (the same examples in every trial).
+
+    For comparison with `interval`: of n trials it sees only (n - 1) / n of their variance, and normal tails.
+    Raises ValueError for a sample without examples.
+    """
+    if sample.examples is None or len(sample) == 0:
+        raise ValueError("the hierarchical bootstrap needs trials with test examples")
+    generator = np.random.default_rng(seed)
+    trials, examples = sample.examples.shape
+    trial_weights = generator.multinomial(trials, np.full(trials, 1 / trials), size=resamples) / trials
+    means = np.empty(resamples)
+    for index, weights in enumerate(trial_weights):
+        counts = np.bincount(generator.integers(examples, size=examples), minlength=examples)
+        means[index] = weights @ (sample.examples @ counts) / examples
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,62 @@
+"""Agreement on test and on the distillation data while students train (not in the paper)."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figure import PaperFigure, main
+from analysis.panels import Evidence
+from analysis.small_multiples import draw_by_study, student_sweeps
+from analysis.style import GREEN, STUDENT
+from repro.records import Records
+from repro.records.record import Floats
+
+SHARES = np.linspace(0.1, 1.0, 10)
+"""Of the training: evaluations are interpolated to these, so that runs of different lengths can be averaged."""
+
+
+def draw(evidence: Evidence) -> Figure:
+    """Means over a study's students, and each student as a faint line."""
+    one = functools.partial(_draw_study, evidence.records)
+    return draw_by_study(evidence, one, "share of the training", "agreement with the teacher")
+
+
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+    for split, color, marker, line in [("train", GREEN, "^", "--"), ("test", STUDENT.color, "o", "-")]:
+        curves = [learning_curve(records, run_id, f"{split}/agreement") for run_id in students["run_id"]]
+        found = np.array([curve for curve in curves if curve is not None])
+        if not len(found):
+            continue
+        faint = {"color": color, "linewidth": 0.4, "alpha": max(0.04, 0.35 / len(found) ** 0.5), "zorder": 1}
+        axes.plot(SHARES, found.T, **faint)
+        label = "on the distillation data" if split == "train" else "on test"
+        axes.plot(SHARES, found.mean(axis=0), color=color, marker=marker, linestyle=line, markersize=3, label=label)
+    axes.set_xlim(0, 1.04)
+    return len(axes.lines) > 0
+
+
+def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
+    """The metric at SHARES of the run's epochs, interpolated between its evaluations; None if it was not measured."""
+    record = records.record(run_id)
+    points = [(row["epoch"], row[metric]) for row in record.metrics if row.get(metric) is not None]
+    if not points:
+        return None
+    epochs, values = np.array(points, dtype=float).T
+    shares: Floats = np.interp(SHARES, epochs / record.config["epochs"], values)
+    return shares
+
+
+FIGURE = PaperFigure(
+    name="learning_curves",
+    title="Does agreement still grow when training ends?",
+    caption="Mean over all students of a study (bold), and each of them (faint). The last point is what is reported.",
+    sweeps=student_sweeps(),
+    overview=True,
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

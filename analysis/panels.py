@@ -1,0 +1,177 @@
+"""What a panel shows: a metric of teacher, student and control, by the conditions of a study.
+
+Tables are tidy: a row per trained student, the study's settings as columns, and `student_x`, `teacher_x`,
+`control_x` for a metric x (control: students of the other trials, compared with this teacher).
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from repro.records import Records
+
+Role = Literal["student", "teacher", "control"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity to draw; `columns` says which role's value stands in which column of the table."""
+
+    name: str
+    label: str
+    columns: Mapping[Role, str]
+    unit: str = ""
+
+    @property
+    def percent(self) -> bool:
+        return self.unit == "%"
+
+
+AGREEMENT = Metric(
+    "agreement",
+    "test agreement (%) ↑",
+    {"student": "student_agreement", "control": "control_agreement"},
+    unit="%",
+)
+TRAIN_AGREEMENT = Metric("train agreement", "train agreement (%) ↑", {"student": "train_agreement"}, unit="%")
+KL = Metric("KL", "test KL (nats) ↓", {"student": "student_kl", "control": "control_kl"}, unit="nats")
+ACCURACY = Metric(
+    "accuracy",
+    "test accuracy (%) ↑",
+    {"teacher": "teacher_accuracy", "student": "student_accuracy"},
+    unit="%",
+)
+NLL = Metric("NLL", "test NLL (nats) ↓", {"teacher": "teacher_nll", "student": "student_nll"}, unit="nats")
+ECE = Metric("ECE", "test ECE ↓", {"teacher": "teacher_ece", "student": "student_ece"})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A numeric setting along an axis."""
+
+    column: str
+    label: str
+    spacing: Literal["linear", "log", "even"] = "linear"  # even: the values as equal steps
+
+
+@dataclass(frozen=True)
+class Names:
+    """A setting with names for people, in the order they are drawn."""
+
+    column: str
+    names: Mapping[Any, str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: `metric` `along` a setting, a series for each value of `by`, of the rows that match `where`."""
+
+    metric: Metric
+    along: Scale | Names
+    by: Names | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """The settings that tell the panel's conditions apart."""
+        return ([self.by.column] if self.by else []) + [self.along.column]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a figure is drawn from, at one preset."""
+
+    table: pd.DataFrame
+    """The students that are done."""
+    expected: pd.DataFrame
+    """The settings of every student there should be."""
+    paper: pd.DataFrame
+    """The paper's values: settings, `metric` (a column of the table), `value`, `std`, `source`."""
+    records: Records
+    """Where the table comes from; has the predictions and histories of its runs."""
+
+    def where(self, settings: Mapping[str, Any]) -> "Evidence":
+        """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""
+        return Evidence(
+            _matching(self.table, settings),
+            _matching(self.expected, settings),
+            _matching(self.paper, settings, or_missing=True),
+            self.records,
+        )
+
+
+def _matching(table: pd.DataFrame, settings: Mapping[str, Any], or_missing: bool = False) -> pd.DataFrame:
+    keep = pd.Series(True, index=table.index)
+    for column, value in settings.items():
+        if column in table:
+            same = table[column] == value
+            keep &= (same | table[column].isna()) if or_missing else same
+    return table[keep]
+
+
+def conditions(panel: Panel, evidence: Evidence) -> pd.DataFrame:
+    """The settings of every condition of the panel, those without a run included, in the order they are drawn."""
+    settings = evidence.where(panel.where).expected
+    found = settings[panel.keys].drop_duplicates() if set(panel.keys) <= set(settings) else pd.DataFrame()
+    for names in (panel.by, panel.along):
+        if isinstance(names, Names) and len(found):
+            found = found[found[names.column].isin(list(names.names))]
+    orders = {
+        names.column: {value: place for place, value in enumerate(names.names)}
+        for names in (panel.by, panel.along)
+        if isinstance(names, Names)
+    }
+    if found.empty:
+        return pd.DataFrame(columns=panel.keys)
+    return found.sort_values(
+        panel.keys, key=lambda column: column.map(orders[str(column.name)]) if column.name in orders else column
+    ).reset_index(drop=True)
+
+
+def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
+    """What the panel shows of one role: a row per condition, in order.
+
+    Columns: the panel's keys; `mean`, `sd` (over trials, ddof 1; missing for one trial), `n` (trials), `run_ids`;
+    `paper` and `paper_std`, the paper's value and its spread; `paper_low` and `paper_high`, where it only gives bounds;
+    `source`, where it says so. NaN where it says nothing. A condition without a run has n = 0 and no mean.
+    """
+    column = panel.metric.columns[role]
+    here = evidence.where(panel.where)
+    rows = conditions(panel, evidence)
+    values = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0].assign(**{column: []})
+    grouped = values.groupby(panel.keys, observed=True) if len(values) else None
+    if grouped is not None:
+        summary = pd.DataFrame(
+            {
+                "mean": grouped[column].mean(),
+                "sd": grouped[column].std(ddof=1),
+                "n": grouped["trial"].nunique(),
+                "run_ids": grouped["run_id"].agg(tuple),
+            }
+        ).reset_index()
+        rows = rows.merge(summary, on=panel.keys, how="left")
+    else:
+        rows = rows.assign(mean=float("nan"), sd=float("nan"), n=0, run_ids=None)
+    rows["n"] = rows["n"].fillna(0).astype(int)
+    rows["run_ids"] = [ids if isinstance(ids, tuple) else () for ids in rows["run_ids"]]
+    stated = here.paper[here.paper["quantity"] == column].to_dict("records") if len(here.paper) else []
+    found = [_stated(stated, settings) for settings in rows[panel.keys].to_dict("records")]
+    return rows.assign(**{name: [row[key] for row in found] for name, key in PAPER_COLUMNS.items()})
+
+
+PAPER_COLUMNS = {"paper": "value", "paper_std": "std", "paper_low": "low", "paper_high": "high", "source": "reference"}
+_NOTHING = {"value": math.nan, "std": math.nan, "low": math.nan, "high": math.nan, "reference": ""}
+_BEST_FIRST = ("table", "text", "plot")
+
+
+def _stated(paper: Sequence[Mapping[Hashable, Any]], settings: Mapping[Hashable, Any]) -> Mapping[Any, Any]:
+    """What the paper says under these settings: a number before bounds, and a table before its text before a plot."""
+    fitting = [
+        row for row in paper if all(pd.isna(row.get(key)) or row[key] == value for key, value in settings.items())
+    ]
+    order = sorted(fitting, key=lambda row: (pd.isna(row["value"]), _BEST_FIRST.index(row["source"])))
+    return order[0] if order else _NOTHING

@@ -1,0 +1,34 @@
+"""`repro report`: the state of the evidence as one web page without network, and its summary as Markdown."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from analysis.report.contents import Contents, gather
+from repro.records import Records
+from repro.store import write_atomically
+
+TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
+
+
+def write_report(records: Records, out: Path) -> list[Path]:
+    """Write report.html and report.md into `out`, and return their paths."""
+    contents = gather(records)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for template, name in TEMPLATES.items():
+        write_atomically(out / name, render(template, contents).encode())
+        written.append(out / name)
+    return written
+
+
+def render(template: str, contents: Contents) -> str:
+    """The page or the summary as text. All that comes from records is escaped in HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(contents=contents)

@@ -1,0 +1,139 @@
+"""The numbers behind a figure: ours with their interval, the paper's, and the difference."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.figure import PaperFigure
+from analysis.panels import Evidence, Metric, Names, Panel, cells
+from analysis.summary import summarize
+from analysis.tables import StudyTable
+
+SPECIFIC = {"agreement": "specific_agreement", "KL": "specific_kl"}
+"""Metrics of fidelity: what the student has above the control is told beside."""
+
+NOT_IN_PAPER: Mapping[Hashable, Any] = {"paper": math.nan, "paper_low": math.nan, "paper_high": math.nan, "source": ""}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One quantity in one condition; texts are empty where there is nothing to say."""
+
+    quantity: str
+    condition: str
+    ours: str
+    interval: str
+    caution: str
+    paper: str
+    source: str
+    difference: str
+    runs: tuple[str, ...]
+
+
+def against_paper(figure: PaperFigure, evidence: Evidence, tables: Sequence[StudyTable]) -> list[Comparison]:
+    """A row for every quantity and condition of the figure's panels, those that are not run included."""
+    panels = [panel for row in figure.panels for panel in row]
+    columns = {column for panel in panels for column in panel.metric.columns.values()} | set(SPECIFIC.values())
+    summaries = _summaries(tables, sorted(columns)) if panels else []
+    return list(dict.fromkeys(row for panel in panels for row in _rows(panel, evidence, summaries)))
+
+
+def _summaries(tables: Sequence[StudyTable], columns: Sequence[str]) -> list[Mapping[Hashable, Any]]:
+    found = [summarize(table, columns).assign(sweep=table.sweep) for table in tables if len(table.rows)]
+    return [row for frame in found for row in frame.to_dict("records")]
+
+
+def _rows(panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable, Any]]) -> list[Comparison]:
+    rows = []
+    for role, column in panel.metric.columns.items():
+        name = "independent control" if role == "control" else role
+        asked: list[tuple[str, str, Mapping[Hashable, Any]]] = [(f"{name}: {panel.metric.name}", column, {})]
+        if role == "student" and panel.metric.name in SPECIFIC:
+            asked.append((f"student minus control: {panel.metric.name}", SPECIFIC[panel.metric.name], NOT_IN_PAPER))
+        for label, quantity, paper in asked:
+            for cell in cells(panel, evidence, role).to_dict("records"):
+                settings = {**panel.where, **{key: cell[key] for key in panel.keys}}
+                is_done = len(evidence.where(settings).table) > 0
+                rows.append(_row(panel, label, quantity, {**cell, **paper}, settings, summaries, is_done))
+    return rows
+
+
+def _row(
+    panel: Panel,
+    quantity: str,
+    column: str,
+    cell: Mapping[Hashable, Any],
+    settings: Mapping[str, Any],
+    summaries: Sequence[Mapping[Hashable, Any]],
+    is_done: bool,
+) -> Comparison:
+    metric = panel.metric
+    fitting = [
+        row
+        for row in summaries
+        if row["quantity"] == column and all(row[key] == value for key, value in settings.items() if key in row)
+    ]
+    found = fitting[0] if fitting else None
+    mean = math.nan if found is None else found["mean"]
+    return Comparison(
+        quantity=quantity + (f" ({metric.unit})" if metric.unit else ""),
+        condition=_condition(panel, settings),
+        ours=_number(metric, mean, found["std"]) if found else "not in the records" if is_done else "not run",
+        interval=f"{_number(metric, found['low'])} to {_number(metric, found['high'])}"
+        if found and _known(found)
+        else "",
+        caution=found["caution"] if found else "",
+        paper=_paper(metric, cell),
+        source=cell["source"],
+        difference=_difference(metric, mean, cell),
+        runs=tuple(found["runs"]) if found else (),
+    )
+
+
+def _known(row: Mapping[Hashable, Any]) -> bool:
+    return bool(pd.notna(row["low"]))
+
+
+def _condition(panel: Panel, settings: Mapping[str, Any]) -> str:
+    parts = []
+    for key, value in settings.items():
+        names = next((n for n in (panel.by, panel.along) if isinstance(n, Names) and n.column == key), None)
+        if names:
+            parts.append(names.names[value])
+        elif key == "sweep":
+            parts.append(str(value))
+        else:
+            parts.append(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _number(metric: Metric, value: float, std: float = math.nan) -> str:
+    digits, factor = (1, 100) if metric.percent else (3, 1)
+    return " ± ".join(f"{factor * number:.{digits}f}" for number in (value, std) if pd.notna(number))
+
+
+def _paper(metric: Metric, cell: Mapping[Hashable, Any]) -> str:
+    if pd.notna(cell["paper"]):
+        return _number(metric, cell["paper"], cell.get("paper_std", math.nan))
+    low, high = cell["paper_low"], cell["paper_high"]
+    if pd.notna(low) and pd.notna(high):
+        return f"{_number(metric, low)} to {_number(metric, high)}"
+    if pd.notna(low):
+        return f"> {_number(metric, low)}"
+    return f"< {_number(metric, high)}" if pd.notna(high) else ""
+
+
+def _difference(metric: Metric, mean: float, cell: Mapping[Hashable, Any]) -> str:
+    """Ours minus the paper's; for bounds whether ours lies within them."""
+    if math.isnan(mean):
+        return ""
+    digits, factor = (1, 100) if metric.percent else (3, 1)
+    if pd.notna(cell["paper"]):
+        return f"{factor * (mean - cell['paper']):+.{digits}f}"
+    low, high = cell["paper_low"], cell["paper_high"]
+    if pd.isna(low) and pd.isna(high):
+        return ""
+    return "outside" if mean < low or mean > high else "within"

@@ -1,0 +1,165 @@
+"""What the report says, before it is laid out: claims, a section per figure, every run."""
+
+import base64
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from analysis.catalogue import MODULES, find_figure
+from analysis.claims import CLAIMS, Judgement, judge, statement
+from analysis.figure import PaperFigure, StudyTables
+from analysis.panels import Evidence
+from analysis.report.against_paper import Comparison, against_paper
+from analysis.report.provenance import Provenance, provenance
+from analysis.style import as_png
+from analysis.tables import StudyTable
+from repro.experiments.study import Preset, find_study
+from repro.launch.sweep import find_sweep
+from repro.records import Record, Records
+
+PICTURE_DOTS_PER_INCH = 150
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure at one preset, and what is to be said beside it."""
+
+    preset: Preset
+    alternative_text: str
+    png: str
+    """base64"""
+    comparisons: Sequence[Comparison]
+    provenance: Provenance | None
+    """None for an overview of all studies."""
+    done: int
+    expected: int
+    commands: Sequence[str]
+    """What makes the missing runs; empty if there are none."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure or table of the paper, or one beyond it."""
+
+    anchor: str
+    title: str
+    about: Sequence[str]
+    """Paragraphs on the studies behind it: question, conditions, what the paper found, our choices."""
+    pictures: Sequence[Picture]
+    commands: Sequence[str]
+    is_built: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    source: str
+    claims: Sequence[Judgement]
+    """The verdicts at every preset that has trials for the claim; where none has, one that says not run."""
+    sections: Sequence[Section]
+    runs: Sequence[Record]
+    totals: Provenance
+
+    @property
+    def verdicts(self) -> Mapping[str, int]:
+        """How many of the paper's claims have each verdict, each counted at the best preset that has runs."""
+        best = {one.claim: one for one in reversed(self.claims) if one.claim.removeprefix("C").isdecimal()}
+        names = ("supported", "contradicted", "inconclusive", "not run")
+        return {name: sum(one.verdict == name for one in best.values()) for name in names}
+
+
+def gather(records: Records) -> Contents:
+    """Everything the report says about these records."""
+    tables = StudyTables(records)
+    sections = [_section(find_figure(name), tables) for name in MODULES]
+    presets = [preset for preset in get_args(Preset) if any(p.preset == preset for s in sections for p in s.pictures)]
+    runs = [records.record(run_id) for run_id in records.ids()]
+    return Contents(
+        source=Path(records.name).name,
+        claims=_claims(records, presets),
+        sections=sections,
+        runs=sorted(runs, key=lambda run: (run.kind, run.label, run.run_id)),
+        totals=provenance(runs, {}),
+    )
+
+
+def _claims(records: Records, presets: Sequence[Preset]) -> list[Judgement]:
+    """By claim, and for each the presets from the paper's own down."""
+    judged = {preset: {one.claim: one for one in judge(records, preset)} for preset in presets}
+    rows = []
+    for claim in CLAIMS:
+        found = [by_claim[claim] for by_claim in judged.values() if by_claim[claim].n]
+        rows += found or [_not_run(claim, judged)]
+    return rows
+
+
+def _not_run(claim: str, judged: Mapping[Preset, Mapping[str, Judgement]]) -> Judgement:
+    for by_claim in judged.values():
+        return by_claim[claim]
+    return Judgement(claim, statement(claim), "paper", "not run", 0, (), ())
+
+
+def _section(figure: PaperFigure, tables: StudyTables) -> Section:
+    pictures = []
+    for preset in get_args(Preset):
+        evidence = figure.evidence(tables, preset)
+        if len(evidence.table):
+            pictures.append(_picture(figure, evidence, tables, preset))
+    return Section(
+        anchor=figure.file_stem,
+        title=figure.title,
+        about=() if figure.overview else _about(figure),
+        pictures=pictures,
+        commands=figure.commands("paper"),
+        is_built=bool(figure.built),
+    )
+
+
+def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, preset: Preset) -> Picture:
+    drawn = as_png(figure.picture(evidence, preset), PICTURE_DOTS_PER_INCH)
+    own_tables = [tables(sweep, preset) for sweep in figure.built]
+    done, expected = len(evidence.table), len(evidence.expected)
+    return Picture(
+        preset=preset,
+        alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",
+        png=base64.b64encode(drawn).decode(),
+        comparisons=against_paper(figure, evidence, own_tables),
+        provenance=None if figure.overview else _provenance(evidence, own_tables),
+        done=done,
+        expected=expected,
+        commands=() if figure.overview else figure.missing_commands(evidence, preset),
+    )
+
+
+def _provenance(evidence: Evidence, tables: Sequence[StudyTable]) -> Provenance:
+    students = [evidence.records.record(run_id) for run_id in evidence.table["run_id"]]
+    return provenance([*students, *_teachers(students, evidence.records)], _studies_of(tables))
+
+
+def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
+    ids = dict.fromkeys(teacher for student in students for teacher in student.teachers)
+    return [records.record(run_id) for run_id in ids if records.has(run_id)]
+
+
+def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Run id -> its study and settings."""
+    return {
+        row["run_id"]: (study_of(table.sweep), {name: row[name] for name in ("trial", *table.conditions)})
+        for table in tables
+        for row in table.rows.to_dict("records")
+    }
+
+
+def study_of(sweep: str) -> str:
+    """The study whose runs a sweep makes."""
+    return Path(yaml.safe_load(find_sweep(sweep).read_text())["program"]).stem
+
+
+def _about(figure: PaperFigure) -> list[str]:
+    """The docstrings of the figure's studies, in paragraphs."""
+    studies = dict.fromkeys(study_of(sweep) for sweep in figure.built)
+    text = "\n\n".join(inspect.getdoc(find_study(study)) or "" for study in studies)
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph]

@@ -1,0 +1,81 @@
+"""Where numbers come from: cost, hardware, commits, and how the runs depart from the paper's protocol."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.compare import flatten
+from repro.config import parse_config
+from repro.experiments.study import find_study, parse_study
+from repro.launch.plan import examples_of
+from repro.records import Record
+
+NOT_PROTOCOL = ("evaluate_every", "seed")
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A key of the config with the paper's value and ours, or what the data lack."""
+
+    key: str
+    paper: str
+    ours: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """hours: process hours of training. machines, commits: as the runs' environments say; `*`: with local changes."""
+
+    runs: int
+    hours: float
+    machines: Sequence[str]
+    commits: Sequence[str]
+    deviations: Sequence[Deviation]
+
+
+def provenance(runs: Sequence[Record], studies: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Provenance:
+    """Of these runs; `studies` says which study's settings a run follows, so that it can be held to the paper's."""
+    unique = {run.run_id: run for run in runs}
+    attempts = [attempt for run in unique.values() for attempt in run.attempts]
+    found: dict[Deviation, None] = {}
+    for run in unique.values():
+        if run.run_id in studies:
+            found |= dict.fromkeys(deviations(run, *studies[run.run_id]))
+    return Provenance(
+        runs=len(unique),
+        hours=sum(run.summary.get("seconds") or 0.0 for run in unique.values()) / 3600,
+        machines=sorted({_machine(attempt["machine"]) for attempt in attempts}),
+        commits=sorted({attempt["code"]["commit"][:7] + "*" * bool(attempt["code"]["dirty"]) for attempt in attempts}),
+        deviations=list(found),
+    )
+
+
+def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Deviation]:
+    """Where the run's config differs from the one that the same settings give at preset `paper`."""
+    paper_study = parse_study(find_study(study), {**settings, "preset": "paper"})
+    paper = _protocol(paper_study.config().model_dump(mode="json"))
+    config = parse_config(dict(run.config))
+    ours = _protocol(config.model_dump(mode="json"))  # with the defaults of keys that are younger than the run
+    keys = [key for key in dict.fromkeys([*paper, *ours]) if paper.get(key) != ours.get(key)]
+    found = [Deviation(key, _text(paper.get(key)), _text(ours.get(key))) for key in keys]
+    asked, trained = examples_of(config), run.summary.get("training_images")
+    if asked is not None and trained is not None and asked != trained:
+        key = "images distilled on, as the data files have them"
+        found.append(Deviation(key, f"{asked:,}", f"{trained:,}"))
+    return found
+
+
+def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat, members of an ensemble as one, without what is no part of the protocol."""
+    flat = {re.sub(r"(^|\.)teachers\.\d+\.", r"\1teachers.", key): value for key, value in flatten(config).items()}
+    return {key: value for key, value in flat.items() if key.split(".")[-1] not in NOT_PROTOCOL}
+
+
+def _text(value: Any) -> str:
+    return "all" if value is None else str(value)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    parts = [machine.get("processor"), f"{machine['threads']} thread(s)", machine.get("device"), machine.get("gpu")]
+    return ", ".join(str(part) for part in (*parts, f"torch {machine.get('torch')}") if part)

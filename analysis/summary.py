@@ -1,0 +1,64 @@
+"""A study table in numbers: mean, standard deviation and interval of every quantity in every condition."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.intervals import LEVEL, Interval, interval
+from analysis.tables import StudyTable
+
+SUMMARIZED = (
+    "student_accuracy",
+    "student_nll",
+    "student_ece",
+    "student_agreement",
+    "student_kl",
+    "control_agreement",
+    "control_kl",
+    "specific_agreement",
+    "specific_kl",
+    "teacher_accuracy",
+    "teacher_nll",
+    "teacher_ece",
+    "train_agreement",
+)
+
+
+def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: float = LEVEL) -> pd.DataFrame:
+    """One row for every quantity and every condition that has it.
+
+    Columns: preset, the condition's settings, `quantity`, `n` (trials), `mean`, `std` (over trials, as the paper
+    reports), `low` and `high` (`analysis.intervals.interval`), `scope` (what the interval accounts for), `caution`
+    (what to know of few trials) and `runs` (the ids behind the number).
+    """
+    known = [quantity for quantity in quantities if quantity in table.rows]
+    rows: list[dict[str, Any]] = [
+        {
+            "preset": table.preset,
+            **condition,
+            "quantity": quantity,
+            **_numbers(interval(sample, level), quantity),
+            "runs": sample.runs,
+        }
+        for condition, quantity, sample in table.every_sample(known)
+        if len(sample)
+    ]
+    rows.sort(key=lambda row: known.index(row["quantity"]))
+    return pd.DataFrame(rows)
+
+
+def _numbers(found: Interval, quantity: str) -> dict[str, Any]:
+    # An interval that reaches past what can be, more than 100 % or less than nothing, ends there.
+    smallest = -math.inf if quantity.startswith("specific") else 0.0
+    largest = 1.0 if quantity.endswith(("accuracy", "agreement", "ece")) else math.inf
+    return {
+        "n": found.trials,
+        "mean": found.estimate,
+        "std": found.std,
+        "low": found.low if math.isnan(found.low) else max(found.low, smallest),
+        "high": found.high if math.isnan(found.high) else min(found.high, largest),
+        "scope": found.scope,
+        "caution": found.caution,
+    }

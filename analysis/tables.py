@@ -1,0 +1,171 @@
+"""From records to one tidy table per sweep: every student, its teacher, and the independent-student control.
+
+The control: two networks that classify well agree anyway, so how well a student agrees with its teacher says little
+by itself. Beside it stands how well students of the *other* trials, distilled the same way from other teachers,
+match this teacher. Fidelity is specific only as far as it is above that.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.quantities import PerExample, measure
+from analysis.sample import Sample
+from repro.errors import BadInput, did_you_mean
+from repro.experiments.study import Preset, Study
+from repro.launch.sweep import find_sweep, sweep_studies
+from repro.records import Record, Records
+
+GENERALIZATION = ("accuracy", "nll", "ece", "brier")
+FIDELITY = ("agreement", "kl")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that a sweep asks for and that is not done: the study's settings, and the command that makes it."""
+
+    settings: Mapping[str, Any]
+    label: str
+    command: str
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """The finished runs of a sweep at one preset, and what is missing. Presets never share a table.
+
+    rows: a row per run. Columns: `preset`, `trial`, the study's settings (`conditions`), `run_id`, `label`,
+        `teacher_key`, `training_images`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
+        test), `teacher_x` (without the last two), `control_x` and `specific_x` (agreement, kl), `train_x`, and
+        `cka_stage`. NaN where unknown. Specific fidelity is counted so that positive means closer to its own teacher
+        than the control is: agreement minus the control's, the control's KL minus KL.
+    expected: how many runs the sweep asks for. More trials than it asks for are taken too.
+    remedy: the command that makes all that is missing.
+    """
+
+    sweep: str
+    preset: Preset
+    conditions: tuple[str, ...]
+    rows: pd.DataFrame
+    missing: tuple[Missing, ...]
+    expected: int
+    remedy: str
+    records: Records
+
+    def sample(self, quantity: str, **settings: Any) -> Sample:
+        """A column of `rows` in the trials of one condition, with its per-example values where it has any.
+
+        Settings that are left out must not tell its rows apart. Raises BadInput for an unknown column or setting,
+        or if more than one condition fits. No finished run: an empty sample.
+        """
+        for name in settings:
+            if name not in self.conditions:
+                raise BadInput(f"{self.sweep} has no setting '{name}'{did_you_mean(name, self.conditions)}")
+        rows = self.rows
+        for name, value in settings.items():
+            rows = rows[rows[name] == value]
+        if rows["trial"].duplicated().any():
+            raise BadInput(f"{self.sweep}: {settings} fits several conditions; name more of {self.conditions}")
+        return self._measure(quantity, rows)
+
+    def samples(self, quantity: str) -> Iterator[tuple[dict[str, Any], Sample]]:
+        """(condition, sample) for every condition that has a run, in the sweep's order."""
+        for condition, _, sample in self.every_sample([quantity]):
+            yield condition, sample
+
+    def every_sample(self, quantities: Sequence[str]) -> Iterator[tuple[dict[str, Any], str, Sample]]:
+        """(condition, quantity, sample) for every condition that has a run: fast, since it reads predictions once."""
+        if self.rows.empty:
+            return
+        for values, rows in self.rows.groupby(list(self.conditions), sort=False, dropna=False):
+            for quantity in quantities:
+                yield dict(zip(self.conditions, values, strict=True)), quantity, self._measure(quantity, rows)
+
+    def _measure(self, quantity: str, rows: pd.DataFrame) -> Sample:
+        if len(rows) and quantity not in rows:
+            raise BadInput(f"the table {self.sweep} has no column '{quantity}'{did_you_mean(quantity, rows.columns)}")
+        return measure(quantity, rows, self._per_example)
+
+    @functools.cached_property
+    def _per_example(self) -> PerExample:
+        return PerExample(self.records)
+
+
+def study_table(records: Records, sweep: str, preset: Preset, changes: Mapping[str, Any] | None = None) -> StudyTable:
+    """The table of `sweeps/<sweep>.yaml` at a preset; `changes` replaces parameters of the sweep."""
+    points = sweep_studies(find_sweep(sweep), {"preset": preset, **(changes or {})})
+    ids = {point: point.config().run_id for point in points}
+    asked = list(ids)
+    more = {} if changes and "trial" in changes else _more_trials(asked, records)
+    done = [point for point in asked if records.has(ids[point])] + list(more)
+    rows = [_row(point, records.record((ids | more)[point]), records) for point in done]
+    _add_control(rows, done, records)
+    first = asked[0].settings()
+    return StudyTable(
+        sweep=sweep,
+        preset=preset,
+        conditions=tuple(name for name in first if name not in ("preset", "trial")),
+        rows=pd.DataFrame(rows, columns=None if rows else [*first, "run_id", "label", "teacher_key"]),
+        missing=tuple(_missing(point) for point in asked if not records.has(ids[point])),
+        expected=len(asked),
+        remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}",
+        records=records,
+    )
+
+
+def _more_trials(points: Sequence[Study], records: Records) -> dict[Study, str]:
+    """Finished runs of the same conditions with higher trial numbers than the sweep's, as far as these go on."""
+    conditions = list(dict.fromkeys(point.model_copy(update={"trial": 0}) for point in points))
+    trial = max(point.trial for point in points)
+    found: dict[Study, str] = {}
+    while True:
+        trial += 1
+        new = [condition.model_copy(update={"trial": trial}) for condition in conditions]
+        done = {point: run_id for point in new if records.has(run_id := point.config().run_id)}
+        if not done:
+            return found
+        found |= done
+
+
+def _missing(point: Study) -> Missing:
+    settings = " ".join(f"{name}={value}" for name, value in point.settings().items())
+    return Missing(point.settings(), point.label(), f"repro run {point.name} {settings}")
+
+
+def _row(point: Study, record: Record, records: Records) -> dict[str, Any]:
+    row: dict[str, Any] = {**point.settings(), "run_id": record.run_id, "label": point.label()}
+    is_student = bool(record.teachers)
+    row["teacher_key"] = record.teacher_key if is_student else record.run_id
+    row |= {name: record.summary[name] for name in ("training_images", "seconds") if name in record.summary}
+    for name, value in record.summary["metrics"].items():
+        row[_column(name, "student" if is_student else "teacher")] = math.nan if value is None else value
+    if is_student:
+        scores = records.scores(record.teacher_key) or {}
+        row |= {f"teacher_{metric}": scores.get(metric, math.nan) for metric in GENERALIZATION}
+    return row
+
+
+def _column(metric: str, owner: str) -> str:
+    """`test/accuracy` -> `student_accuracy`, `test/cka/stage1` -> `cka_stage1`, `train/kl` -> `train_kl`."""
+    name = metric.replace("test/cka/", "cka/").replace("test/", f"{owner}/")
+    return name.replace("/", "_")
+
+
+def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], records: Records) -> None:
+    """The means, over students of the other trials of the same condition, of their match with this row's teacher."""
+    trials: dict[Study, list[dict[str, Any]]] = {}
+    for row, point in zip(rows, points, strict=True):
+        if "student_agreement" in row:
+            trials.setdefault(point.model_copy(update={"trial": 0}), []).append(row)
+    for same in trials.values():
+        for row in same:
+            pairs = [records.pair(other["run_id"], row["teacher_key"]) for other in same if other is not row]
+            known = [pair for pair in pairs if pair is not None]
+            for metric in FIDELITY:
+                values = [getattr(pair, metric) for pair in known]
+                row[f"control_{metric}"] = sum(values) / len(values) if values else math.nan
+            row["specific_agreement"] = row["student_agreement"] - row["control_agreement"]
+            row["specific_kl"] = row["control_kl"] - row["student_kl"]

@@ -1,0 +1,139 @@
+"""How long it takes to read an export and make tables and intervals of it, and how that grows with the runs.
+
+The runs are those of one study at real size: 10,000 test examples, three trials of every condition, so that every
+student has its own teacher and two controls. What they say is random, which compresses and reads like the real thing.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import default_rng
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from repro.bench.timing import Report
+from repro.launch.sweep import find_sweep, sweep_studies
+from repro.records import Pair, Predictions, Record, Records, open_records, write_export
+from repro.records.record import Floats, Labels, rounded
+from repro.training.hardware import describe
+
+SIZES = (625, 1250, 2500, 5000)
+EXAMPLES, CLASSES = 10_000, 100
+SWEEP, STUDENTS_PER_TEMPERATURE = "data_recycling_resnet20", 27  # 3 splits, 3 ensembles, 3 trials
+DIFFERENT = 16
+"""So many networks are drawn; further ones say the same as one of them."""
+
+
+class RandomRecords:
+    """Finished runs of the sweep at these temperatures, which say random things about `examples` test examples."""
+
+    name = "random records"
+
+    def __init__(self, temperatures: Sequence[float], examples: int) -> None:
+        self._configs: dict[str, Any] = {}
+        for point in sweep_studies(find_sweep(SWEEP), {"preset": "short", "temperature": list(temperatures)}):
+            config = point.config()
+            self._configs |= {parent.run_id: parent for parent in config.parents()} | {config.run_id: config}
+        generator = default_rng(0)
+        self._labels = generator.integers(CLASSES, size=examples)
+        self._predictions = [self._draw(generator) for _ in range(DIFFERENT)]
+        self._kl = [_halves(generator.lognormal(-2.0, 1.5, examples)) for _ in range(DIFFERENT)]
+
+    def _draw(self, generator: np.random.Generator) -> Predictions:
+        examples = len(self._labels)
+        wrong = generator.random(examples) < 0.3
+        top_class = np.where(wrong, generator.integers(CLASSES, size=examples), self._labels)
+        return Predictions(
+            top_class, generator.beta(4.0, 1.0, examples), _halves(generator.lognormal(-1, 1.5, examples))
+        )
+
+    def ids(self) -> Sequence[str]:
+        return list(self._configs)
+
+    def has(self, run_id: str) -> bool:
+        return run_id in self._configs
+
+    def record(self, run_id: str) -> Record:
+        config = self._configs[run_id]
+        metrics = {f"{part}/{name}": 0.5 for part in ("test", "train") for name in ("accuracy", "nll", "brier", "ece")}
+        teachers = tuple(parent.run_id for parent in config.parents())
+        if teachers:
+            metrics |= {f"{part}/{name}": 0.5 for part in ("test", "train") for name in ("agreement", "kl")}
+        rows = [{"epoch": epoch, "step": epoch, "learning_rate": 0.1, **metrics} for epoch in range(10)]
+        summary = {"run_id": run_id, "metrics": metrics, "training_images": 5000, "seconds": 1.0}
+        return Record(run_id, config.model_dump(mode="json"), summary, rows, [], teachers)
+
+    def scores(self, key: str) -> dict[str, float]:  # noqa: ARG002
+        return dict.fromkeys(("accuracy", "nll", "brier", "ece"), 0.5)
+
+    def pair(self, student: str, teacher: str) -> Pair:  # noqa: ARG002
+        return Pair(0.5, 0.5)
+
+    def labels(self, run_id: str) -> Labels:  # noqa: ARG002
+        return self._labels
+
+    def predictions(self, key: str) -> Predictions:
+        return self._predictions[_number(key)]
+
+    def kl_per_example(self, student: str, teacher: str) -> Floats:
+        return self._kl[_number(student + teacher)]
+
+    def shown_logits(self, run_id: str) -> NDArray[np.float32]:  # noqa: ARG002
+        return np.zeros((8, CLASSES), dtype=np.float32)
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+
+def _number(key: str) -> int:
+    return sum(key.encode()) % DIFFERENT
+
+
+def _halves(values: Floats) -> Floats:
+    return rounded(values).astype(np.float64)
+
+
+def analyse(path: Path, temperatures: Sequence[float]) -> dict[str, float]:
+    """Seconds to open the export and make the table, and to make every interval of it."""
+    from analysis.summary import summarize
+    from analysis.tables import study_table
+
+    start = time.perf_counter()
+    records: Records = open_records(path)
+    table = study_table(records, SWEEP, "short", {"temperature": list(temperatures)})
+    rows = time.perf_counter()
+    intervals = summarize(table)
+    end = time.perf_counter()
+    assert len(intervals)
+    return {"table": rows - start, "intervals": end - rows, "all": end - start, "numbers": len(intervals)}
+
+
+def measure(sizes: Sequence[int] = SIZES, examples: int = EXAMPLES) -> Report:
+    """Write exports of about `sizes` runs and analyse each: some minutes, most of them to write the exports.
+
+    The numbers of the report: machine, as in `environment.json`; examples; and `by_runs`, a list with the runs, the
+    file's megabytes, seconds for the `table` (which includes opening the file), for the `intervals` and for `all`,
+    and how many `numbers` with an interval there are.
+    """
+    by_runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            temperatures = [1.0 + 0.01 * i for i in range(max(1, size // STUDENTS_PER_TEMPERATURE))]
+            made, path = RandomRecords(temperatures, examples), Path(folder) / f"{size}.npz"
+            write_export(made, [(run_id, "") for run_id in made.ids()], path)
+            megabytes = path.stat().st_size / 1e6
+            by_runs.append({"runs": len(made.ids()), "megabytes": megabytes, **analyse(path, temperatures)})
+    machine = describe(torch.device("cpu"))
+    headers = ["runs", "export (MB)", "table (s)", "intervals (s)", "all (s)", "numbers"]
+    lines = [[row[name] for name in ("runs", "megabytes", "table", "intervals", "all", "numbers")] for row in by_runs]
+    last = by_runs[-1]
+    text = f"""analysis: {last["runs"]:,} runs in {last["all"]:.1f} s, {1000 * last["all"] / last["runs"]:.1f} ms a run
+{machine["processor"]}, Python {machine["python"]}; {examples:,} test examples, from one export
+
+{tabulate(lines, headers=headers, floatfmt=".1f", intfmt=",")}"""
+    return Report(text, {"machine": machine, "examples": examples, "by_runs": by_runs})

@@ -1,0 +1,36 @@
+"""ResNet for large images (He et al. 2016, arXiv 1512.03385), as torchvision builds it."""
+
+from typing import Literal
+
+from torch import nn
+
+from repro.errors import BadInput
+from repro.models.base import Model
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+DOWNSAMPLING = 32
+"""The last stage sees the image this many times smaller along each side."""
+
+
+class ResNet(Model):
+    """torchvision's ResNet-`depth`, from random weights. ResNet-50 has 25,557,032 parameters with 1,000 classes.
+
+    In depths of 50 and more it is the "v1.5" whose 3x3 convolutions carry the bottlenecks' strides. Its stages are
+    the outputs of the four groups of blocks.
+    """
+
+    name: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50, 101, 152] = 50
+
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+        import torchvision  # only here: it takes seconds, and no other network needs it
+
+        channels, height, width = input_shape
+        if channels != 3 or min(height, width) < DOWNSAMPLING:
+            raise BadInput(
+                f"model resnet fits colour images of at least {DOWNSAMPLING}x{DOWNSAMPLING} pixels, "
+                f"not {channels} channels of {height}x{width}"
+            )
+        network: nn.Module = torchvision.models.get_model(f"resnet{self.depth}", num_classes=num_classes)
+        network.stages = STAGES  # type: ignore[assignment]
+        return network

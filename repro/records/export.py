@@ -1,0 +1,231 @@
+"""Records as one compact file that can be committed or published: an `.npz` archive, which numpy alone can open.
+
+`records.jsonl` holds a JSON line per run, the rest are arrays:
+
+    labels/<test set>                 int64 (n,): the labels of a test set, once
+    <key>/top_class, /confidence, /nll  (n,): what a run or an ensemble says about its test set
+    <run id>/kl/<teacher key>         (n,): KL per example of a student to its own or another trial's teacher
+    <run id>/shown_logits             (8, classes)
+
+and `<run id>/<file>`, some small files as they were.
+"""
+
+import functools
+import io
+import json
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repro.errors import BadInput
+from repro.records.record import ATTACHMENTS, Floats, Labels, Pair, Predictions, Record, Records
+from repro.store import write_atomically
+
+FORMAT = 1
+MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
+"""What of the machine goes along: nothing that names it or its folders."""
+
+
+def write_export(
+    records: Records, runs: Iterable[tuple[str, str]], path: Path, on_run: Callable[[], object] = lambda: None
+) -> int:
+    """Write the runs, given as (run id, label), to `path`; the number of runs written.
+
+    With every student go its ensemble's predictions, and its match with the teachers of all other exported runs that
+    differ from it by seeds alone (the independent-student control). `on_run` is called after each run.
+    """
+    chosen = {run_id: label for run_id, label in runs if records.has(run_id)}
+    teachers = _teachers_by_condition(records, chosen)
+    archive = _Archive()
+    lines = []
+    for run_id, label in chosen.items():
+        lines.append(_line(records, records.record(run_id), label, teachers, archive))
+        on_run()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, archive.close({"format": FORMAT, "ensembles": archive.ensembles}, lines))
+    return len(lines)
+
+
+def _teachers_by_condition(records: Records, runs: Iterable[str]) -> dict[str, set[str]]:
+    teachers = defaultdict(set)
+    for run_id in runs:
+        record = records.record(run_id)
+        if record.teachers:
+            teachers[record.condition].add(record.teacher_key)
+    return teachers
+
+
+class _Archive:
+    """The file while it is put together in memory."""
+
+    def __init__(self) -> None:
+        self.buffer = io.BytesIO()
+        self.zip = zipfile.ZipFile(self.buffer, "w", zipfile.ZIP_DEFLATED)
+        self.names: set[str] = set()
+        self.ensembles: dict[str, Mapping[str, float] | None] = {}
+
+    def add(self, name: str, array: NDArray[Any] | None) -> None:
+        """Add an array, unless there is none or it is in already."""
+        if array is not None and name not in self.names:
+            self.names.add(name)
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            self.write(f"{name}.npy", content.getvalue())
+
+    def add_predictions(self, records: Records, key: str) -> None:
+        predictions = records.predictions(key) if f"{key}/nll" not in self.names else None
+        if predictions is None:
+            return
+        narrow = np.uint8 if predictions.top_class.max(initial=0) < 256 else np.uint16
+        self.add(f"{key}/top_class", predictions.top_class.astype(narrow))
+        self.add(f"{key}/confidence", _halves(predictions.confidence))
+        self.add(f"{key}/nll", _halves(predictions.nll))
+
+    def add_labels(self, labels: Labels) -> str:
+        """The name of the test set."""
+        name = f"{zlib.crc32(labels.tobytes()):08x}"
+        self.add(f"labels/{name}", labels)
+        return name
+
+    def close(self, header: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bytes:
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in (header, *lines))
+        self.write("records.jsonl", text.encode())
+        self.zip.close()
+        return self.buffer.getvalue()
+
+    def write(self, name: str, content: bytes) -> None:
+        # A fixed date: the same records give the same file.
+        entry = zipfile.ZipInfo(name, date_time=(2021, 1, 1, 0, 0, 0))
+        self.zip.writestr(entry, content, zipfile.ZIP_DEFLATED)
+
+
+def _line(
+    records: Records, record: Record, label: str, teachers: Mapping[str, set[str]], archive: _Archive
+) -> dict[str, Any]:
+    """The run as JSON-like data; its arrays go into the archive."""
+    line: dict[str, Any] = {
+        "run_id": record.run_id,
+        "label": label or record.label,
+        "config": record.config,
+        "summary": record.summary,
+        "metrics": record.metrics,
+        "attempts": [_published(attempt) for attempt in record.attempts],
+        "teachers": record.teachers,
+        "test_set": None,
+        "scores": None,
+        "pairs": {},
+    }
+    for name in ATTACHMENTS:
+        content = records.attachment(record.run_id, name)
+        if content is not None:
+            archive.write(f"{record.run_id}/{name}", content)
+    labels = records.labels(record.run_id)
+    if labels is None:
+        return line
+    line |= {"test_set": archive.add_labels(labels), "scores": records.scores(record.run_id)}
+    archive.add_predictions(records, record.run_id)
+    archive.add(f"{record.run_id}/shown_logits", records.shown_logits(record.run_id))
+    if len(record.teachers) > 1:
+        archive.ensembles[record.teacher_key] = records.scores(record.teacher_key)
+        archive.add_predictions(records, record.teacher_key)
+    for teacher in sorted(teachers[record.condition]) if record.teachers else ():
+        pair = records.pair(record.run_id, teacher)
+        if pair is not None:
+            line["pairs"][teacher] = asdict(pair)
+            archive.add(f"{record.run_id}/kl/{teacher}", _halves(records.kl_per_example(record.run_id, teacher)))
+    return line
+
+
+def _halves(values: Floats | None) -> NDArray[np.float16] | None:
+    return None if values is None else values.astype(np.float16)
+
+
+def _published(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    machine = {key: attempt["machine"][key] for key in MACHINE_KEYS if key in attempt["machine"]}
+    return {"started": attempt["started"], "step": attempt["step"], "code": attempt["code"], "machine": machine}
+
+
+class ExportFile:
+    """The records of an export. Raises BadInput if the file is not one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            header, *lines = (json.loads(line) for line in self._zip.read("records.jsonl").splitlines())
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise BadInput(f"{path}: is not an export of runs; `repro export --out FILE.npz` writes one") from error
+        if header.get("format") != FORMAT:
+            raise BadInput(f"{path}: has the format {header.get('format')}, this version reads {FORMAT}")
+        self._lines: dict[str, dict[str, Any]] = {line["run_id"]: line for line in lines}
+        runs = {run_id: line["scores"] for run_id, line in self._lines.items()}
+        self._scores: dict[str, dict[str, float] | None] = header["ensembles"] | runs
+        self._names = set(self._zip.namelist())
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def ids(self) -> Sequence[str]:
+        return list(self._lines)
+
+    def has(self, run_id: str) -> bool:
+        return run_id in self._lines
+
+    def record(self, run_id: str) -> Record:
+        line = self._lines[run_id]
+        kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
+        return Record(**kept, teachers=tuple(line["teachers"]))
+
+    def scores(self, key: str) -> Mapping[str, float] | None:
+        return self._scores.get(key)
+
+    def pair(self, student: str, teacher: str) -> Pair | None:
+        scores = self._lines[student]["pairs"].get(teacher) if student in self._lines else None
+        return None if scores is None else Pair(**scores)
+
+    def labels(self, run_id: str) -> Labels | None:
+        line = self._lines.get(run_id)
+        return None if line is None else self._array(f"labels/{line['test_set']}")
+
+    def predictions(self, key: str) -> Predictions | None:
+        top_class = self._array(f"{key}/top_class")
+        confidence, nll = self._array(f"{key}/confidence"), self._array(f"{key}/nll")
+        if top_class is None or confidence is None or nll is None:
+            return None
+        return Predictions(top_class.astype(np.int64), confidence.astype(np.float64), nll.astype(np.float64))
+
+    def kl_per_example(self, student: str, teacher: str) -> Floats | None:
+        values = self._array(f"{student}/kl/{teacher}")
+        return None if values is None else values.astype(np.float64)
+
+    def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
+        return self._array(f"{run_id}/shown_logits")
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        member = f"{run_id}/{name}"
+        return self._zip.read(member) if name in ATTACHMENTS and member in self._names else None
+
+    def _array(self, name: str) -> NDArray[Any] | None:
+        if f"{name}.npy" not in self._names:
+            return None
+        content = self._zip.read(f"{name}.npy")
+        start = 10 + int.from_bytes(content[8:10], "little")
+        shape, dtype = _read_header(content[:start])
+        return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
+
+
+@functools.cache
+def _read_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array in numpy's format, version 1.0; the same few headers come thousands of times."""
+    shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
+    return shape, dtype

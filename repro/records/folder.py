@@ -1,0 +1,128 @@
+"""Records from a folder of run directories, computed from the logits that every run keeps."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from repro.distill.ensemble import ensemble_logits
+from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
+from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
+from repro.records.record import ATTACHMENTS, SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
+from repro.store import Store
+
+CACHED_LOGITS = 48
+"""Test logits of so many networks are kept at hand (4 MB each on CIFAR-100): an ensemble's, over all trials."""
+
+
+class LabelledLogits(NamedTuple):
+    """What a run, or an ensemble, predicts on test: logits (n, classes) and labels (n,)."""
+
+    logits: Tensor
+    labels: Tensor
+
+
+class RunFolder:
+    """The finished runs of a folder. What has been computed is kept while the object lives."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._test_set = functools.lru_cache(CACHED_LOGITS)(self._read_test_set)
+        self.record = functools.cache(self._record)
+        self.scores = functools.cache(self._scores)
+        self.pair = functools.cache(self._pair)
+        self.predictions = functools.cache(self._predictions)
+        self.kl_per_example = functools.cache(self._kl_per_example)
+
+    @property
+    def name(self) -> str:
+        return str(self.store.root)
+
+    def ids(self) -> Sequence[str]:
+        return [run.run_id for run in self.store.runs() if run.is_done()]
+
+    def has(self, run_id: str) -> bool:
+        return self.store.run(run_id).is_done()
+
+    def _record(self, run_id: str) -> Record:
+        run = self.store.run(run_id)
+        if not run.is_done():
+            raise KeyError(run_id)
+        config = run.config()
+        return Record(
+            run_id=run_id,
+            config=config.model_dump(mode="json"),
+            summary=run.read_json("summary.json"),
+            metrics=run.metrics(),
+            attempts=run.read_json("environment.json")["attempts"],
+            teachers=tuple(teacher.run_id for teacher in getattr(config, "teachers", ())),
+        )
+
+    def _scores(self, key: str) -> Mapping[str, float] | None:
+        test_set = self._test_set(key)
+        return None if test_set is None else {name: float(value) for name, value in evaluate(*test_set).items()}
+
+    def _pair(self, student: str, teacher: str) -> Pair | None:
+        ours, theirs = self._test_set(student), self._test_set(teacher)
+        if ours is None or theirs is None:
+            return None
+        metrics = evaluate_fidelity(ours.logits, theirs.logits)
+        return Pair(agreement=float(metrics["agreement"]), kl=float(metrics["kl"]))
+
+    def labels(self, run_id: str) -> Labels | None:
+        test_set = self._test_set(run_id)
+        return None if test_set is None else test_set.labels.numpy()
+
+    def _predictions(self, key: str) -> Predictions | None:
+        test_set = self._test_set(key)
+        if test_set is None:
+            return None
+        return Predictions(
+            top_class=test_set.logits.argmax(dim=1).numpy(),
+            confidence=test_set.logits.double()
+            .softmax(dim=1)
+            .amax(dim=1)
+            .numpy()
+            .astype(np.float16)
+            .astype(np.float64),
+            nll=_rounded(negative_log_likelihood_per_example(*test_set)),
+        )
+
+    def _kl_per_example(self, student: str, teacher: str) -> Floats | None:
+        ours, theirs = self._test_set(student), self._test_set(teacher)
+        return None if ours is None or theirs is None else _rounded(kl_per_example(theirs.logits, ours.logits))
+
+    def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
+        test_set = self._test_set(run_id)
+        return None if test_set is None else test_set.logits[:SHOWN_EXAMPLES].numpy()
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        path = self.store.run(run_id).path / name
+        return path.read_bytes() if name in ATTACHMENTS and path.exists() else None
+
+    def _read_test_set(self, key: str) -> LabelledLogits | None:
+        """Logits and labels on test of a run, or of an ensemble by its key; None where they are not all there."""
+        members = key.split("+")
+        if len(members) > 1:
+            sets = [self._test_set(member) for member in members]
+            present = [test_set for test_set in sets if test_set is not None]
+            if len(present) < len(sets):
+                return None
+            return LabelledLogits(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
+        return self._read_run(key)
+
+    def _read_run(self, run_id: str) -> LabelledLogits | None:
+        path = self.store.run(run_id).path / "predictions.safetensors"
+        if not self.has(run_id) or not path.exists():
+            return None
+        with safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
+            return LabelledLogits(file.get_tensor("test_logits"), file.get_tensor("test_labels"))
+
+
+def _rounded(values: Tensor) -> Floats:
+    return rounded(values.double().numpy()).astype(np.float64)

@@ -1,0 +1,143 @@
+"""What a record is, and what every source of records can tell."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = NDArray[np.int64]
+
+SHOWN_EXAMPLES = 8
+"""Of so many test examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
+ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
+"""Files of a run directory that go along as they are: a loss surface, generated images and their quality."""
+KEPT_BITS = 5
+"""Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run: what `config.json`, `summary.json`, `metrics.jsonl` and `environment.json` say.
+
+    `teachers` are the run ids of a student's teachers. `metrics` has a row per evaluation, oldest first. `label` is
+    the name it was exported under, or "".
+    """
+
+    run_id: str
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Mapping[str, Any]]
+    teachers: tuple[str, ...]
+    label: str = ""
+
+    @property
+    def kind(self) -> str:
+        kind: str = self.config["kind"]
+        return kind
+
+    @property
+    def teacher_key(self) -> str:
+        """Names the run's teacher, one network or an ensemble, among a source's `predictions`."""
+        return teacher_key(self.teachers)
+
+    @property
+    def condition(self) -> str:
+        """The same for runs that differ in nothing but random seeds, their parents' included: trials of one thing."""
+        return condition_key(self.config)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network, or an ensemble, says about its test set; arrays (n,), in the data set's order.
+
+    Confidence is the probability of the top class, as float16 holds it; NLL is in nats, rounded (KEPT_BITS).
+    """
+
+    top_class: NDArray[np.int64]
+    confidence: Floats
+    nll: Floats
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How well a student matches a teacher, its own or another trial's, on the whole of test.
+
+    `agreement` in [0, 1], `kl` (teacher to student) in nats; from the logits, not from rounded values.
+    """
+
+    agreement: float
+    kl: float
+
+
+class Records(Protocol):
+    """A source of records. Only `record` insists that the run be there (KeyError); the rest is None where unknown.
+
+    A *key* names a network or an ensemble: a run id, or a record's `teacher_key`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where the records come from, for messages."""
+
+    def ids(self) -> Sequence[str]:
+        """The finished runs."""
+
+    def has(self, run_id: str) -> bool:
+        """Whether the run is finished and here."""
+
+    def record(self, run_id: str) -> Record: ...
+
+    def scores(self, key: str) -> Mapping[str, float] | None:
+        """accuracy, nll, brier and ece on the whole of test; from the logits, not from rounded values."""
+
+    def pair(self, student: str, teacher: str) -> Pair | None:
+        """The student, a run id, against a teacher, a key, on the same test set."""
+
+    def labels(self, run_id: str) -> Labels | None:
+        """The labels of the run's test set, (n,)."""
+
+    def predictions(self, key: str) -> Predictions | None:
+        """What it says about each test example."""
+
+    def kl_per_example(self, student: str, teacher: str) -> Floats | None:
+        """The terms of the pair's `kl`, (n,), rounded (KEPT_BITS)."""
+
+    def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
+        """The run's logits of the first SHOWN_EXAMPLES test examples, (examples, classes)."""
+
+    def attachment(self, run_id: str, name: str) -> bytes | None:
+        """The content of one of ATTACHMENTS, the small files that some kinds of run have."""
+
+
+def teacher_key(teachers: Sequence[str]) -> str:
+    """The name of the ensemble of these runs; of a single run its own id."""
+    return "+".join(teachers)
+
+
+def condition_key(config: Mapping[str, Any]) -> str:
+    """A hash of a run's config without the seeds of it and of the runs it is made from."""
+    content = json.dumps(_without_run_seeds(config), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _without_run_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        # Only runs have a kind; the seed of a selection of images is part of the condition.
+        return {key: _without_run_seeds(v) for key, v in value.items() if not (key == "seed" and "kind" in value)}
+    if isinstance(value, list | tuple):
+        return [_without_run_seeds(element) for element in value]
+    return value
+
+
+def rounded(values: Floats) -> NDArray[np.float16]:
+    """Values of at most 65,504 as float16 with KEPT_BITS mantissa bits, which compress to about a byte each."""
+    dropped = np.uint16(10 - KEPT_BITS)  # of float16's 10 bits after the leading one
+    half = np.uint16(1 << (int(dropped) - 1))
+    bits = (values.astype(np.float16).view(np.uint16) + half) >> dropped << dropped
+    return bits.astype(np.uint16).view(np.float16)

@@ -1,0 +1,62 @@
+"""The gradient of one step from several micro-batches, on one process or many."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from repro.config import TrainingConfig
+from repro.errors import BadInput
+from repro.training.distributed import Ranks
+
+
+def check_shares(config: TrainingConfig, ranks: Ranks) -> None:
+    """Raise BadInput if a step has too few micro-batches for every process to have one."""
+    micro_batches = -(-config.batch_size // (config.micro_batch_size or config.batch_size))
+    if micro_batches < ranks.size:
+        raise BadInput(
+            f"{ranks.size} processes cannot share steps of {micro_batches} micro-batch(es): set micro_batch_size to "
+            f"{config.batch_size // ranks.size} or less",
+            "micro_batch_size",
+        )
+
+
+def accumulate(network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks: Ranks) -> Tensor:
+    """Leave in every parameter's `.grad` the gradient of the step's loss, and return that loss.
+
+    losses: this process's micro-batches, one after the other: their share of the step's examples, and their mean
+    loss, computed when it is asked for. Over all processes the shares add up to 1, so that the step's loss is the
+    mean over its examples. A process may have no micro-batch at all.
+
+    BatchNorm normalises each micro-batch by itself. Its running statistics become the mean, by share, of where each
+    micro-batch would take them from the step's start; a step counts as one batch. So nothing depends on who computes
+    which micro-batch, but for the order in which floats are added.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _NormBase)]
+    statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
+    counts = [layer.num_batches_tracked for layer in layers if layer.num_batches_tracked is not None]
+    next_counts = [count + 1 for count in counts]
+    start = [statistic.clone() for statistic in statistics]
+    moved = [torch.zeros_like(statistic) for statistic in statistics]
+    step_loss = torch.zeros((), device=next(network.parameters()).device)
+    for share, loss in losses:
+        (share * loss).backward()  # type: ignore[no-untyped-call]
+        step_loss += share * loss.detach()
+        for total, statistic, before in zip(moved, statistics, start, strict=True):
+            total.add_(statistic, alpha=share)
+            statistic.copy_(before)
+    gradients = [_gradient(parameter) for parameter in network.parameters() if parameter.requires_grad]
+    ranks.sum([step_loss, *gradients, *moved])
+    for statistic, total in zip(statistics, moved, strict=True):
+        statistic.copy_(total)
+    for count, following in zip(counts, next_counts, strict=True):
+        count.copy_(following)
+    return step_loss
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """The parameter's gradient; made of zeros where this process had no micro-batch."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

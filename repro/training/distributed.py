@@ -1,0 +1,127 @@
+"""The processes that train one run together, one device each, as `torchrun` starts them.
+
+Gradients are summed by one explicit all-reduce a step instead of through `DistributedDataParallel`: a step may be
+made of several micro-batches, of different sizes and not equally many on every process, and its sum must not depend
+on who computed which (`repro.training.accumulation`). DDP averages over processes, and needs each of them to take
+part in every backward pass.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from repro.errors import BadInput, RunFailed
+
+TIMEOUT = timedelta(minutes=10)
+"""How long a process waits for the others, if the network does not tell it earlier that they are gone."""
+
+Item = TypeVar("Item")
+
+
+class PeerLost(RunFailed):
+    """Another process of the job ended, or cannot be reached. The reason is its own to tell."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place, `rank`, among the `size` that train together. The first alone writes the record.
+
+    All of them have to call the methods below in the same order. A single process waits for nobody.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, work: Sequence[Item]) -> Sequence[Item]:
+        """This process's part of the work: every `size`-th piece."""
+        return work[self.rank :: self.size]
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes; one message for all of them. Types must be equal."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _peers():
+            dist.all_reduce(flat)
+        for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by the first process's."""
+        if self.size > 1:
+            with _peers():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any of the processes. Waits for no device."""
+        return bool(self.highest(int(flag)))
+
+    def highest(self, value: int) -> int:
+        """The highest of the processes' values. Waits for no device."""
+        if self.size == 1:
+            return value
+        held = torch.tensor(value)
+        with _peers():
+            dist.all_reduce(held, op=dist.ReduceOp.MAX)
+        return int(held)
+
+    def first_decides(self, flag: bool) -> bool:
+        """The first process's flag."""
+        return self.any(flag and self.is_first)
+
+    def wait_for_all(self) -> None:
+        """Return when every process has come here."""
+        self.any(False)
+
+
+ALONE = Ranks()
+
+
+def local_rank() -> int | None:
+    """This process's number on its machine, from 0, under `torchrun`; None for a process of its own."""
+    return int(os.environ["LOCAL_RANK"]) if ranks_of_this_job().size > 1 else None
+
+
+def ranks_of_this_job() -> Ranks:
+    """This process's place in the job that `torchrun` started; alone without it. They are not `connected` yet."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return Ranks(int(os.environ["RANK"]), size) if size > 1 else ALONE
+
+
+@contextlib.contextmanager
+def connected(ranks: Ranks, device: torch.device) -> Iterator[None]:
+    """Connect the processes for the time of the block. Raises BadInput if they do not find each other."""
+    if ranks.size == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(f"WORLD_SIZE is set, but the processes cannot connect ({error}); start with torchrun") from error
+    yield
+    # Not after an exception: it would wait for operations that the others will never join.
+    dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _peers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise PeerLost(f"another process of this job ended or cannot be reached ({reason})") from error

@@ -1,0 +1,96 @@
+"""Inputs of data sets that stay in files: decoded by worker processes, a few batches ahead."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from repro.data.augmentation import Augmentation, augment
+from repro.data.dataset import LabeledData, Reader, as_input, to_unit_interval
+from repro.errors import RunFailed
+from repro.seeds import stream_seed
+
+GRACE_SECONDS = 30
+"""What a worker that was asked to end leaves the run for its checkpoint."""
+
+
+@dataclass(frozen=True)
+class FileInputs:
+    """The inputs of n examples, each decoded whenever it is asked for.
+
+    numbers: what `reader` knows the examples by, int64 (n,). seed: with each example's number it alone decides the
+    example's random view and augmentation; None gives the view of the test set. workers: decoding processes, 0 for
+    this one.
+    """
+
+    reader: Reader
+    numbers: Tensor
+    augmentation: tuple[Augmentation, ...]
+    seed: int | None
+    workers: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, rows: Tensor) -> "FileInputs":
+        """The inputs at `rows` (int64); each looks as before."""
+        return replace(self, numbers=self.numbers[rows.cpu()])
+
+    def stream(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """For each chunk of rows (int64), in order, their inputs as a network takes them. Raises RunFailed."""
+        loader = DataLoader(
+            _Decoder(self),
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_outlive_signals,
+            generator=torch.Generator(),  # otherwise it would draw from the global one, which dropout uses
+        )
+        try:
+            for inputs in loader:
+                yield as_input(inputs.to(self.device, non_blocking=True))
+        except RunFailed as error:
+            # A worker's error comes with the worker's traceback; its last line is the message. The own traceback is
+            # dropped because it would keep the loader, and so the workers, alive.
+            message = str(error).strip().splitlines()[-1].removeprefix("repro.errors.RunFailed: ")
+            raise RunFailed(message) from error.with_traceback(None)
+
+
+Inputs: TypeAlias = Tensor | FileInputs
+"""Inputs as they are stored, in memory or in files."""
+
+
+def inputs_of_test(data: LabeledData, workers: int, device: torch.device) -> Inputs:
+    """The inputs of the test split: on the device, or in files."""
+    if data.reader is None:
+        return data.test.inputs.to(device)
+    return FileInputs(data.reader, data.test.inputs, (), None, workers, device)
+
+
+class _Decoder(TorchDataset[Tensor]):
+    def __init__(self, inputs: FileInputs) -> None:
+        self.inputs = inputs
+
+    def __getitem__(self, row: int) -> Tensor:
+        inputs = self.inputs
+        number = int(inputs.numbers[row])
+        if inputs.seed is None:
+            return inputs.reader.read(number, None)
+        image = inputs.reader.read(number, stream_seed(inputs.seed, "view", number))
+        if inputs.augmentation:
+            generator = torch.Generator().manual_seed(stream_seed(inputs.seed, "augmentation", number))
+            image = augment(to_unit_interval(image.unsqueeze(0)), inputs.augmentation, generator).squeeze(0)
+        return image
+
+
+def _outlive_signals(worker: int) -> None:  # noqa: ARG001  (the DataLoader passes it)
+    """Schedulers and terminals signal all processes at once; the run reacts by a checkpoint, up to which it needs its
+    workers. They end with it, or some time after the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

@@ -1,0 +1,42 @@
+"""`repro compare`."""
+
+from pathlib import Path
+
+import pytest
+from synthetic_records import SyntheticRecords, Truth, everywhere
+
+from analysis.compare import compare_runs, flatten
+from repro.cli import main
+from repro.errors import BadInput
+
+
+def test_flatten_gives_dotted_keys() -> None:
+    nested = {"model": {"depth": 20}, "teachers": [{"seed": 0}, {"seed": 1}], "epochs": 3}
+    assert flatten(nested) == {"model.depth": 20, "teachers.0.seed": 0, "teachers.1.seed": 1, "epochs": 3}
+
+
+def test_two_runs_are_told_apart_by_setting_metric_and_prediction() -> None:
+    records = SyntheticRecords(examples=200).add("digits", everywhere(Truth()), only={"images": [100, 300], "trial": 0})
+    students = [run_id for run_id in records.ids() if records.record(run_id).teachers]
+    text = compare_runs(records, *students)
+    settings = [line.split() for line in text.split("\n\n")[0].splitlines()[2:]]
+    assert ["data.train.size", "100", "300"] in settings
+    assert {row[0] for row in settings} == {"data.train.size", "epochs", "evaluate_every"}
+    first, second = (records.record(run_id).summary["metrics"]["test/accuracy"] for run_id in students)
+    assert f"{second - first:+.4f}" in text
+    one, other = (records.predictions(run_id) for run_id in students)
+    assert one is not None and other is not None
+    assert f"agree on {(one.top_class == other.top_class).mean():.2%}" in text
+    labels = records.labels(students[0])
+    only_first = ((one.top_class == labels) & (other.top_class != labels)).sum()
+    assert f"{students[0]} is right {only_first} times" in text
+
+
+def test_a_run_that_is_not_there_or_not_unique_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = SyntheticRecords(examples=100).add("digits", everywhere(Truth()), only={"trial": 0})
+    with pytest.raises(BadInput, match="holds no finished run 'zzz'"):
+        compare_runs(records, "zzz", "zzz")
+    with pytest.raises(BadInput, match="'' begins 4 runs"):
+        compare_runs(records, "", "")
+    assert main(["compare", "a", "b", "--runs", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,232 @@
+"""Records say the same from run directories and from an export, and what they say is right."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, rel_entr, softmax
+from synthetic_records import SyntheticRecords, Truth, everywhere
+
+from analysis.summary import summarize
+from analysis.tables import study_table
+from repro.cli import main
+from repro.errors import BadInput
+from repro.launch.sweep import find_sweep, sweep_studies
+from repro.records import Records, RunFolder, open_records, write_export
+from repro.records.record import condition_key, rounded
+from repro.store import Store
+
+WORLD = everywhere(Truth(0.74, 0.80))
+ONLY = {"policy": ["baseline", "mixup"], "members": [1, 3]}
+
+
+@pytest.fixture(scope="module")
+def made() -> SyntheticRecords:
+    return SyntheticRecords(examples=50).add("augmentation", WORLD, only=ONLY)
+
+
+@pytest.fixture(scope="module")
+def folder(made: SyntheticRecords, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.write(tmp_path_factory.mktemp("runs")).root
+
+
+@pytest.fixture(scope="module")
+def export(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "records.npz"
+    runs = open_records(folder)
+    assert write_export(runs, [(run_id, "") for run_id in runs.ids()], path) == 21
+    return path
+
+
+def equal(one: Records, other: Records, keys: list[str], students: list[str]) -> None:
+    for key in keys:
+        assert one.scores(key) == other.scores(key) is not None
+        for name in ("top_class", "confidence", "nll"):
+            np.testing.assert_array_equal(getattr(one.predictions(key), name), getattr(other.predictions(key), name))
+    for student in students:
+        for teacher in (one.record(student).teacher_key,):
+            assert one.pair(student, teacher) == other.pair(student, teacher) is not None
+            np.testing.assert_array_equal(
+                one.kl_per_example(student, teacher),
+                other.kl_per_example(student, teacher),  # type: ignore[arg-type]
+            )
+
+
+def test_an_export_says_what_the_run_directories_say(folder: Path, export: Path, made: SyntheticRecords) -> None:
+    runs, exported = open_records(folder), open_records(export)
+    assert set(runs.ids()) == set(exported.ids()) == set(made.ids())
+    students = [run_id for run_id in runs.ids() if runs.record(run_id).kind == "student"]
+    ensembles = sorted({runs.record(student).teacher_key for student in students})
+    assert len(students) == 12 and sum("+" in key for key in ensembles) == 3
+    equal(runs, exported, [*runs.ids(), *ensembles], students)
+    equal(runs, made, [*runs.ids(), *ensembles], students)
+    for run_id in runs.ids():
+        one, other = runs.record(run_id), exported.record(run_id)
+        assert (one.config, one.summary, one.metrics) == (other.config, other.summary, other.metrics)
+        assert one.teachers == other.teachers and one.condition == other.condition
+        np.testing.assert_array_equal(runs.labels(run_id), exported.labels(run_id))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(runs.shown_logits(run_id), exported.shown_logits(run_id))  # type: ignore[arg-type]
+
+
+def test_tables_and_intervals_are_the_same_from_runs_and_export(folder: Path, export: Path) -> None:
+    one, other = (study_table(open_records(path), "augmentation", "short") for path in (folder, export))
+    assert len(one.rows) == 12 and one.missing == other.missing
+    assert one.rows.equals(other.rows)
+    assert summarize(one).equals(summarize(other))
+
+
+def test_scores_and_pairs_are_those_of_the_logits(folder: Path, made: SyntheticRecords) -> None:
+    runs = open_records(folder)
+    record = next(runs.record(run) for run in runs.ids() if len(runs.record(run).teachers) == 3)
+    students, labels = made.logits[record.run_id].numpy().astype(np.float64), made.true_labels
+    teacher = np.mean([softmax(made.logits[t].numpy().astype(np.float64), axis=1) for t in record.teachers], axis=0)
+    scores, pair = runs.scores(record.teacher_key), runs.pair(record.run_id, record.teacher_key)
+    assert scores is not None and pair is not None
+    assert scores["accuracy"] == np.mean(teacher.argmax(axis=1) == labels)
+    assert scores["nll"] == pytest.approx(-np.log(teacher[np.arange(len(labels)), labels]).mean())
+    assert pair.agreement == np.mean(students.argmax(axis=1) == teacher.argmax(axis=1))
+    kl = rel_entr(teacher, np.exp(log_softmax(students, axis=1))).sum(axis=1)
+    assert pair.kl == pytest.approx(kl.mean(), rel=1e-5)
+    np.testing.assert_allclose(runs.kl_per_example(record.run_id, record.teacher_key), kl, rtol=1 / 60)  # type: ignore[arg-type]
+    predictions = runs.predictions(record.run_id)
+    assert predictions is not None
+    np.testing.assert_array_equal(predictions.top_class, students.argmax(axis=1))
+    np.testing.assert_allclose(predictions.confidence, softmax(students, axis=1).max(axis=1), rtol=1e-3)
+    np.testing.assert_allclose(predictions.nll, -log_softmax(students, axis=1)[np.arange(50), labels], rtol=1 / 60)
+
+
+def test_what_is_not_there_is_none(folder: Path, export: Path) -> None:
+    for records in (open_records(folder), open_records(export), open_records(folder / "nowhere")):
+        assert not records.has("0" * 12)
+        with pytest.raises(KeyError):
+            records.record("0" * 12)
+        for answer in (records.scores, records.labels, records.predictions, records.shown_logits):
+            assert answer("0" * 12) is None
+        assert records.pair("0" * 12, "1" * 12) is None and records.kl_per_example("0" * 12, "1" * 12) is None
+
+
+def test_rounding_keeps_five_bits() -> None:
+    values = np.concatenate([[0.0], 2.0 ** np.linspace(-13, 6, 500)])
+    np.testing.assert_allclose(rounded(values).astype(float), values, rtol=1 / 64)
+    assert len(np.unique(rounded(np.linspace(1, 2, 1000)))) == 2**5 + 1
+    assert rounded(np.array([1.5]))[0] == 1.5
+
+
+@pytest.mark.parametrize("sweep", ["augmentation", "data_recycling", "shared_init", "lenet_mnist"])
+def test_trials_share_a_condition_and_nothing_else_does(sweep: str) -> None:
+    keys: dict[str, set[str]] = {}
+    for point in sweep_studies(find_sweep(sweep), {"trial": [0, 2]}):
+        condition = point.model_copy(update={"trial": 0}).label()
+        keys.setdefault(condition, set()).add(condition_key(point.config().model_dump(mode="json")))
+    assert all(len(found) == 1 for found in keys.values())
+    assert len({key for found in keys.values() for key in found}) == len(keys)
+
+
+def test_a_run_takes_kilobytes(tmp_path: Path) -> None:
+    records = SyntheticRecords(examples=10_000, classes=100).add(
+        "augmentation", WORLD, only={"policy": ["baseline"], "members": [1], "trial": [0, 1]}
+    )
+    write_export(records, [(run_id, "") for run_id in records.ids()], tmp_path / "records.npz")
+    assert (tmp_path / "records.npz").stat().st_size < 40_000 * len(records.ids())
+
+
+def test_the_same_runs_give_the_same_bytes_and_no_name_of_the_machine(folder: Path, export: Path) -> None:
+    again = export.with_name("again.npz")
+    runs = open_records(folder)
+    write_export(runs, [(run_id, "") for run_id in runs.ids()], again)
+    assert again.read_bytes() == export.read_bytes()
+    text = zipfile.ZipFile(export).read("records.jsonl").decode()
+    assert "argv" not in text and "processor" in text
+    assert len(np.load(export)["labels/" + next(n for n in np.load(export) if n.startswith("labels/"))[7:]]) == 50
+
+
+def test_exports_beneath_a_folder_are_read_together(made: SyntheticRecords, tmp_path: Path) -> None:
+    def trial(number: int) -> list[tuple[str, str]]:
+        points = sweep_studies(find_sweep("augmentation"), {"preset": "short", "trial": [number], **ONLY})
+        configs = [point.config() for point in points]
+        return [(c.run_id, "") for config in configs for c in (config, *config.parents())]
+
+    write_export(made, trial(0), tmp_path / "a" / "first.npz")
+    write_export(made, trial(1), tmp_path / "second.npz")
+    table = study_table(open_records(tmp_path), "augmentation", "short")
+    assert sorted(table.rows["trial"]) == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert table.rows["teacher_accuracy"].notna().all()
+    # A student and a teacher that were exported apart have not been compared.
+    assert table.rows["control_agreement"].isna().all()
+    assert len(table.sample("specific_agreement", policy="mixup", members=1)) == 0
+
+
+def _empty_zip() -> bytes:
+    content = io.BytesIO()
+    zipfile.ZipFile(content, "w").close()
+    return content.getvalue()
+
+
+def _other_format() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("records.jsonl", '{"format": 99, "ensembles": {}}\n')
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(lambda: b"text", "not an export"), (_empty_zip, "not an export"), (_other_format, "99")]
+)
+def test_a_file_that_is_no_export_is_named(tmp_path: Path, content: Callable[[], bytes], message: str) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(content())
+    with pytest.raises(BadInput, match=message) as error:
+        open_records(path)
+    assert str(path) in str(error.value)
+
+
+def test_the_command_exports_a_sweep_or_everything(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything, some = tmp_path / "all.npz", tmp_path / "some.npz"
+    assert main(["export", "--runs", str(folder), "--out", str(everything)]) == 0
+    sweep = [str(find_sweep("augmentation")), "preset=short", "policy=mixup", "members=1"]
+    assert main(["export", *sweep, "--runs", str(folder), "--out", str(some)]) == 0
+    assert main(["export", "--runs", str(folder), "--out", str(tmp_path / "all.csv")]) == 2
+    output = capsys.readouterr()
+    assert "all.npz" in output.err and not (tmp_path / "all.csv").exists()
+    lines = output.out.splitlines()
+    assert "21 of 21 runs" in lines[0] and "6 of 6 runs" in lines[1]
+    assert len(open_records(some).ids()) == 6
+    assert "mixup" in open_records(some).record(open_records(some).ids()[-1]).label
+
+
+def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
+    runs = RunFolder(made.write(tmp_path / "runs"))
+    first, second = runs.ids()[:2]
+    (tmp_path / "runs" / first / "surface.json").write_bytes(b"{}")
+    (tmp_path / "runs" / first / "model.safetensors").write_bytes(b"weights")
+    write_export(runs, [(first, ""), (second, "")], tmp_path / "x.npz")
+    for records in (runs, open_records(tmp_path / "x.npz")):
+        assert records.attachment(first, "surface.json") == b"{}"
+        assert records.attachment(second, "surface.json") is None
+        assert records.attachment(first, "model.safetensors") is None
+
+
+def test_the_committed_lines_are_records_without_examples() -> None:
+    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.jsonl")
+    table = study_table(records, "lenet_mnist", "short")
+    assert len(table.rows) == 12 and not table.missing
+    assert table.rows["teacher_accuracy"].between(0.84, 0.87).all()
+    assert table.rows["control_agreement"].isna().all()
+    sample = table.sample("student_agreement", pool=1.0)
+    assert sample.trials == (0, 1, 2) and sample.examples is None
+    assert records.predictions(sample.runs[0]) is None and records.scores(sample.runs[0]) is not None
+
+
+def test_a_run_that_is_not_done_is_no_record(made: SyntheticRecords, tmp_path: Path) -> None:
+    store = made.write(tmp_path)
+    first = RunFolder(store).ids()[0]
+    (tmp_path / first / "summary.json").unlink()
+    runs = RunFolder(Store(tmp_path))
+    assert first not in runs.ids() and not runs.has(first) and runs.scores(first) is None
+    assert torch.is_tensor(made.logits[first])

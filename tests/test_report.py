@@ -1,0 +1,169 @@
+"""`repro report`: one page, whole, honest, and readable in a real browser."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_records import SyntheticRecords, Truth
+
+from analysis.claims import CLAIMS
+from analysis.report import render
+from analysis.report.contents import Contents, gather
+from analysis.report.provenance import Deviation, deviations
+from repro.cli import main
+
+CHROMIUM = shutil.which("chromium")
+
+
+def world(sweep: str, settings: Mapping[str, Any]) -> Truth:  # noqa: ARG001
+    return Truth()
+
+
+@pytest.fixture(scope="module")
+def records() -> SyntheticRecords:
+    """Two optimizers at preset short: Figure 6a in part; C10 can be judged, most claims can not."""
+    return SyntheticRecords(examples=200).add("optimizer", world, only={"epochs": 300, "trial": [0, 1]})
+
+
+@pytest.fixture(scope="module")
+def contents(records: SyntheticRecords) -> Contents:
+    return gather(records)
+
+
+@pytest.fixture(scope="module")
+def page(contents: Contents) -> str:
+    return render("page.html.j2", contents)
+
+
+class Links(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.ids: list[str] = []
+        self.loaded: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if tag == "a":
+            self.targets.add(found["href"] or "")
+        elif found.get("href") or found.get("src"):
+            self.loaded.append(found.get("href") or found.get("src") or "")
+        if found.get("id"):
+            self.ids.append(found["id"] or "")
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_no_network_and_all_its_links_lead_somewhere(page: str) -> None:
+    links = Links(page)
+    assert not links.open and len(links.ids) == len(set(links.ids))
+    assert all(source.startswith("data:") for source in links.loaded)
+    assert not re.search(r"url\(|@import|fetch\(", page)
+    inner = {target[1:] for target in links.targets if target.startswith("#")}
+    assert inner <= set(links.ids)
+    assert any(target.startswith("run-") for target in inner)
+
+
+def test_every_claim_is_there_and_none_is_supported_by_what_was_not_run(page: str, contents: Contents) -> None:
+    assert {one.claim for one in contents.claims} == set(CLAIMS)
+    assert sum(contents.verdicts.values()) == 17
+    for one in contents.claims:
+        assert f"<td>{one.claim}</td>" in page
+        assert one.n or one.verdict == "not run"
+    judged = {one.claim for one in contents.claims if one.n}
+    assert "C10" in judged and "C1" not in judged
+
+
+def test_what_was_not_run_stands_there_with_its_command(page: str, contents: Contents) -> None:
+    not_run = page[page.index('id="not-run"') :]
+    assert "repro launch sweeps/lenet_mnist.yaml preset=paper" in not_run
+    assert "repro launch sweeps/optimizer.yaml" not in not_run
+    drawn = [section.anchor for section in contents.sections if section.pictures]
+    assert drawn[0] == "figure_6a" and not any(name.startswith(("figure", "table")) for name in drawn[1:])
+    picture = contents.sections[[section.anchor for section in contents.sections].index("figure_6a")].pictures[0]
+    assert (picture.done, picture.expected) == (4, 18)
+    assert picture.commands == ["repro launch sweeps/optimizer.yaml preset=short"]
+
+
+def test_numbers_stand_beside_the_papers_with_difference_interval_and_runs(
+    contents: Contents, records: SyntheticRecords
+) -> None:
+    picture = next(section for section in contents.sections if section.anchor == "figure_6a").pictures[0]
+    rows = {(row.quantity, row.condition): row for row in picture.comparisons}
+    one = rows["student: train agreement (%)", "SGD, epochs 300"]
+    assert len(one.runs) == 2 and all(records.has(run) for run in one.runs)
+    ours = sum(records.record(run).summary["metrics"]["train/agreement"] for run in one.runs) / 2
+    assert one.ours.startswith(f"{100 * ours:.1f} ±")
+    assert float(one.paper) == pytest.approx(78.95, abs=0.051) and one.source == "Figure 6a (plot)"
+    assert one.difference == f"{100 * (ours - 0.7895):+.1f}"
+    low, high = map(float, one.interval.split(" to "))
+    assert low < 100 * ours < high
+    assert "2 trials" in one.caution
+    assert rows["student: agreement (%)", "SGD, epochs 5000"].ours == "not run"
+    assert rows["student minus control: agreement (%)", "Adam, epochs 300"].ours
+
+
+def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
+    run = next(run for run in contents.runs if run.teachers)
+    settings = {"trial": 0, "optimizer": run.config["optimizer"]["name"], "epochs": 300}
+    found = {one.key: one for one in deviations(run, "optimizer", settings)}
+    assert found["epochs"] == Deviation("epochs", "300", "18")
+    assert found["teachers.epochs"].paper == "200"
+    assert found["data.train.size"] == Deviation("data.train.size", "all", "10000")
+    assert not {"seed", "evaluate_every", "teachers.seed"} & set(found)
+    assert "images distilled on, as the data files have them" in found  # the synthetic runs say 1,000
+
+
+def test_text_from_records_is_escaped(contents: Contents) -> None:
+    from dataclasses import replace
+
+    evil = replace(contents, source="<script>alert(1)</script>")
+    assert "<script>alert" not in render("page.html.j2", evil)
+
+
+def test_the_command_writes_page_and_summary_and_an_empty_store_is_all_not_run(tmp_path: Path) -> None:
+    assert main(["report", "--runs", str(tmp_path / "none"), "--out", str(tmp_path)]) == 0
+    summary = (tmp_path / "report.md").read_text()
+    assert summary.count("| not run |") >= 17 + 5
+    assert "supported" not in summary.replace("not supported", "")
+    assert "17" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_it_without_error_and_without_overflow(
+    records: SyntheticRecords, page: str, tmp_path: Path, width: int
+) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = tmp_path / "report.html"
+    path.write_text(page)
+    errors: list[str] = []
+    requests: list[str] = []
+    with playwright.sync_playwright() as driver:
+        # The sandbox needs rights that a container's root has not; the page is our own.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": width, "height": 900})
+        view.on("pageerror", lambda error: errors.append(str(error)))
+        view.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        view.on("request", lambda request: requests.append(request.url))
+        view.goto(path.as_uri())
+        for state in ("closed", "open"):
+            assert view.evaluate("document.documentElement.scrollWidth") <= width, state
+            view.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true })")
+        assert view.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        assert view.evaluate("document.images.length") >= 2
+        view.evaluate(f"location.hash = '#run-{records.ids()[0]}'")
+        assert view.evaluate("document.querySelector(':target') !== null")
+        browser.close()
+    assert not errors
+    assert all(url.startswith(("file:", "data:")) for url in requests)
