@@ -61,7 +61,7 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("# a comment\n\ngpus: one\n", 3, "key 'gpus' is 'one': input should be a valid integer"),
         ("gpus: -1\n", 1, "key 'gpus' is -1: input should be greater than or equal to 0"),
         ("time: 60\n", 1, "key 'time' is 60: input should be a valid string"),
-        ("time: 1h\n", 1, "key 'time' is '1h': string should match pattern"),
+        ("time: 1h\n", 1, "key 'time': '1h' is no time limit; write it as [days-]hours:minutes:seconds"),
         ("memory: 32\n", 1, "key 'memory' is 32: input should be a valid string"),
         ("device: gpu\n", 1, "key 'device' is 'gpu'; did you mean 'cpu'?"),
         ("cpus: 1\ndevice: cuda\n", 1, "device cuda needs gpus"),

@@ -6,6 +6,7 @@ Slurm itself is in test_slurm_*.py. Here `sbatch` and `squeue` are scripts that 
 import os
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from repro.launch.plan import parents_first
 from repro.launch.profile import Profile
 from repro.launch.request import Request
 from repro.launch.slurm import Array, Submitter, arrange, sbatch_parameters
-from repro.launch.slurm_queue import Task, queued_runs
+from repro.launch.slurm_queue import Task, queued_runs, reconcile
 from repro.store import Store
 
 
@@ -66,8 +67,8 @@ def test_runs_whose_parents_are_in_the_queue_wait_for_the_jobs_of_these() -> Non
     requests = plan(3)
     teachers = [request for request in requests if request.config.kind == "teacher"]
     queued = {
-        teachers[0].run_id: Task("7_3", "7", "RUNNING", "None", "n1"),
-        teachers[1].run_id: Task("9_0", "9", "PENDING", "Resources", ""),
+        teachers[0].run_id: Task("t7", "7_3", "7", "RUNNING", "None", "n1"),
+        teachers[1].run_id: Task("t9", "9_0", "9", "PENDING", "Resources", ""),
     }
     arrays = arrange([request for request in requests if request.run_id not in queued], queued, Profile())
     assert shape(arrays) == [(0, [1]), (1, [1, 1, 1]), (2, [1])]
@@ -112,6 +113,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
         folder.mkdir()
         (folder / "sbatch").write_text(SBATCH.format(folder=folder, runs=tmp_path / "runs", accepted=accepted))
         (folder / "srun").write_text("#!/bin/bash\n")
+        (folder / "scancel").write_text(f'#!/bin/bash\necho "$*" >> {folder}/cancelled\n')
         for path in folder.iterdir():
             path.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -153,20 +155,21 @@ def test_each_array_is_written_down_before_it_is_submitted_and_waits_for_the_lev
         "module load x",
         "export A='b c'",
         'export REPRO_SCRATCH="$T" TMPDIR="$T"',
-        f"export PYTHONSAFEPATH=1 PYTHONPATH={tmp_path / 'code'}:$PYTHONPATH",
+        f"export PYTHONSAFEPATH=1 PYTHONPATH={tmp_path / 'code'}${{PYTHONPATH:+:$PYTHONPATH}}",
     ]
 
 
 def test_a_refused_submission_is_one_line_and_leaves_nothing(
     tmp_path: Path, pretend: Callable[[int], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pretend(0)
+    notes = pretend(0)
     ours = submitter(tmp_path, Profile())
     with ours.ledger.lock(), pytest.raises(BadInput, match="Slurm refused the jobs: sbatch: error: no more of them"):
         list(ours.submit(arrange(plan(2), {}, Profile())))
     assert ours.ledger.submissions() == []
     assert list((tmp_path / "runs" / ".launch" / "jobs").iterdir()) == []
     assert capfd.readouterr() == ("", "")
+    assert (notes / "cancelled").read_text().startswith("--name=repro-sweep-")  # in case it was taken all the same
 
 
 def test_what_was_submitted_before_a_refusal_stays_and_is_counted(
@@ -224,10 +227,10 @@ def test_the_queue_is_read_by_the_names_of_jobs_never_by_their_ids(
     first = entry("1", ["a", "b"], ["c"], ["d"])
     found = queued_runs([first, entry("2", ["e"]), entry("3", ["f"])])
     assert found == {
-        "a": Task("8_0", "8", "RUNNING", "None", "n1"),
-        "b": Task("8_0", "8", "RUNNING", "None", "n1"),
-        "d": Task("8_2", "8", "PENDING", "Resources", ""),
-        "e": Task("9", "9", "COMPLETING", "None", "n2"),
+        "a": Task("repro-x-1", "8_0", "8", "RUNNING", "None", "n1", first.time),
+        "b": Task("repro-x-1", "8_0", "8", "RUNNING", "None", "n1", first.time),
+        "d": Task("repro-x-1", "8_2", "8", "PENDING", "Resources", "", first.time),
+        "e": Task("repro-x-2", "9", "9", "COMPLETING", "None", "n2", "2026-01-01T00:00:02"),
     }
     assert "--name=repro-x-1,repro-x-2,repro-x-3 " in (tmp_path / "asked").read_text()
 
@@ -257,6 +260,24 @@ def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(tmp_pat
         ledger.job_folder(token).mkdir(parents=True, exist_ok=True)
         (ledger.job_folder(token) / name).write_text("")
     assert [path.name for path in ledger.job_logs("b")] == ["5_1_0_log.out", "6_0_log.err"]
+
+
+def test_jobs_of_a_launcher_that_was_killed_while_it_submitted_are_cancelled_and_made_anew(
+    tmp_path: Path, pretend: Callable[[int], Path]
+) -> None:
+    """Without a job id in the ledger nobody knows whether the jobs have what they need to start."""
+    folder, ledger, said = pretend(0), Ledger(tmp_path / "runs"), list[str]()
+    (folder / "squeue").write_text(
+        "#!/bin/sh\necho 'repro-x-1|8|0|PENDING|None|'\necho 'repro-x-2|9|0|PENDING|None|'\n"
+    )
+    (folder / "squeue").chmod(0o755)
+    with ledger.lock():
+        for submission in (entry("1", ["a"]), replace(entry("2", ["b"]), job_id="9"), replace(entry("3"), job_id="7")):
+            ledger.write(submission)
+        assert set(reconcile(ledger, said.append)) == {"b"}
+    assert (folder / "cancelled").read_text() == "8_0\n"
+    assert said == ["cancels repro-x-1: its launcher was killed while it submitted"]
+    assert [submission.token for submission in ledger.open_submissions()] == ["2"]
 
 
 def test_two_launchers_of_one_folder_take_turns(tmp_path: Path) -> None:

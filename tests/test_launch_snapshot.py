@@ -11,7 +11,7 @@ import pytest
 
 from repro import provenance
 from repro.errors import BadInput
-from repro.launch.snapshot import take_snapshot
+from repro.launch.snapshot import check_clean, take_snapshot
 from repro.provenance import code_version, content_hash, source_files
 
 
@@ -36,7 +36,7 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
     code = code_version()
     assert (code["commit"], code["dirty"]) == (commit, False)
-    snapshot = take_snapshot(tmp_path / "code", require_clean=True)
+    snapshot = take_snapshot(tmp_path / "code")
     assert snapshot.name == code["content"]
     (checkout / "inner" / "code.py").write_text("value = 2\n")
     command = [sys.executable, "-c", "from repro.inner import code; print(code.value)"]
@@ -48,31 +48,32 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
 
 
 def test_the_same_code_is_copied_once_and_changed_code_again(checkout: Path, tmp_path: Path) -> None:
-    first = take_snapshot(tmp_path / "code", require_clean=False)
-    assert take_snapshot(tmp_path / "code", require_clean=False) == first
+    first = take_snapshot(tmp_path / "code")
+    assert take_snapshot(tmp_path / "code") == first
     (checkout / "mine.py").write_text("")
     code_version.cache_clear()
-    second = take_snapshot(tmp_path / "code", require_clean=False)
+    second = take_snapshot(tmp_path / "code")
     assert second != first
     assert json.loads((second / "snapshot.json").read_text())["dirty"] is True
     assert sorted(path.name for path in (tmp_path / "code").iterdir()) == sorted([first.name, second.name])
 
 
-def test_require_clean_refuses_changed_code_and_code_without_a_commit(checkout: Path, tmp_path: Path) -> None:
+def test_require_clean_refuses_changed_code_and_code_without_a_commit(checkout: Path) -> None:
+    check_clean()
     (checkout / "mine.py").write_text("")
+    code_version.cache_clear()
     with pytest.raises(BadInput, match="--require-clean: the code has uncommitted changes"):
-        take_snapshot(tmp_path / "code", require_clean=True)
+        check_clean()
     shutil.rmtree(checkout.parent / ".git")
     code_version.cache_clear()
     with pytest.raises(BadInput, match="--require-clean: the code does not lie in a git checkout"):
-        take_snapshot(tmp_path / "code", require_clean=True)
-    assert not (tmp_path / "code").exists()
+        check_clean()
 
 
 @pytest.mark.usefixtures("checkout")
 def test_a_snapshot_knows_the_code_it_was_taken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = code_version()
-    snapshot = take_snapshot(tmp_path / "code", require_clean=False)
+    snapshot = take_snapshot(tmp_path / "code")
     monkeypatch.setattr(provenance, "PACKAGE", snapshot / "repro")
     code_version.cache_clear()
     assert code_version() == code
@@ -82,7 +83,7 @@ def test_a_snapshot_knows_the_code_it_was_taken_of(tmp_path: Path, monkeypatch: 
 def test_an_unwritable_folder_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="the code cannot be copied there"):
-        take_snapshot(tmp_path / "file" / "code", require_clean=False)
+        take_snapshot(tmp_path / "file" / "code")
 
 
 def test_the_content_is_names_and_bytes_without_what_python_compiled(checkout: Path) -> None:

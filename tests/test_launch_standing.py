@@ -8,6 +8,7 @@ from config_contents import changed, student, teacher
 from repro.config import parse_config
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.slurm_queue import Task
 from repro.launch.standing import sort_out
 from repro.store import RunDirectory, Store
 
@@ -25,7 +26,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def stands(store: Store, queued: tuple[Request, ...] = (), retry: bool = False) -> dict[str, str]:
-    found = sort_out(PLAN, store, {request.run_id for request in queued}, retry_failed=retry)
+    task = Task("name", "7_0", "7", "RUNNING", "", "n", "2100-01-01T00:00:00+0000")
+    tasks = {request.run_id: task for request in queued}
+    found = sort_out(PLAN, store, tasks, retry_failed=retry)
     assert [standing.request for standing in found] == PLAN
     return {standing.request.run_id: standing.stand for standing in found}
 
@@ -58,12 +61,19 @@ def test_done_queued_running_and_interrupted_runs(store: Store) -> None:
 
 def test_a_failed_run_and_all_that_need_it_are_left_alone_unless_asked_for(store: Store) -> None:
     begin(store, TEACHER).write_failure("the loss became nan")
-    found = sort_out(PLAN, store, set(), retry_failed=False)
+    found = sort_out(PLAN, store, {}, retry_failed=False)
     assert [standing.stand for standing in found] == ["failed", "blocked", "blocked", "to make", "blocked"]
     assert found[0].reason == "the loss became nan"
     assert found[2].reason == f"its student {STUDENT.run_id} failed"
     assert set(stands(store, retry=True).values()) == {"to make"}
     assert stands(store, queued=(TEACHER,))[TEACHER.run_id] == "queued"  # being tried again already
+
+
+def test_a_run_that_failed_in_a_job_that_still_makes_others_is_failed_and_not_queued(store: Store) -> None:
+    begin(store, TEACHER).write_failure("the loss became nan")
+    task = Task("name", "7_0", "7", "RUNNING", "", "n", "2020-01-01T00:00:00+0000")  # submitted before
+    found = sort_out([TEACHER], store, {TEACHER.run_id: task}, retry_failed=False)
+    assert [(standing.stand, standing.reason) for standing in found] == [("failed", "the loss became nan")]
 
 
 def test_what_failed_for_its_parent_is_made_as_soon_as_that_is_no_longer_failed(store: Store) -> None:

@@ -136,9 +136,9 @@ def test_a_row_knows_its_sweep_its_progress_and_its_last_job(begun: RunDirectory
 
 
 def test_a_row_shows_the_job_in_the_queue_and_why_it_is_pending(begun: RunDirectory) -> None:
-    row = row_of(begun, task=Task("12_3", "12", "PENDING", "Resources", ""))
+    row = row_of(begun, task=Task("name", "12_3", "12", "PENDING", "Resources", ""))
     assert (row["job"], row["job_state"], row["host"]) == ("12_3", "PENDING (Resources)", None)
-    row = row_of(begun, task=Task("12_3", "12", "RUNNING", "None", "node7"))
+    row = row_of(begun, task=Task("name", "12_3", "12", "RUNNING", "None", "node7"))
     assert (row["job"], row["job_state"], row["host"]) == ("12_3", "RUNNING", "node7")
 
 
@@ -188,7 +188,7 @@ def test_a_run_id_that_looks_like_a_number_is_shown_as_it_is(run: RunDirectory, 
 
 
 def test_the_table_has_columns_for_jobs_and_sweeps_only_where_there_are_some(begun: RunDirectory) -> None:
-    task = Task("12_3", "12", "RUNNING", "None", "node7")
+    task = Task("name", "12_3", "12", "RUNNING", "None", "node7")
     rows = [status_row(Named(begun, "first", sweep), task) for sweep in ("digits", "vgg")]
     header, _, first, second, _, counts = status_table(rows).splitlines()
     assert header.split() == ["run", "sweep", "what", "state", "epoch", "last", "metrics", "job", "host", "written"]

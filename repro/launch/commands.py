@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from repro import progress
 from repro.errors import BadInput, RunFailed, did_you_mean
 from repro.launch.follow import View, follow
 from repro.launch.ledger import Ledger, SweepRun
-from repro.launch.slurm_queue import Task, has_slurm, open_tasks, queued_runs
 from repro.launch.slurm_queue import cancel as cancel_tasks
+from repro.launch.slurm_queue import has_slurm, queued_runs, reconcile
 from repro.launch.standing import Standing, sort_out
 from repro.progress import counted
 from repro.status import Named, count_states, status_row, status_table
@@ -31,10 +32,13 @@ SECONDS_BETWEEN_LOOKS = 10.0
 def launch(options: argparse.Namespace) -> None:
     """`repro launch SWEEP.yaml`"""
     from repro.launch.plan import parents_first
+    from repro.launch.snapshot import check_clean
     from repro.launch.sweep import parse_settings, read_sweep
 
     plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
     _refuse_options_that_say_nothing(options)
+    if options.require_clean:
+        check_clean()
     if options.cluster == "local":
         _launch_here(plan, options)
     else:
@@ -72,9 +76,10 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     keep_freed_memory()
     runner = _runner(options, devices[0])
     _check(standings, wanted, runner)
-    code = take_snapshot(ledger.code_folder, options.require_clean) if wanted and workers > 1 else None
+    code = take_snapshot(ledger.code_folder) if wanted and workers > 1 else None
     if wanted:
-        _remember(plan, options)
+        with ledger.lock():
+            _remember(plan, options)
     runner.progress.say(f"{options.sweep}: {_count(standings)}")
     labels = {request.run_id: Label(request.label, options.sweep.stem, request.tags) for request in wanted}
     with mirrored(options.wandb, options.runs, labels, runner.progress.say):
@@ -104,27 +109,27 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device)}\n\n{jobs}")
         return
     checker = _runner(options, "cpu")
-    with ledger.lock():
-        queued = reconcile(ledger) if options.cluster == "slurm" else {}
+    say = checker.progress.say
+    with ledger.lock(on_wait=lambda: say("waits for another launcher of these runs")):
+        queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         _check(standings, wanted, checker)
-        say, summary = checker.progress.say, f"{options.sweep}: {_count(standings)}"
-        if not wanted:
-            say(summary)
-        else:
-            code = take_snapshot(ledger.code_folder, options.require_clean)
-            submitter = Submitter(
-                ledger, store, options.data, profile, options.profile, options.sweep.stem, code, options.wandb
-            )
-            arrays = arrange(wanted, queued, profile)
-            if options.cluster == "slurm":
-                for number, line in enumerate(submitter.submit(arrays)):
-                    say(line if number else f"{summary}\n{line}")  # if already the first is refused, only that is said
-                _remember(plan, options)
-            else:
-                say(summary)
-                make_now(submitter, arrays)
+        summary = f"{options.sweep}: {_count(standings)}"
+        arrays = arrange(wanted, queued, profile)
+        code = take_snapshot(ledger.code_folder) if wanted else ledger.code_folder
+        names = (options.profile, options.sweep.stem)
+        submitter = Submitter(ledger, store, options.data, profile, *names, code, options.wandb)
+        if options.cluster == "slurm":
+            for number, line in enumerate(submitter.submit(arrays)):
+                if number == 0:  # not before: if already the first is refused, only that is said
+                    say(summary)
+                    _remember(plan, options)
+                say(line)
+    if options.cluster == "debug" or not wanted:
+        say(summary)
+    if options.cluster == "debug":
+        make_now(submitter, arrays)
     if options.wait:
         _wait(plan, options)
     _raise_if_failed(standings)
@@ -137,27 +142,18 @@ def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> None:
     Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
 
 
-def reconcile(ledger: Ledger) -> dict[str, Task]:
-    """What of our submissions is in the queue; those of which nothing is are put away. Only under the ledger's lock."""
-    submissions = ledger.open_submissions()
-    queued = queued_runs(submissions)
-    for submission in submissions:
-        if not open_tasks(queued, submission):
-            ledger.end(submission)
-    return queued
-
-
 def _wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
     """Follow the runs of a launch until none of them is in the queue. Raises RunFailed if some are not done."""
     names = _named(plan, options.sweep, options)
 
     def look() -> View:
-        rows = _rows(names, options)
+        rows, silence = _rows(names, options)
         in_queue = any(row["job_state"] is not None for row in rows)
-        return View(status_table(rows), count_states(rows), over=not in_queue)
+        note = f"\n{silence}" if silence else ""
+        return View(f"{status_table(rows)}{note}", f"{count_states(rows)}{note}", over=not in_queue and not silence)
 
     follow(look, SECONDS_BETWEEN_LOOKS)
-    left = [row for row in _rows(names, options) if row["state"] != "done"]
+    left = [row for row in _rows(names, options)[0] if row["state"] != "done"]
     if left:
         reasons = "; ".join(f"{row['run_id']}: {row['error'] or row['state']}" for row in left[:5])
         raise RunFailed(f"{len(left)} of {len(plan)} runs are not done ({reasons})")
@@ -168,10 +164,14 @@ def status(options: argparse.Namespace) -> None:
     names = _wanted_names(options)
 
     def look() -> View:
-        rows = _rows(names(), options)
+        rows, silence = _rows(names(), options)
+        if silence:
+            print(f"repro: {silence}", file=sys.stderr)
         table = json.dumps(rows, indent=1) if options.json else status_table(rows)
         return View(table, count_states(rows), over=not options.watch)
 
+    if options.watch and options.json:
+        raise BadInput("--watch is for people, --json for programs: give one of them")
     if options.watch:
         follow(look, SECONDS_BETWEEN_LOOKS)
     else:
@@ -184,7 +184,7 @@ def cancel(options: argparse.Namespace) -> None:
     if not ledger.folder.is_dir():
         raise BadInput(f"{options.runs}: nothing was ever submitted from there; see --runs")
     with ledger.lock():
-        queued = reconcile(ledger)
+        queued = reconcile(ledger, progress.for_this_output().say)
         if options.what != "all":
             wanted = {named.run.run_id for named in _find(options.what, options)}
             tasks = {task for run_id, task in queued.items() if run_id in wanted}
@@ -199,6 +199,8 @@ def cancel(options: argparse.Namespace) -> None:
 
 def logs(options: argparse.Namespace) -> None:
     """`repro logs RUN`"""
+    if options.what.endswith((".yaml", ".yml")):
+        raise BadInput(f"logs are of one run, not of a sweep: take a run id from `repro status {options.what}`")
     (named,) = _find(options.what, options)
     run = named.run
     log = run.path / "run.log"
@@ -245,7 +247,8 @@ def _find(what: str, options: argparse.Namespace) -> list[Named]:
         return [Named(store.run(found[0]))]
     if found:
         raise BadInput(f"'{what}' is the beginning of {len(found)} run ids: {', '.join(found[:5])}")
-    raise BadInput(f"{options.runs}: no run is called '{what}'{did_you_mean(what, ids[:1000])}")
+    hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
+    raise BadInput(f"{options.runs}: no run is called '{what}'{hint}")
 
 
 def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) -> list[Named]:
@@ -256,11 +259,15 @@ def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) 
     ]
 
 
-def _rows(names: Sequence[Named], options: argparse.Namespace) -> list[dict[str, Any]]:
-    submissions = Ledger(options.runs).open_submissions()
-    # Records can be looked at far from the cluster that makes them.
-    queued = queued_runs(submissions) if has_slurm() else {}
-    return [status_row(named, queued.get(named.run.run_id)) for named in names]
+def _rows(names: Sequence[Named], options: argparse.Namespace) -> tuple[list[dict[str, Any]], str | None]:
+    """A row for each run; and what there is to say if Slurm, which may be restarting, does not answer."""
+    queued, silence = {}, None
+    if has_slurm():  # records can be looked at far from the cluster that makes them
+        try:
+            queued = queued_runs(Ledger(options.runs).open_submissions())
+        except BadInput as error:
+            silence = str(error)
+    return [status_row(named, queued.get(named.run.run_id)) for named in names], silence
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":

@@ -32,13 +32,18 @@ def show_runs(standings: Sequence[Standing]) -> str:
     failures = [
         f"failed: {standing.request.run_id} ({standing.request.label}): {standing.reason}" for standing in failed
     ]
+    wanted = [standing.request for standing in standings if standing.stand == "to make"]
+    left = [f"to make: {count_work(wanted)}"] if len(wanted) < len(standings) else []
     hint = ["`--retry failed` makes them again"] if failed else []
-    return "\n".join([table, "", *failures, *hint, count_work(standing.request for standing in standings)])
+    return "\n".join([table, "", *failures, *hint, count_work(standing.request for standing in standings), *left])
 
 
 def show_cost(wanted: Sequence[Request], store: Store, device: str) -> str:
-    """An estimate of the hours on `device` (cpu or cuda), from records of similar runs made on it."""
-    unit = "GPU-hours" if device.startswith("cuda") else "CPU process-hours"
+    """An estimate of the runs' hours on `device` (cpu or cuda), from records of similar runs made on it.
+
+    Where several runs share a GPU, its hours are fewer.
+    """
+    unit = f"run-hours on {'a GPU' if device.startswith('cuda') else 'CPUs'}"
     if not wanted:
         return f"nothing to make: 0 {unit}"
     rates = _seconds_per_image(store, "cuda" if device.startswith("cuda") else "cpu")

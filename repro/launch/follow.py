@@ -9,7 +9,7 @@ CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 class View(NamedTuple):
-    """What there is to see now. `short` is its one line; following ends when `over`."""
+    """What there is to see now. `short` is its one line; following ends when `over`, or at Ctrl-C."""
 
     full: str
     short: str
@@ -29,4 +29,7 @@ def follow(look: Callable[[], View], seconds: float) -> View:
         shown = view.short
         if view.over:
             return view
-        time.sleep(seconds)
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            return view

@@ -57,6 +57,8 @@ class Job:
         labels = {order.run_id: Label(order.label, self.group, order.tags) for order in wanted}
         with mirrored(self.wandb, self.store, labels, print), self._in_charge(pool):
             unfinished = pool.make(wanted)
+        given_up = [order for order in self.runs if order not in wanted and not _done(order, store)]
+        unfinished |= {order.run_id: "failed in this job before" for order in given_up}
         if unfinished:
             lines = "\n".join(f"run {run_id}: {reason}" for run_id, reason in unfinished.items())
             raise RunFailed(f"{len(unfinished)} of {len(self.runs)} runs are not done\n{lines}")
@@ -88,7 +90,7 @@ class Job:
         as at submitit's own signal. Otherwise Slurm has ended it (cancelled, or requeued already): leave.
         """
         self.checkpoint()
-        state = job_state(os.environ["SLURM_JOB_ID"])
+        state = job_state(slurm_job_id() or "")  # not SLURM_JOB_ID: of one task in an array that is the whole array's
         print(f"SIGTERM: runs are saved; Slurm calls job {slurm_job_id()} {state}", flush=True)
         if state != "RUNNING":
             raise SystemExit(128 + number)
@@ -97,12 +99,16 @@ class Job:
             time.sleep(1.0)  # submitit's handler ends the process
 
 
+def _done(order: Order, store: Store) -> bool:
+    return store.run(order.run_id).is_done()
+
+
 def _is_wanted(order: Order, store: Store) -> bool:
     """Whether the run is to be made: not if it is done, or if it has failed since the launch."""
     record = store.run(order.run_id)
     failure = record.last_failure()
     failed_anew = failure is not None and failure["parent"] is None and failure["time"] != order.forgiven
-    return not record.is_done() and not failed_anew
+    return not _done(order, store) and not failed_anew
 
 
 def _make_in_this_process(orders: list[Order], store: Store, data: Path, device: str) -> None:

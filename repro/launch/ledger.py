@@ -12,13 +12,13 @@ import io
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from repro.errors import BadInput, RunFailed
-from repro.store import write_atomically
+from repro.store import Store, write_atomically
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Ledger:
     """The submissions of one folder of runs. Those that have left the queue are kept apart, to be looked up."""
 
     def __init__(self, runs: Path) -> None:
+        self.store = Store(runs)
         self.folder = runs / ".launch"
         self.open_folder, self.ended_folder = self.folder / "submitted", self.folder / "ended"
         self.code_folder, self.sweep_folder = self.folder / "code", self.folder / "sweeps"
@@ -57,10 +58,17 @@ class Ledger:
         return self.folder / "jobs" / token
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only launcher of this folder of runs. Raises BadInput if it cannot be written."""
+    def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Be the only launcher of this folder of runs; `on_wait` is told if there is another to wait for.
+
+        Raises BadInput if the folder cannot be written.
+        """
         with self._open_lock() as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _open_lock(self) -> io.FileIO:

@@ -13,6 +13,8 @@ from repro.errors import BadInput, did_you_mean
 from repro.launch.yaml_file import read_mapping
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TIME = re.compile(r"(\d+-)?\d{1,3}:\d{2}:\d{2}")
+MEMORY = re.compile(r"\d+[KMGT]")
 SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]*")
 OWN_OPTIONS = {"array", "dependency", "error", "job-name", "kill-on-invalid-dep", "open-mode", "output", "requeue"}
 """Options of sbatch that the launcher sets itself; with others they would break its promises."""
@@ -24,11 +26,11 @@ class Profile(Schema):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: str = Field(default="24:00:00", pattern=r"^(\d+-)?\d{1,3}:\d{2}:\d{2}$")
+    time: str = "24:00:00"
     """Time limit of a job, as [days-]hours:minutes:seconds. A run that needs longer goes on in the next job."""
     gpus: int = Field(default=0, ge=0)
     cpus: int = Field(default=2, ge=1)
-    memory: str = Field(default="8G", pattern=r"^\d+[KMGT]$")
+    memory: str = "8G"
     array_parallelism: int = Field(default=256, ge=1)
     """Jobs of one array that run at the same time, at most."""
     array_size: int = Field(default=1000, ge=1)
@@ -47,6 +49,20 @@ class Profile(Schema):
     """A folder on the node's own disk (shell variables allowed): temporary files, and a copy of the prepared data."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other option of sbatch: {"constraint": "a100", "exclude": "node[3-4]"}."""
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_time(cls, time: str) -> str:
+        if not TIME.fullmatch(time):
+            raise ValueError(f"'{time}' is no time limit; write it as [days-]hours:minutes:seconds")
+        return time
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, memory: str) -> str:
+        if not MEMORY.fullmatch(memory):
+            raise ValueError(f"'{memory}' is no size; write it as 1500M or 32G")
+        return memory
 
     @field_validator("environment")
     @classmethod

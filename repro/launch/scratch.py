@@ -16,7 +16,7 @@ VARIABLE = "REPRO_SCRATCH"
 
 def stage(data: Path, orders: Iterable[Order]) -> Path:
     """The folder to read prepared data from: `data`, or where there is scratch, a copy there of what the runs read."""
-    if VARIABLE not in os.environ or not data.is_dir():
+    if not os.environ.get(VARIABLE) or not data.is_dir():
         return data
     names = {name for order in orders for name in _dataset_names(order.config["data"])}
     source = data.absolute()

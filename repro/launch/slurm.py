@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +16,13 @@ from repro.launch.ledger import Ledger, Submission, new_token
 from repro.launch.profile import Profile
 from repro.launch.request import Request, order
 from repro.launch.scratch import VARIABLE as SCRATCH
-from repro.launch.slurm_queue import Task
+from repro.launch.slurm_queue import Task, cancel_by_name
 from repro.progress import counted
 from repro.store import TIME_FORMAT, Store
 from repro.tracking.mirror import Mode
 
+SAFE_NAME = re.compile(r"[^\w.-]")
+"""What squeue could not find, or tell, in the name of a job."""
 MAX_TIMEOUTS = 100
 """How often a job may come back. submitit also counts preemptions of jobs of up to ten minutes."""
 
@@ -121,7 +124,7 @@ class Submitter:
         token = new_token()
         submission = Submission(
             token=token,
-            name=f"repro-{self.sweep_name}-{token}",
+            name=f"repro-{SAFE_NAME.sub('_', self.sweep_name)}-{token}",
             time=time.strftime(TIME_FORMAT),
             profile=self.profile_name,
             code=self.code.name,
@@ -139,6 +142,7 @@ class Submitter:
             with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what its errors say
                 jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
         except (FailedJobError, FailedSubmissionError, OSError) as error:
+            cancel_by_name(submission)  # Slurm may have taken what sbatch, or the disk, gave up on
             self.ledger.forget(submission)
             raise BadInput(f"Slurm refused the jobs: {_in_one_line(error)}") from error
         job_id = str(jobs[0].job_id).partition("_")[0]
@@ -171,7 +175,8 @@ class Submitter:
         if self.profile.scratch is not None:  # for the node's shell to expand
             lines += [f'export {SCRATCH}="{self.profile.scratch}" TMPDIR="{self.profile.scratch}"']
         # Safe path: else Python would look for the code in the current folder, often a checkout, first.
-        lines.append(f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(self.code.absolute()))}:$PYTHONPATH")
+        code = shlex.quote(str(self.code.absolute()))
+        lines.append(f"export PYTHONSAFEPATH=1 PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}")
         return lines
 
 

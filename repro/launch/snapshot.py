@@ -10,16 +10,19 @@ from repro.errors import BadInput
 from repro.provenance import SNAPSHOT_FILE, code_version, content_hash, source_files
 
 
-def take_snapshot(folder: Path, require_clean: bool) -> Path:
+def check_clean() -> None:
+    """Raise BadInput if the code is not exactly a git commit."""
+    dirty = code_version()["dirty"]
+    if dirty is not False:
+        what = "has uncommitted changes" if dirty else "does not lie in a git checkout"
+        raise BadInput(f"--require-clean: the code {what}")
+
+
+def take_snapshot(folder: Path) -> Path:
     """The folder below `folder` that holds a copy of this package, for PYTHONPATH; named after the content.
 
-    The same code is copied once. Raises BadInput if it cannot be written, or if `require_clean` and the code is
-    not exactly a git commit.
+    The same code is copied once. Raises BadInput if it cannot be written.
     """
-    code = code_version()
-    if require_clean and code["dirty"] is not False:
-        what = "has uncommitted changes" if code["dirty"] else "does not lie in a git checkout"
-        raise BadInput(f"--require-clean: the code {what}")
     files = source_files()
     content = content_hash(files)
     place = folder / content
@@ -33,7 +36,7 @@ def take_snapshot(folder: Path, require_clean: bool) -> Path:
                 path = partial / "repro" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            (partial / SNAPSHOT_FILE).write_text(json.dumps(code | {"content": content}, indent=1) + "\n")
+            (partial / SNAPSHOT_FILE).write_text(json.dumps(code_version() | {"content": content}, indent=1) + "\n")
             partial.chmod(0o755)
             partial.rename(place)
         except OSError:

@@ -1,10 +1,12 @@
 """How each run of a plan stands, and so which are to be made now."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from repro.launch.request import Request
+from repro.launch.slurm_queue import Task
 from repro.store import Store
 
 Stand = Literal["done", "queued", "running", "failed", "blocked", "to make"]
@@ -19,7 +21,7 @@ class Standing:
     reason: str | None = None
 
 
-def sort_out(plan: Sequence[Request], store: Store, queued: Container[str], retry_failed: bool) -> list[Standing]:
+def sort_out(plan: Sequence[Request], store: Store, queued: Mapping[str, Task], retry_failed: bool) -> list[Standing]:
     """How the runs of a plan, parents first, stand. Failed runs are to be made only if `retry_failed`."""
     found: dict[str, Standing] = {}
     for request in plan:
@@ -32,16 +34,21 @@ def sort_out(plan: Sequence[Request], store: Store, queued: Container[str], retr
     return list(found.values())
 
 
-def _look(request: Request, store: Store, queued: Container[str], retry_failed: bool) -> tuple[Stand, str | None]:
+def _look(request: Request, store: Store, queued: Mapping[str, Task], retry_failed: bool) -> tuple[Stand, str | None]:
     run = store.run(request.run_id)
     if not run.path.is_dir():  # most runs of a new sweep
         return ("queued", None) if request.run_id in queued else ("to make", None)
     state = run.state()
     if state in ("done", "running"):
         return state, None
-    if request.run_id in queued:
-        return "queued", None
     failure = run.last_failure() if state == "failed" else None
+    task = queued.get(request.run_id)
+    if task is not None and (failure is None or _is_earlier(failure["time"], task.submitted)):
+        return "queued", None  # a later failure is of a run whose job still makes others
     if failure is None or failure["parent"] is not None or retry_failed:
         return "to make", None  # what failed for its parent, is tried as soon as that is no longer failed
     return "failed", failure["error"]
+
+
+def _is_earlier(time: str, other: str) -> bool:
+    return datetime.fromisoformat(time) <= datetime.fromisoformat(other)
