@@ -19,8 +19,8 @@ PATIENCE = 600.0
 
 DIGITS = Path(__file__).parents[1] / "sweeps" / "digits.yaml"
 
-SWEEP = (str(DIGITS), "preset=smoke", "trial=[0,1,2,3,4,5,6,7]", "images=[100,300]", "epochs=40", "teachers.epochs=40")
-"""8 teachers with 2 students each; a run is some 100 steps and 40 evaluations, about a second of work."""
+SWEEP = (str(DIGITS), "preset=smoke", "trial=[0,1,2,3,4,5,6,7]", "images=[100,300]", "epochs=20", "teachers.epochs=20")
+"""8 teachers with 2 students each; a run is some 50 steps and 20 evaluations, a second of work."""
 RUNS = 24
 
 PROFILE = """\
