@@ -33,9 +33,9 @@ RUNS_PER_TRIAL = 4
 """Of the sweep `digits`: a teacher and three students."""
 
 
-def measure(sizes: Sequence[int] = SIZES) -> Report:
+def measure(sizes: Sequence[int] = SIZES, clock: Callable[[], float] = time.perf_counter) -> Report:
     """Seconds by number of runs: {"runs": ..., "plan": ..., "submit": ..., "status": ...} for each size."""
-    rows = [_measure(size) for size in sizes]
+    rows = [_measure(size, clock) for size in sizes]
     table = tabulate(rows, headers="keys", floatfmt=".2f")
     text = (
         f"launch: seconds of the launcher's own work (sbatch answers at once), by number of runs\n\n{table}\n\n"
@@ -45,18 +45,18 @@ def measure(sizes: Sequence[int] = SIZES) -> Report:
     return Report(text, {"seconds": rows})
 
 
-def _measure(size: int) -> dict[str, Any]:
+def _measure(size: int, clock: Callable[[], float]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _accepting_sbatch(Path(folder)):
         store = Store(Path(folder) / "runs")
-        plan, plan_seconds = _timed(lambda: _plan(size, store))
+        plan, plan_seconds = _timed(lambda: _plan(size, store), clock)
         submitter = Submitter(
             Ledger(store.root), store, Path("data"), Profile(), "bench", "digits", Path(folder) / "code"
         )
         with submitter.ledger.lock():
-            _, submit_seconds = _timed(lambda: list(submitter.submit(arrange(plan, {}, Profile()))))
+            _, submit_seconds = _timed(lambda: list(submitter.submit(arrange(plan, {}, Profile()))), clock)
         _write_records(plan, store)
         names = [Named(store.run(request.run_id), request.label) for request in plan]
-        _, status_seconds = _timed(lambda: status_table([status_row(named) for named in names]))
+        _, status_seconds = _timed(lambda: status_table([status_row(named) for named in names]), clock)
     return {"runs": len(plan), "plan": plan_seconds, "submit": submit_seconds, "status": status_seconds}
 
 
@@ -100,7 +100,7 @@ def _accepting_sbatch(folder: Path) -> Iterator[None]:
         os.environ["PATH"] = before
 
 
-def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    start = time.perf_counter()
+def _timed(work: Callable[[], Result], clock: Callable[[], float]) -> tuple[Result, float]:
+    start = clock()
     result = work()
-    return result, time.perf_counter() - start
+    return result, clock() - start
