@@ -209,7 +209,7 @@ def test_without_a_terminal_nothing_but_what_is_said_is_shown(
     ("name", "hint"),
     [
         ("cifra10", "no data set is called 'cifra10'; did you mean 'cifar10'?"),
-        ("imagenet", "no data set is called 'imagenet'"),
+        ("imagenet", "'imagenet' cannot be downloaded: lay out its files as docs/imagenet.md says"),
         ("digits", "'digits' needs no file"),
     ],
 )

@@ -81,6 +81,8 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
     """
     known = prepared_datasets()
     if name not in known:
+        if name in Dataset.registry and Dataset.registry[name].stays_in_files:
+            raise BadInput(f"the data set '{name}' cannot be downloaded: lay out its files as docs/imagenet.md says")
         if name in Dataset.registry:
             raise BadInput(f"the data set '{name}' needs no file, so there is nothing to prepare")
         raise BadInput(f"no data set is called '{name}'{did_you_mean(name, known)}")
