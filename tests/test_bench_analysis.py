@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from analysis.tables import study_table
-from repro.bench.analysis import SWEEP, RandomRecords, measure
+from repro.bench.analysis import SWEEP, RandomRecords, at_temperatures, measure
 from repro.records import open_records, write_export
 
 
 def test_its_runs_are_those_of_a_study_with_teachers_and_controls(tmp_path: Path) -> None:
-    made = RandomRecords([1.0, 2.0], examples=50)
+    made = RandomRecords(at_temperatures([1.0, 2.0]), examples=50)
     write_export(made, [(run_id, "") for run_id in made.ids()], tmp_path / "x.npz")
     table = study_table(open_records(tmp_path / "x.npz"), SWEEP, "short", {"temperature": [1.0, 2.0]})
     assert len(table.rows) == 54 and not table.missing and table.rows["control_kl"].notna().all()
@@ -21,7 +21,7 @@ def test_its_runs_are_those_of_a_study_with_teachers_and_controls(tmp_path: Path
 
 
 def test_it_reports_every_size() -> None:
-    report = measure(sizes=(27, 54), examples=20)
+    report = measure(sizes=(27, 54), trials=(), examples=20)
     first, second = report.numbers["by_runs"]
     assert (first["runs"], second["runs"]) == (27 + 15, 54 + 15)
     assert first["all"] >= first["table"] > 0 and second["numbers"] == 2 * first["numbers"]

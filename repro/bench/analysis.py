@@ -1,12 +1,13 @@
-"""How long it takes to read an export and make tables and intervals of it, and how that grows with the runs.
+"""How long it takes to make tables, intervals and figures of many runs, and how that grows with their number.
 
-The runs are those of one study at real size: 10,000 test examples, three trials of every condition, so that every
-student has its own teacher and two controls. What they say is random, which compresses and reads like the real thing.
+Once from an export of the runs of one study: 10,000 test examples, three trials of every condition, so that every
+student has its own teacher and two controls. And once every figure of the suite from records in memory, of all sweeps
+with more and more trials. What the runs say is random, which compresses and reads like the real thing.
 """
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from repro.bench.timing import Report
+from repro.experiments.study import Study
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records import Pair, Predictions, Record, Records, open_records, write_export
 from repro.records.record import Floats, Labels, rounded
@@ -24,19 +26,20 @@ from repro.training.hardware import describe
 
 SIZES = (625, 1250, 2500, 5000)
 EXAMPLES, CLASSES = 10_000, 100
+TRIALS = (3, 6, 12, 24)
 SWEEP, STUDENTS_PER_TEMPERATURE = "data_recycling_resnet20", 27  # 3 splits, 3 ensembles, 3 trials
 DIFFERENT = 16
 """So many networks are drawn; further ones say the same as one of them."""
 
 
 class RandomRecords:
-    """Finished runs of the sweep at these temperatures, which say random things about `examples` test examples."""
+    """Finished runs of these studies, which say random things about `examples` test examples."""
 
     name = "random records"
 
-    def __init__(self, temperatures: Sequence[float], examples: int) -> None:
+    def __init__(self, studies: Iterable[Study], examples: int) -> None:
         self._configs: dict[str, Any] = {}
-        for point in sweep_studies(find_sweep(SWEEP), {"preset": "short", "temperature": list(temperatures)}):
+        for point in studies:
             config = point.config()
             self._configs |= {parent.run_id: parent for parent in config.parents()} | {config.run_id: config}
         generator = default_rng(0)
@@ -63,6 +66,7 @@ class RandomRecords:
         metrics = {f"{part}/{name}": 0.5 for part in ("test", "train") for name in ("accuracy", "nll", "brier", "ece")}
         teachers = tuple(parent.run_id for parent in config.parents())
         if teachers:
+            metrics |= {f"test/cka/stage{stage}": 0.9 for stage in (1, 2, 3)}
             metrics |= {f"{part}/{name}": 0.5 for part in ("test", "train") for name in ("agreement", "kl")}
         rows = [{"epoch": epoch, "step": epoch, "learning_rate": 0.1, **metrics} for epoch in range(10)]
         summary = {"run_id": run_id, "metrics": metrics, "training_images": 5000, "seconds": 1.0}
@@ -98,6 +102,32 @@ def _halves(values: Floats) -> Floats:
     return rounded(values).astype(np.float64)
 
 
+def at_temperatures(temperatures: Sequence[float]) -> list[Study]:
+    """One sweep of three trials at these temperatures."""
+    return sweep_studies(find_sweep(SWEEP), {"preset": "short", "temperature": list(temperatures)})
+
+
+def of_all_sweeps(trials: int) -> list[Study]:
+    """Every sweep but the generator's, with so many trials."""
+    sweeps = sorted(path for path in find_sweep(SWEEP).parent.glob("*.yaml") if path.stem != "sngan")
+    changes = {"preset": "short", "trial": list(range(trials))}
+    return [point for path in sweeps for point in sweep_studies(path, changes)]
+
+
+def draw_all(records: Records) -> dict[str, float]:
+    """Seconds to make every figure of these records that can be made, tables and intervals included."""
+    from analysis.catalogue import MODULES, find_figure
+    from analysis.figure import StudyTables, draw_figure, drawable_presets
+
+    start = time.perf_counter()
+    tables = StudyTables(records)
+    figures = [figure for figure in map(find_figure, MODULES) if drawable_presets(figure, tables)]
+    with tempfile.TemporaryDirectory() as folder:
+        for figure in figures:
+            draw_figure(figure, tables, Path(folder))
+    return {"runs": len(records.ids()), "figures": len(figures), "seconds": time.perf_counter() - start}
+
+
 def analyse(path: Path, temperatures: Sequence[float]) -> dict[str, float]:
     """Seconds to open the export and make the table, and to make every interval of it."""
     from analysis.summary import summarize
@@ -113,21 +143,25 @@ def analyse(path: Path, temperatures: Sequence[float]) -> dict[str, float]:
     return {"table": rows - start, "intervals": end - rows, "all": end - start, "numbers": len(intervals)}
 
 
-def measure(sizes: Sequence[int] = SIZES, examples: int = EXAMPLES) -> Report:
-    """Write exports of about `sizes` runs and analyse each: some minutes, most of them to write the exports.
+def measure(sizes: Sequence[int] = SIZES, trials: Sequence[int] = TRIALS, examples: int = EXAMPLES) -> Report:
+    """Write exports of about `sizes` runs and analyse each, then draw every figure of as many `trials` of all sweeps.
+
+    Some minutes, most of them to write the exports.
 
     The numbers of the report: machine, as in `environment.json`; examples; and `by_runs`, a list with the runs, the
     file's megabytes, seconds for the `table` (which includes opening the file), for the `intervals` and for `all`,
-    and how many `numbers` with an interval there are.
+    and how many `numbers` with an interval there are; and `drawing`, a list with the runs, the number of `figures`
+    that could be drawn, and the `seconds` for them.
     """
     by_runs = []
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             temperatures = [1.0 + 0.01 * i for i in range(max(1, size // STUDENTS_PER_TEMPERATURE))]
-            made, path = RandomRecords(temperatures, examples), Path(folder) / f"{size}.npz"
+            made, path = RandomRecords(at_temperatures(temperatures), examples), Path(folder) / f"{size}.npz"
             write_export(made, [(run_id, "") for run_id in made.ids()], path)
             megabytes = path.stat().st_size / 1e6
             by_runs.append({"runs": len(made.ids()), "megabytes": megabytes, **analyse(path, temperatures)})
+    drawing = [draw_all(RandomRecords(of_all_sweeps(count), examples)) for count in trials]
     machine = describe(torch.device("cpu"))
     headers = ["runs", "export (MB)", "table (s)", "intervals (s)", "all (s)", "numbers"]
     lines = [[row[name] for name in ("runs", "megabytes", "table", "intervals", "all", "numbers")] for row in by_runs]
@@ -135,5 +169,10 @@ def measure(sizes: Sequence[int] = SIZES, examples: int = EXAMPLES) -> Report:
     text = f"""analysis: {last["runs"]:,} runs in {last["all"]:.1f} s, {1000 * last["all"] / last["runs"]:.1f} ms a run
 {machine["processor"]}, Python {machine["python"]}; {examples:,} test examples, from one export
 
-{tabulate(lines, headers=headers, floatfmt=".1f", intfmt=",")}"""
-    return Report(text, {"machine": machine, "examples": examples, "by_runs": by_runs})
+{tabulate(lines, headers=headers, floatfmt=".1f", intfmt=",")}
+
+Every figure of all sweeps with {", ".join(map(str, trials))} trials, tables and intervals included
+
+{tabulate(drawing, headers="keys", floatfmt=".1f", intfmt=",")}"""
+    numbers = {"machine": machine, "examples": examples, "by_runs": by_runs, "drawing": drawing}
+    return Report(text, numbers)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import netrc
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -55,7 +54,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C is for the training; and the client's processes can be ended with it
+            start_new_session=True,  # Ctrl-C is for the training
         )
         # What is done by now is not shown while it is made: that is for `repro wandb sync`.
         begun = {
@@ -87,11 +86,19 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_with_children(process.pid)
         process.wait()
+        return None
+
+
+def _kill_with_children(pid: int) -> None:
+    """End a process and what it started: the client's own processes are in sessions of their own."""
+    import psutil
+
+    process = psutil.Process(pid)
+    for one in [*process.children(recursive=True), process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def why_offline() -> str | None:
