@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check
+.PHONY: demo test test-fast chaos check
 
 demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n 2 -m "not slurm"
-	$(BIN)/pytest -m slurm -rs
+	$(BIN)/pytest -m "slurm and not chaos" -rs
+
+chaos: $(VENV)/.installed
+	$(BIN)/pytest -m chaos -rs
 
 test-fast: $(VENV)/.installed
 	$(BIN)/pytest -n 2 -m "not slow and not slurm"

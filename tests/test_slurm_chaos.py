@@ -17,7 +17,7 @@ from slurm_place import PATIENCE, RUNS, Place, finish, kill, look_at_process, wa
 from repro.store import RunDirectory
 from slurm.devcluster import Cluster, ClusterError
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.chaos]
 
 ROUNDS = 1
 """How often each kind of disaster strikes."""
