@@ -138,7 +138,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
 def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> None:
     from repro.launch.sweep import parse_settings
 
-    runs = [SweepRun(request.run_id, request.label, request.condition, request.trial) for request in plan]
+    runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
     Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
 
 

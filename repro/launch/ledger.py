@@ -42,6 +42,7 @@ class SweepRun:
     label: str
     condition: str
     trial: int | None
+    tags: Sequence[str] = ()
 
 
 class Ledger:

@@ -1,6 +1,7 @@
 """`repro wandb sync`."""
 
 import argparse
+import os
 from pathlib import Path
 
 from tabulate import tabulate
@@ -14,6 +15,7 @@ from repro.tracking.label import Label
 
 def sync(options: argparse.Namespace) -> None:
     """`repro wandb sync [SWEEP.yaml]`"""
+    os.environ.pop("WANDB_SERVICE", None)  # that of whoever started us, say an agent, is not to be shared
     try:
         import wandb
     except ImportError as error:
@@ -53,6 +55,6 @@ def _of_folder(store: Store) -> list[tuple[RunDirectory, Label]]:
     labels: dict[str, Label] = {}
     for sweep, runs in Ledger(store.root).sweeps().items():
         for run in runs:
-            labels.setdefault(run.run_id, Label(run.label, sweep, (run.condition,) if run.condition else ()))
+            labels.setdefault(run.run_id, Label(run.label, sweep, tuple(run.tags)))
     records = store.runs()
     return [(record, labels.get(record.run_id) or Label(record.run_id, job_type(record))) for record in records]

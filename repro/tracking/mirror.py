@@ -55,6 +55,8 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the training
+            # The client's service of whoever started us, say an agent, is not to be shared.
+            env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},
         )
         # What is done by now is not shown while it is made: that is for `repro wandb sync`.
         begun = {
