@@ -19,7 +19,7 @@ from slurm.devcluster import Cluster, ClusterError
 
 pytestmark = [pytest.mark.slurm, pytest.mark.chaos]
 
-ROUNDS = 1
+ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
