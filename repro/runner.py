@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -78,11 +79,12 @@ class Runner:
                     build_network(config)
             checked |= {batches, architecture}
 
-    def make(self, config: RunConfig, title: str) -> None:
+    def make(self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any") -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
 
-        Raises BadInput if its data are missing or are not those the record was begun with, Interrupted if
-        asked to stop, RunFailed if it cannot finish (the reason stays in `failure.json`).
+        If its record holds a failure of its own, it is tried again only if that happened at the time `forgiven`, or
+        if that is "any". Raises BadInput if its data are missing or are not those the record was begun with,
+        Interrupted if asked to stop, RunFailed if it cannot finish (the reason stays in `failure.json`).
         """
         run = self._record(config)
         fingerprints = {dataset.name: dataset.fingerprint(self.data_directory) for dataset in config.data.datasets}
@@ -104,6 +106,7 @@ class Runner:
         with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
             if self.ranks.first_decides(run.is_done()):  # by the one we waited for
                 return
+            self._refuse_if_failed(run, title, forgiven)
             run.forget_failure()
             run.write_config(config)
             with _log_file(run, writes=self.ranks.is_first) as log:
@@ -118,6 +121,13 @@ class Runner:
                     if isinstance(error, RunFailed | OSError):
                         raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
                     raise
+
+    def _refuse_if_failed(self, run: RunDirectory, title: str, forgiven: str | None) -> None:
+        failure = run.last_failure() if self.ranks.is_first and forgiven != "any" else None
+        refused = failure is not None and failure["parent"] is None and failure["time"] != forgiven
+        if self.ranks.first_decides(refused):
+            reason = failure["error"] if failure is not None else "see its record"
+            raise RunFailed(f"run {run.run_id} ({title}): has failed since this launch began: {reason}")
 
     def _record(self, config: RunConfig) -> RunDirectory:
         run = self.store.run(config.run_id)

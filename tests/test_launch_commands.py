@@ -2,14 +2,18 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from processes import Process
 
 from repro.cli import main
-from repro.launch.sweep import find_sweep
+from repro.launch.plan import parents_first
+from repro.launch.sweep import find_sweep, read_sweep
 from repro.store import Store
 
 DIGITS = str(find_sweep("digits"))
@@ -127,6 +131,29 @@ def test_a_failed_run_is_shown_and_made_again_only_when_asked_for(repro: Repro) 
 
     assert repro("launch", *bad, "--retry", "failed").code == 1
     assert len(json.loads(attempts.read_text())["attempts"]) == 2
+
+
+def test_what_fails_in_another_launch_meanwhile_is_not_made_again(repro: Repro) -> None:
+    teacher, student = parents_first(read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100}))
+    record = Store(Path("runs")).run(teacher.run_id)
+
+    def other(pipe: Connection) -> None:
+        with record.lock(on_wait=print):
+            pipe.send("trains")
+            time.sleep(1.0)  # long enough for the launch below to see it train, as the message shows
+            record.write_config(teacher.config)
+            record.write_failure("the loss became nan")
+
+    assert Process(other).hear() == "trains"
+    code, _, err = repro("launch", *ONE, "--retry", "failed")
+    assert code == 1
+    assert "2 runs, 0 done, 1 running, 1 to make" in err
+    assert "has failed since this launch began: the loss became nan" in err.splitlines()[-1]
+    assert record.failure() == "the loss became nan"
+    assert not (record.path / "environment.json").exists()  # nobody began it here
+    assert Store(Path("runs")).run(student.run_id).failure() == (
+        f"its teacher {teacher.run_id} failed: the loss became nan"
+    )
 
 
 def test_logs_show_what_a_run_wrote_and_why_it_failed(repro: Repro) -> None:

@@ -130,7 +130,8 @@ def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> Non
     good, bad = orders(small_teacher(epochs=1), DIVERGING)
     assert process.stdin is not None
     for asked in (good, bad, good):
-        process.stdin.write(json.dumps({"label": asked.label, "config": asked.config}).encode() + b"\n")
+        content = {"label": asked.label, "config": asked.config, "forgiven": None}
+        process.stdin.write(json.dumps(content).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout is not None
     answers = [json.loads(process.stdout.readline()) for _ in range(3)]

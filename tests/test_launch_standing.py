@@ -29,7 +29,7 @@ def stands(store: Store, queued: tuple[Request, ...] = (), retry: bool = False) 
     task = Task("name", "7_0", "7", "RUNNING", "", "n", "2100-01-01T00:00:00+0000")
     tasks = {request.run_id: task for request in queued}
     found = sort_out(PLAN, store, tasks, retry_failed=retry)
-    assert [standing.request for standing in found] == PLAN
+    assert [standing.request.run_id for standing in found] == [request.run_id for request in PLAN]
     return {standing.request.run_id: standing.stand for standing in found}
 
 
@@ -66,6 +66,9 @@ def test_a_failed_run_and_all_that_need_it_are_left_alone_unless_asked_for(store
     assert found[0].reason == "the loss became nan"
     assert found[2].reason == f"its student {STUDENT.run_id} failed"
     assert set(stands(store, retry=True).values()) == {"to make"}
+    again = sort_out(PLAN, store, {}, retry_failed=True)
+    failure = store.run(TEACHER.run_id).read_json("failure.json")
+    assert [standing.request.forgiven for standing in again] == [failure["time"], None, None, None, None]
     assert stands(store, queued=(TEACHER,))[TEACHER.run_id] == "queued"  # being tried again already
 
 

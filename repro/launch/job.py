@@ -48,7 +48,7 @@ class Job:
     def __call__(self) -> None:
         """Make the runs that are not done. Raises RunFailed if that was not possible for all of them."""
         store = Store(self.store)
-        wanted = [order for order in self.runs if _is_wanted(order, store)]
+        wanted = [order for order in self.runs if not store.run(order.run_id).is_done()]
         data = stage(self.data, wanted)
         if "SUBMITIT_DEBUG_JOB_ID" in os.environ:
             _make_in_this_process(wanted, store, data, self.devices[0])
@@ -57,8 +57,6 @@ class Job:
         labels = {order.run_id: Label(order.label, self.group, order.tags) for order in wanted}
         with mirrored(self.wandb, self.store, labels, print), self._in_charge(pool):
             unfinished = pool.make(wanted)
-        given_up = [order for order in self.runs if order not in wanted and not _done(order, store)]
-        unfinished |= {order.run_id: "failed in this job before" for order in given_up}
         if unfinished:
             lines = "\n".join(f"run {run_id}: {reason}" for run_id, reason in unfinished.items())
             raise RunFailed(f"{len(unfinished)} of {len(self.runs)} runs are not done\n{lines}")
@@ -99,18 +97,6 @@ class Job:
             time.sleep(1.0)  # submitit's handler ends the process
 
 
-def _done(order: Order, store: Store) -> bool:
-    return store.run(order.run_id).is_done()
-
-
-def _is_wanted(order: Order, store: Store) -> bool:
-    """Whether the run is to be made: not if it is done, or if it has failed since the launch."""
-    record = store.run(order.run_id)
-    failure = record.last_failure()
-    failed_anew = failure is not None and failure["parent"] is None and failure["time"] != order.forgiven
-    return not _done(order, store) and not failed_anew
-
-
 def _make_in_this_process(orders: list[Order], store: Store, data: Path, device: str) -> None:
     from repro.config import parse_config
     from repro.launch.local import make_in_turn
@@ -119,5 +105,5 @@ def _make_in_this_process(orders: list[Order], store: Store, data: Path, device:
     from repro.runner import Runner
     from repro.training.hardware import choose_device
 
-    requests = [Request(order.label, parse_config(order.config)) for order in orders]
+    requests = [Request(order.label, parse_config(order.config), forgiven=order.forgiven) for order in orders]
     make_in_turn(requests, Runner(store, data, choose_device(device), Lines(), StopRequest()))

@@ -32,7 +32,7 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
             unfinished[request.run_id] = obstacle
             continue
         try:
-            runner.make(request.config, f"[{number}/{len(requests)}] {request.label}")
+            runner.make(request.config, f"[{number}/{len(requests)}] {request.label}", request.forgiven)
         except Interrupted:
             raise
         except RunFailed as error:

@@ -61,7 +61,7 @@ class _Worker:
 
     def give(self, order: Order) -> None:
         assert self.process.stdin is not None
-        content = {"label": order.label, "config": order.config}
+        content = {"label": order.label, "config": order.config, "forgiven": order.forgiven}
         with contextlib.suppress(BrokenPipeError):  # it has died; the end of its output will tell
             self.process.stdin.write(json.dumps(content).encode() + b"\n")
             self.process.stdin.flush()

@@ -13,7 +13,8 @@ class Request:
     """A run that somebody asked for, under the name they know it by.
 
     `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's, and so
-    are `study` and `preset`.
+    are `study` and `preset`. `forgiven` is the time of the failure that is to be tried again, if there is one: what
+    has failed at any other time was tried by somebody else, and is left alone.
     """
 
     label: str
@@ -22,6 +23,7 @@ class Request:
     trial: int | None = None
     study: str = ""
     preset: str = ""
+    forgiven: str | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ class Request:
 class Order:
     """A request as plain data, for processes that do not train themselves and need not import what trains.
 
-    `parents` are (kind, run id). `forgiven` is the time of the failure that is to be tried again, if there is one.
+    `parents` are (kind, run id).
     """
 
     label: str
@@ -57,7 +59,7 @@ class Order:
     tags: tuple[str, ...] = ()
 
 
-def order(request: Request, forgiven: str | None = None) -> Order:
+def order(request: Request) -> Order:
     """The request as plain data."""
     config = request.config.model_dump(mode="json")
-    return Order(request.label, request.run_id, request.parents, config, forgiven, request.tags)
+    return Order(request.label, request.run_id, request.parents, config, request.forgiven, request.tags)

@@ -151,12 +151,8 @@ class Submitter:
 
     def job(self, requests: Sequence[Request]) -> Job:
         """The job that makes `requests`."""
-        orders = []
-        for request in requests:
-            failure = self.store.run(request.run_id).last_failure()
-            orders.append(order(request, forgiven=failure["time"] if failure is not None else None))
         return Job(
-            runs=tuple(orders),
+            runs=tuple(order(request) for request in requests),
             store=self.store.root.absolute(),
             data=self.data.absolute(),
             devices=self.profile.devices,

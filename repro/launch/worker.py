@@ -1,8 +1,9 @@
 """The process that makes runs one after another; started and fed by `repro.launch.pool`.
 
-Each line of standard input asks for a run: {"label": ..., "config": ...}. Each line of standard output answers
-one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end of the input ends the
-worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker outlives its pool.
+Each line of standard input asks for a run: {"label": ..., "config": ..., "forgiven": ...}. Each line of standard
+output answers one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end of the
+input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker outlives its
+pool.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def _make(request: dict[str, Any], options: argparse.Namespace, stop: StopReques
     try:
         config = parse_config(request["config"])
         Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop).make(
-            config, request["label"]
+            config, request["label"], request["forgiven"]
         )
     except (BadInput, RunFailed) as error:
         print(f"repro: {error}", file=sys.stderr, flush=True)
