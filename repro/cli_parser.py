@@ -114,7 +114,7 @@ def build_parser() -> Parser:
     _wandb_option(launch)
 
     wandb = _command(commands, "wandb", None, "show records in W&B")
-    wandb_commands = wandb.add_subparsers(metavar="sync", required=True)
+    wandb_commands = wandb.add_subparsers(metavar="sync|dashboard", required=True)
     sync = _command(
         wandb_commands,
         "sync",
@@ -128,6 +128,15 @@ def build_parser() -> Parser:
     sync.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
     sync.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
     _runs_option(sync)
+    dashboard = _command(
+        wandb_commands,
+        "dashboard",
+        "repro.tracking.commands:dashboard",
+        "save a workspace for the project and a report for each study in W&B, or bring them up to date",
+        "examples:\n  repro wandb dashboard                          # of every study that has runs there\n"
+        "  repro wandb dashboard lenet_mnist data_recycling",
+    )
+    dashboard.add_argument("names", nargs="*", metavar="STUDY", help="only the reports of these studies")
 
     status = _command(
         commands,

@@ -23,7 +23,7 @@ COMMANDS = [
     "surface",
     "export",
 ]
-COMMANDS += ["cancel", "logs", "bench"]
+COMMANDS += ["cancel", "logs", "bench", "wandb", "wandb sync", "wandb dashboard"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

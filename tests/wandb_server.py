@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from wandb_server_views import ENTITY, SavedViews
+
 KEY = "a" * 40
 AUTHORIZATION = f"Basic {base64.b64encode(f'api:{KEY}'.encode()).decode()}"
-ENTITY = "tester"
 
 Fault = Literal["none", "error_500", "slow", "dropped"]
 
@@ -51,7 +52,7 @@ class StoredRun:
         return {key: entry["value"] for key, entry in content.items() if key != "_wandb"}
 
 
-class StandInServer:
+class StandInServer(SavedViews):
     """The server and what it was told. `fault` may be changed at any time."""
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class StandInServer:
     def forget(self) -> None:
         """As at the start."""
         self.runs: dict[str, StoredRun] = {}
+        self.views: dict[str, dict[str, Any]] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
         self.requests = 0

@@ -1,7 +1,10 @@
-"""`repro wandb sync`."""
+"""`repro wandb sync` and `dashboard`."""
 
 import argparse
+import contextlib
+import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from tabulate import tabulate
@@ -15,11 +18,7 @@ from repro.tracking.label import Label
 
 def sync(options: argparse.Namespace) -> None:
     """`repro wandb sync [SWEEP.yaml]`"""
-    os.environ.pop("WANDB_SERVICE", None)  # that of whoever started us, say an agent, is not to be shared
-    try:
-        import wandb
-    except ImportError as error:
-        raise BadInput("wandb is not installed: pip install 'repro[wandb]'") from error
+    _prepare_client("wandb")
     from repro.tracking.sync import sync as send
 
     store = Store(options.runs)
@@ -29,16 +28,50 @@ def sync(options: argparse.Namespace) -> None:
         raise BadInput(f"{store.root}: holds no run to show; see --runs")
     rows, problems = [], 0
     try:
-        for one in send(begun, destination(store.root)):
-            problems += one.problem is not None
-            rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or "ok"])
-    except (wandb.Error, OSError) as error:
-        raise RunFailed(f"W&B: {' '.join(str(error).split())}") from error
+        with _failures_of_w_and_b():
+            for one in send(begun, destination(store.root)):
+                problems += one.problem is not None
+                rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or "ok"])
     finally:
         if rows:
             print(tabulate(rows, headers=["run", "", "rows", "sent now", "W&B"]))
     if problems:
         raise RunFailed(f"W&B does not hold what the records of {problems} of {len(begun)} runs do")
+
+
+def dashboard(options: argparse.Namespace) -> None:
+    """`repro wandb dashboard [STUDY ...]`"""
+    _prepare_client("wandb", "wandb_workspaces")
+    from repro.tracking.dashboard import save_dashboards
+
+    rows = []
+    try:
+        with _failures_of_w_and_b():
+            for saved in save_dashboards(destination(Path()), options.names):
+                rows.append([saved.kind, saved.name, saved.panels, saved.action, saved.url])
+    finally:
+        if rows:
+            print(tabulate(rows, headers=["", "", "panels", "", "address"]))
+
+
+def _prepare_client(*packages: str) -> None:
+    """Set the client up before it is imported. Raises BadInput if one of its packages is not installed."""
+    os.environ.pop("WANDB_SERVICE", None)  # that of whoever started us, say an agent, is not to be shared
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise BadInput(f"{package} is not installed: pip install 'repro[wandb]'")
+
+
+@contextlib.contextmanager
+def _failures_of_w_and_b() -> Iterator[None]:
+    """Turn what the client raises where W&B cannot be used into RunFailed."""
+    import wandb
+
+    try:
+        yield
+    except (wandb.Error, OSError) as error:
+        raise RunFailed(f"W&B: {' '.join(str(error).split())}") from error
 
 
 def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label]]:

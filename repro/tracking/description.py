@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.store import RunDirectory
+from repro.tracking.label import Label
 
 PROJECT = "does-distillation-work"
 """The W&B project unless $WANDB_PROJECT names another."""
@@ -25,13 +26,14 @@ def destination(runs: Path) -> Destination:
     return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), runs / "wandb")
 
 
-def nested_config(record: RunDirectory) -> dict[str, Any]:
-    """The run's config as W&B shows it: nested, and where the run was made."""
+def nested_config(record: RunDirectory, label: Label) -> dict[str, Any]:
+    """The run's config as W&B shows it: nested; what it was asked for as; and where it was made."""
     content = record.read_json("config.json")
     attempts = record.read_json("environment.json")["attempts"]
     latest = attempts[-1]
     return {
         **content["config"],
+        **label.asked_for(),
         "record": {
             "attempts": len(attempts),
             "commit": latest["code"],

@@ -36,7 +36,7 @@ class Publication:
             group=label.group,
             job_type=job_type(record),
             tags=label.tags,
-            config=nested_config(record),
+            config=nested_config(record, label),
             dir=to.folder,
             reinit="create_new",
             settings=wandb.Settings(

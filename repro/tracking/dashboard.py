@@ -1,0 +1,142 @@
+"""`repro wandb dashboard`: a saved workspace for the project and a report for every study, from code.
+
+Both are found again, the workspace by a fixed name and a report by its title, so saving again updates them. What is
+changed by hand in these two is overwritten; copies under another name are left alone.
+"""
+
+import inspect
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass
+from urllib.parse import urlunparse
+
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+import yaml
+from wandb.apis.public import Api
+from wandb_workspaces.expr import And
+
+from repro.errors import BadInput, did_you_mean
+from repro.experiments.study import Study, studies
+from repro.launch.sweep import find_sweep
+from repro.tracking.description import Destination
+from repro.tracking.panels import groups
+
+WORKSPACE = "Knowledge distillation"
+WORKSPACE_NAME = "repro"
+"""In the address of the saved workspace: `?nw=repro`."""
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A view that W&B now holds. panels: how many. action: created or updated."""
+
+    kind: str
+    name: str
+    panels: int
+    action: str
+    url: str
+
+
+def save_dashboards(to: Destination, names: Collection[str] = ()) -> Iterator[Saved]:
+    """Save the workspace, and the reports of these studies (of all that have runs in W&B, if none is named).
+
+    Raises BadInput if the project has no runs, or none of a study that is named; wandb.Error where W&B cannot be used.
+    """
+    api = Api()
+    entity = str(to.entity or api.default_entity)
+    metrics = _metrics(api, entity, to.project)
+    known = studies()
+    for name in names:
+        if name not in known:
+            raise BadInput(f"no study is called '{name}'{did_you_mean(name, known)}")
+        if name not in metrics:
+            raise BadInput(f"{entity}/{to.project}: holds no run of the study '{name}'; `repro wandb sync` sends runs")
+    if not metrics:
+        raise BadInput(f"{entity}/{to.project}: holds no run of a study; `repro wandb sync` sends runs")
+    everything = {name for presets in metrics.values() for found in presets.values() for name in found}
+    yield _save_workspace(entity, to.project, everything)
+    ids = {str(report.display_name): str(report.id) for report in api.reports(f"{entity}/{to.project}")}
+    for name in names or sorted(metrics.keys() & known.keys()):
+        yield _save_report(known[name], entity, to.project, metrics[name], ids)
+
+
+def _metrics(api: Api, entity: str, project: str) -> dict[str, dict[str, set[str]]]:
+    """What runs have in their summaries, metrics and names of pictures, by study and preset."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    try:
+        for run in api.runs(f"{entity}/{project}", per_page=PAGE, lazy=False):
+            if "study" in run.config:
+                names = found[run.config["study"]][run.config["preset"]]
+                names |= {name for name in run.summary.keys() if not name.startswith("_")}  # noqa: SIM118
+    except ValueError as error:
+        raise BadInput(f"{entity}/{project}: there is no such project; `repro wandb sync` makes it") from error
+    return found
+
+
+def _save_workspace(entity: str, project: str, metrics: Set[str]) -> Saved:
+    sections = [ws.Section(name=group.title, panels=list(group.panels), is_open=True) for group in groups(metrics)]
+    workspace = ws.Workspace(
+        entity=entity,
+        project=project,
+        name=WORKSPACE,
+        sections=sections,
+        settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=50),
+        runset_settings=ws.RunsetSettings(groupby=[ws.Config("study"), ws.Config("preset"), ws.Config("condition")]),
+    )
+    url = urlunparse(("https", "wandb.ai", f"{entity}/{project}", "", f"nw={WORKSPACE_NAME}", ""))
+    existing = _existing_workspace(url)
+    # There is no public way to choose the name under which a workspace can be found again.
+    workspace._internal_name = f"nw-{WORKSPACE_NAME}-v"
+    if existing is not None:
+        workspace._internal_id = existing._internal_id
+        workspace._internal_runset_id = existing._internal_runset_id
+    workspace.save()
+    panels = sum(len(section.panels) for section in sections)
+    return Saved("workspace", WORKSPACE, panels, "updated" if existing else "created", workspace.url)
+
+
+def _existing_workspace(url: str) -> ws.Workspace | None:
+    try:
+        return ws.Workspace.from_url(url)
+    except ValueError:  # there is none of that name
+        return None
+
+
+def _save_report(
+    study: type[Study], entity: str, project: str, metrics: Mapping[str, Set[str]], ids: Mapping[str, str]
+) -> Saved:
+    """One report, a part for each preset: their numbers are not to be compared."""
+    name = study.model_fields["name"].default
+    title = f"Study {name}"
+    blocks: list[wr.MarkdownBlock | wr.H1 | wr.H2 | wr.PanelGrid] = [wr.MarkdownBlock(text=_introduction(study))]
+    panels = 0
+    for preset, found in sorted(metrics.items()):
+        blocks.append(wr.H1(text=f"Preset {preset}"))
+        for group in groups(found):
+            runset = wr.Runset(
+                entity=entity,
+                project=project,
+                name=f"{name}, preset {preset}",
+                filters=And(ws.Config("study") == name, ws.Config("preset") == preset),
+                # Its table then counts the runs that are finished, running and failed.
+                groupby=["State"] if group.title == "Progress" else [],
+            )
+            blocks += [wr.H2(text=group.title), wr.PanelGrid(runsets=[runset], panels=list(group.panels))]
+            panels += len(group.panels)
+    report = wr.Report(
+        project=project, entity=entity, title=title, description=study.headline(), blocks=blocks, width="fluid"
+    )
+    report.id = ids.get(title, "")
+    report.save()
+    return Saved("report", title, panels, "updated" if title in ids else "created", report.url)
+
+
+def _introduction(study: type[Study]) -> str:
+    """What the study asks, and what makes its runs."""
+    name = study.model_fields["name"].default
+    files = sorted(find_sweep("any").parent.glob("*.yaml"))
+    sweeps = [path.name for path in files if yaml.safe_load(path.read_text())["program"].endswith(f"/{name}.py")]
+    commands = "".join(f"- `repro launch sweeps/{sweep}`; `repro status sweeps/{sweep}`\n" for sweep in sweeps)
+    return f"{inspect.getdoc(study)}\n\n{commands}"
