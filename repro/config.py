@@ -1,8 +1,8 @@
 """The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
 
 import hashlib
-import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -16,17 +16,17 @@ from repro.config_data import GeneratedStream as GeneratedStream
 from repro.config_data import NoiseStream as NoiseStream
 from repro.config_data import Selection as Selection
 from repro.config_errors import explain
+from repro.config_identity import as_json as as_json
+from repro.config_identity import canonical_json as canonical_json
 from repro.data.augmentation import Augmentation
+from repro.distill.hidden import HiddenObjective, Shape
 from repro.distill.initialization import Initialization
 from repro.distill.objective import Objective
-from repro.errors import BadInput
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
+from repro.models.features import stage_shapes
 from repro.optimization import Optimizer, Schedule
 from repro.seeds import stream_seed
-
-SCHEMA_VERSION = 1
-"""Part of every run id. Raise it when the same config comes to mean another computation."""
 
 for _package in (models, distill, generative):
     discover(_package)
@@ -125,6 +125,12 @@ class TrainingConfig(BaseRunConfig):
         return self
 
     @property
+    def stage_shapes(self) -> Mapping[str, Shape]:
+        """The network's stages, input side first, and the shape of each one's output for one input."""
+        dataset = self.data.train.dataset
+        return stage_shapes(self.model, dataset.num_classes, dataset.input_shape)
+
+    @property
     def stream_counts(self) -> tuple[int, ...]:
         """How many images of a full batch come from each stream: its share, rounded (half up)."""
         return tuple(math.floor(stream.share * self.batch_size + 0.5) for stream in self.data.streams)
@@ -197,7 +203,7 @@ class StudentConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _fits_teachers(self) -> Self:
-        if not self.objective.needs_teacher:
+        if not self.objective.needs_teacher and not self.objective.is_control:
             raise ValueError(f"a student needs an objective with a teacher, not {self.objective.name}")
         if self.init.needs_teacher and [teacher.model for teacher in self.teachers] != [self.model]:
             raise ValueError(f"init {self.init.name} needs exactly one teacher, of the student's own architecture")
@@ -211,6 +217,17 @@ class StudentConfig(TrainingConfig):
                 )
             if problem := own.mismatch(dataset):
                 raise ValueError(f"its teacher's data do not fit: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _hidden_layers_fit(self) -> Self:
+        if isinstance(self.objective, HiddenObjective):
+            if self.micro_batch_size is not None:
+                raise ValueError(
+                    f"micro_batch_size does not go with {self.objective.name}, which compares whole batches"
+                )
+            for teacher in self.teachers:
+                self.objective.check_layers(self.stage_shapes, teacher.stage_shapes)
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:
@@ -258,41 +275,9 @@ for _schema in (GeneratedStream, GeneratedImages, DataConfig, TeacherConfig, Stu
 _RUN: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
 
 
-def canonical_json(config: BaseRunConfig) -> str:
-    """The config with every default written out, keys sorted, and the schema version.
-
-    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone.
-    """
-    content = {"schema_version": SCHEMA_VERSION, "config": _identity(config)}
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_identity(element) for element in value]
-    if not isinstance(value, Schema):
-        return value
-    return {
-        name: _identity(content)
-        for name, content in value
-        if name not in value.later_fields or content != type(value).model_fields[name].default
-    }
-
-
 def parse_config(content: Any) -> RunConfig:
     """A run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
     try:
         return _RUN.validate_json(as_json(content))
     except ValidationError as error:
         raise explain(error, content, (TeacherConfig, StudentConfig, GeneratorConfig)) from error
-
-
-def as_json(content: Any) -> str:
-    """JSON text to validate: in strict mode its lists become tuples, and nothing else is converted.
-
-    Raises BadInput for what JSON cannot hold, such as the dates of YAML.
-    """
-    try:
-        return json.dumps(content)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"a value is nothing that JSON can hold: {error}") from error

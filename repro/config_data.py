@@ -93,14 +93,18 @@ class DataConfig(Schema):
     `pools` add images without their labels, which a student does not need, `generated` images that never had one: all
     are shuffled together, and each comes once an epoch. `streams` give every batch a fixed number of images beside
     these.
+
+    `validation` is for choosing hyperparameters: so many train images of `train.dataset`, the last ones of the order
+    whose first ones `train.size` takes, are the test images instead. No selection may contain one of them.
     """
 
-    later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated", "validation"})
 
     train: Selection
     pools: tuple[Selection, ...] = ()
     streams: tuple[AnyStream, ...] = ()
     generated: tuple[GeneratedImages, ...] = ()
+    validation: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _same_shape(self) -> Self:

@@ -26,7 +26,7 @@ from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.batches import check_batches
 from repro.training.distributed import ALONE, PeerLost, Ranks
-from repro.training.examples import select_all
+from repro.training.examples import select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
@@ -73,6 +73,7 @@ class Runner:
             batches = (config.data, config.batch_size, config.stream_counts, config.last_batch)
             if batches not in checked:
                 check_batches(config, datasets)
+                with_validation(config.data, datasets)
             architecture = (config.model, config.data.train.dataset)
             if architecture not in checked:
                 with torch.device("meta"):  # shapes only

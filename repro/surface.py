@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.config import RunConfig, TrainingConfig
 from repro.distill.ensemble import ensemble_logits
+from repro.distill.hidden import HiddenObjective
 from repro.errors import BadInput
 from repro.metrics.fidelity import agreement
 from repro.runner import Runner, check_same_data
@@ -188,6 +189,8 @@ def make_surface(runner: Runner, config: RunConfig, title: str, points: int, ima
 def _only_teacher(config: RunConfig, title: str) -> TrainingConfig:
     if config.kind != "student" or [teacher.model for teacher in config.teachers] != [config.model]:
         raise BadInput(f"{title}: a loss surface needs a student with one teacher, of the student's own architecture")
+    if isinstance(config.objective, HiddenObjective) or not config.objective.needs_teacher:
+        raise BadInput(f"{title}: a loss surface needs an objective of logits, not {config.objective.name}")
     return config.teachers[0]
 
 

@@ -16,7 +16,7 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for name, code in blocks:
         assert not (suite / name).exists()
         (suite / name).write_text(code)
@@ -45,6 +45,9 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     assert trained.returncode == 0, trained.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "texts").glob("*/summary.json")]
     assert [list(record["data"]) for record in records] == [["tickets"]] * 2
+
+    hidden = repro("run", "stripes_study", "preset=smoke", "objective.name=vector_distance", "--runs", "runs")
+    assert hidden.returncode == 0, hidden.stderr
 
     assert "stripes_study" in repro("run", "--help").stdout
     refused = repro("run", "stripes_study", "preset=smoke", "model.hiden=8", "--runs", "runs")

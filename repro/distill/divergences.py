@@ -14,6 +14,11 @@ from repro.distill.ensemble import ensemble_logits
 from repro.distill.objective import DistillationObjective
 
 
+def cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """-sum_j p_j log q_j in nats: (..., classes) and (..., classes) -> (...)."""
+    return -(log_p.exp() * log_q).sum(dim=-1)
+
+
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) in nats: (..., classes) and (..., classes) -> (...)."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
@@ -55,7 +60,7 @@ class ForwardCrossEntropy(DivergenceObjective):
     name: Literal["forward_cross_entropy"] = "forward_cross_entropy"
 
     def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        return -(log_p.exp() * log_q).sum(dim=-1)
+        return cross_entropy(log_p, log_q)
 
 
 class ForwardKL(DivergenceObjective):

@@ -18,6 +18,8 @@ class Objective(Component):
     name: str
     needs_teacher: ClassVar[bool]
     """Whether `loss` has to be given the teacher's logits."""
+    is_control: ClassVar[bool] = False
+    """Whether a student may train with it without learning from its teachers, only to be compared with them."""
 
     @property
     @abstractmethod

@@ -1,11 +1,13 @@
 """Reach a network's intermediate representations without repeating its forward pass."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor, nn
 
-from repro.models.base import Staged
+from repro.models.base import Model, Staged
 
 
 @contextmanager
@@ -39,3 +41,19 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle = submodules[stage].register_forward_hook(keep_as(stage))
             hooks.callback(handle.remove)
         yield outputs
+
+
+@functools.lru_cache(maxsize=256)
+def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
+    """The shape of each stage's output for one input, input side first.
+
+    Of networks for images on the meta device, where nothing is computed. Those for texts have to see a text, for their
+    shapes depend on its length. torch's global generator is left as it was. Raises BadInput as `Model.build`.
+    """
+    device = "meta" if model.input_kind == "images" else "cpu"
+    inputs = torch.zeros(1, *input_shape) if device == "meta" else torch.zeros(1, input_shape[0], dtype=torch.int64)
+    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+        network = model.build(num_classes, input_shape).eval()
+        with capture_stages(network) as outputs:
+            network(inputs.to(device))
+    return {stage: tuple(output.shape[1:]) for stage, output in outputs.items()}

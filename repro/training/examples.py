@@ -1,16 +1,17 @@
 """The examples one run trains on, put together from its data sets and kept on the device as they are stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from repro.config import DataConfig, GeneratorConfig, Selection
 from repro.data.dataset import Dataset, LabeledData
-from repro.data.selection import select
+from repro.data.selection import select, stratified_order
 from repro.errors import BadInput
 from repro.generative.sampling import ImageSampler
+from repro.seeds import stream_seed
 
 NO_LABEL = -1
 
@@ -56,6 +57,26 @@ def assemble(
 def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> list[Tensor]:
     """Indices of the selected examples of `train` and of each pool. Raises BadInput if a data set has too few."""
     return [select_from(selection, datasets) for selection in (config.train, *config.pools)]
+
+
+def with_validation(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> LabeledData:
+    """The data set of `train`, with the images that `config.validation` holds out in the place of its test images.
+
+    Raises BadInput if a selection contains one of them.
+    """
+    own = datasets[config.train.dataset]
+    if config.validation is None:
+        return own
+    order = stratified_order(own.train.labels, stream_seed(config.train.seed, "selection"))
+    held_out = order[-config.validation :].sort().values
+    for selection in config.selections:
+        shared = torch.isin(select_from(selection, datasets), held_out)
+        if selection.dataset == config.train.dataset and shared.any():
+            raise BadInput(
+                f"data set {selection.dataset.name}: {int(shared.sum())} of the {config.validation} images that "
+                f"data.validation holds out are trained on; {len(order) - config.validation} can be"
+            )
+    return replace(own, test=own.train.subset(held_out))
 
 
 def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -> Tensor:

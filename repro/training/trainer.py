@@ -26,8 +26,9 @@ from repro.training.evaluation import (
     predict_members,
     stage_similarity,
 )
-from repro.training.examples import NO_LABEL, assemble
+from repro.training.examples import NO_LABEL, assemble, with_validation
 from repro.training.file_batches import make_batches
+from repro.training.hidden import compare_hidden_layers
 from repro.training.inputs import Inputs, inputs_of_test
 from repro.training.start import initial_network
 from repro.training.streams import open_streams
@@ -62,7 +63,11 @@ class Trainer:
         self.training = assemble(config.data, datasets, device, generators or {})
         network = initial_network(config, self.teachers)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.optimizer = config.optimizer.build(self.network.parameters())
+        self.hidden = compare_hidden_layers(config)
+        parameters = list(self.network.parameters())
+        if self.hidden is not None:
+            parameters += self.hidden.to(device).parameters()
+        self.optimizer = config.optimizer.build(parameters)
         self.generators = {
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
@@ -81,15 +86,14 @@ class Trainer:
         if config.init.reestimates_batch_norm:
             reestimate_batch_norm(self.network, self.batches.extra_pass(config.stream_seed("batch norm")))
         ranks.copy_from_first(list(self.network.state_dict().values()))
-        own = datasets[config.data.train.dataset]
+        own = with_validation(config.data, datasets)
         test_inputs = inputs_of_test(own, loader_workers, device)
         self.test_set = EvaluationSet(test_inputs, own.test.labels.to(device), self._teacher_view(test_inputs))
         self.train_sample, self.train_sample_indices = self._train_sample()
         # Where a teacher always sees the same inputs, its logits are computed once.
         fixed = self.batches.fixed_inputs
-        self.teacher_logits = (
-            predict_members(self.teachers, fixed, ranks) if self.teachers is not None and fixed is not None else None
-        )
+        asked = self.teachers if config.objective.needs_teacher and self.hidden is None else None
+        self.teacher_logits = predict_members(asked, fixed, ranks) if asked is not None and fixed is not None else None
         self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
 
     # -- the position, and how to come back to it -------------------------------------------------------------
@@ -129,6 +133,7 @@ class Trainer:
             "position": self.position,
             "losses": self.losses,
             "network": self.network.state_dict(),
+            **({"hidden": self.hidden.state_dict()} if self.hidden is not None else {}),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "cpu_rng": torch.get_rng_state(),
@@ -140,6 +145,8 @@ class Trainer:
         self.epoch_steps = None
         self.losses.copy_(state["losses"])
         self.network.load_state_dict(state["network"])
+        if self.hidden is not None:
+            self.hidden.load_state_dict(state["hidden"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
@@ -195,20 +202,27 @@ class Trainer:
 
     def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The mean loss over a batch."""
-        if self.teacher_logits is not None:
-            teacher_logits: Tensor | None = self.teacher_logits.index_select(1, batch.indices)
+        teacher_logits: Tensor | None = None
+        hidden_distance: Tensor | None = None
+        if self.hidden is not None and self.teachers is not None:
+            student_logits, teacher_logits, hidden_distance = self.hidden(self.network, self.teachers, batch.inputs)
         else:
-            teacher_logits = self.teachers(batch.inputs) if self.teachers is not None else None
-        return loss_of_parts(
+            if self.teacher_logits is not None:
+                teacher_logits = self.teacher_logits.index_select(1, batch.indices)
+            elif self.teachers is not None and self.config.objective.needs_teacher:
+                teacher_logits = self.teachers(batch.inputs)
+            student_logits = self.network(batch.inputs)
+        loss = loss_of_parts(
             self.config.objectives,
             batch.parts,
-            self.network(batch.inputs),
+            student_logits,
             teacher_logits=teacher_logits,
             # Labels that the objective does not need are never handed over, so they cannot leak.
             labels=batch.labels if self.config.objective.needs_labels else None,
             progress=self.step / self.total_steps,
             generator=generator,
         )
+        return loss if hidden_distance is None else loss + hidden_distance
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step of the whole run."""

@@ -1,0 +1,42 @@
+"""What identifies a run: its config as canonical JSON."""
+
+import json
+from typing import Any
+
+from repro.component import Schema
+from repro.errors import BadInput
+
+SCHEMA_VERSION = 1
+"""Part of every run id. Raise it when the same config comes to mean another computation."""
+
+
+def canonical_json(config: Schema) -> str:
+    """The config with every default written out, keys sorted, and the schema version.
+
+    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone.
+    """
+    content = {"schema_version": SCHEMA_VERSION, "config": _identity(config)}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_identity(element) for element in value]
+    if not isinstance(value, Schema):
+        return value
+    return {
+        name: _identity(content)
+        for name, content in value
+        if name not in value.later_fields or content != type(value).model_fields[name].default
+    }
+
+
+def as_json(content: Any) -> str:
+    """JSON text to validate: in strict mode its lists become tuples, and nothing else is converted.
+
+    Raises BadInput for what JSON cannot hold, such as the dates of YAML.
+    """
+    try:
+        return json.dumps(content)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"a value is nothing that JSON can hold: {error}") from error

@@ -1,0 +1,114 @@
+"""The base of objectives that compare hidden layers of student and teacher beside their logits."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from repro.distill.divergences import DivergenceObjective, cross_entropy
+
+Shape: TypeAlias = tuple[int, ...]
+"""Of a layer's output for one input: maps (channels, height, width), or a vector (features,)."""
+LayerPair: TypeAlias = tuple[str, str]
+"""A stage of the student and the stage of the teacher that it is compared with."""
+
+
+class HiddenObjective(DivergenceObjective):
+    """eq. 1 with soft labels + weight * a distance between hidden layers (each paper's, named in the subclass).
+
+    With several teachers the distance is the mean over them, each compared by itself. The engine hands over the
+    layers' outputs, trains `modules` with the student (same optimizer) and keeps them in the checkpoint; they are no
+    part of the student, of its weights or its number of parameters.
+    """
+
+    default_layers: ClassVar[Literal["all", "middle", "last"]]
+    """Which stages are paired if `layers` does not say so: all that both have, counted from the output; the middle
+    one; the last one."""
+    maps_only: ClassVar[bool] = False
+    """Whether only feature maps can be compared, so that vectors are passed over."""
+
+    weight: float = Field(gt=0.0)
+    layers: tuple[LayerPair, ...] | None = Field(default=None, min_length=1)
+    """Pairs of stages, the student's first; None: see `default_layers`."""
+
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        return cross_entropy(log_p, log_q)
+
+    @abstractmethod
+    def hidden_distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList) -> Tensor:
+        """The distance as a scalar, the mean over the batch, without `weight`.
+
+        student, teacher: for each pair of layers their outputs, (batch, *shape); the teacher's without gradient.
+        modules: what `modules` made for this teacher.
+        """
+
+    def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:  # noqa: ARG002
+        """What is trained with the student, for one teacher's pairs of layers; by default nothing.
+
+        Raises ValueError if layers of these shapes cannot be compared.
+        """
+        return nn.ModuleList()
+
+    def pairs(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> list[LayerPair]:
+        """The layers that are compared, given every stage of both, input side first. Raises ValueError."""
+        if self.layers is not None:
+            for pair in self.layers:
+                for owner, name, stages in zip(("student", "teacher"), pair, (student, teacher), strict=True):
+                    if name not in stages:
+                        raise ValueError(f"layers: the {owner} has no stage '{name}'; it has {', '.join(stages)}")
+                    if self.maps_only and len(stages[name]) != 3:
+                        raise ValueError(f"layers: {self.name} compares maps; the {owner}'s '{name}' is a vector")
+            return list(self.layers)
+        ours, theirs = (
+            [name for name, shape in stages.items() if len(shape) == 3 or not self.maps_only]
+            for stages in (student, teacher)
+        )
+        if not ours or not theirs:
+            raise ValueError(f"{self.name} compares feature maps, and the networks have none in common")
+        if self.default_layers == "middle":
+            return [(ours[len(ours) // 2], theirs[len(theirs) // 2])]
+        pairs = list(zip(reversed(ours), reversed(theirs), strict=False))[::-1]
+        return pairs if self.default_layers == "all" else pairs[-1:]
+
+    def modules_of(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> nn.ModuleList:
+        """`modules`, given every stage of both networks."""
+        pairs = self.pairs(student, teacher)
+        return self.modules([student[name] for name, _ in pairs], [teacher[name] for _, name in pairs])
+
+    def check_layers(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> None:
+        """Raise ValueError if these networks' layers cannot be compared."""
+        with torch.device("meta"):
+            self.modules_of(student, teacher)
+
+
+def as_vectors(features: Tensor) -> Tensor:
+    """(batch, features): maps averaged over their pixels, vectors as they are."""
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+
+def vector_size(shape: Shape) -> int:
+    """How many features `as_vectors` makes of a layer."""
+    return shape[0]
+
+
+def to_same_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps at the smaller of the two resolutions, by average pooling."""
+    size = (min(one.shape[2], other.shape[2]), min(one.shape[3], other.shape[3]))
+    pooled = [maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size) for maps in (one, other)]
+    return pooled[0], pooled[1]
+
+
+def regressor(student: Shape, teacher: Shape) -> nn.Module:
+    """A linear map from the student's features to as many as the teacher has: of maps a 1x1 convolution.
+
+    Raises ValueError for a map and a vector.
+    """
+    if len(student) != len(teacher):
+        raise ValueError(f"layers: a map cannot be compared with a vector, as in shapes {student} and {teacher}")
+    if len(student) == 3:
+        return nn.Conv2d(student[0], teacher[0], kernel_size=1)
+    return nn.Linear(student[0], teacher[0])

@@ -1,0 +1,36 @@
+"""Similarity-preserving distillation (Tung & Mori 2019, arXiv:1907.09682)."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from repro.distill.hidden import HiddenObjective
+
+
+class Similarity(HiddenObjective):
+    """||G_t - G_s||^2 / batch^2, eq. 4 of the paper; its weight there is 3000.
+
+    G (batch, batch) has in row i how alike the activations of image i and of every other image are, all features and
+    pixels together, each row scaled to length 1 (eq. 1 to 3). By default of the last hidden layer.
+    """
+
+    name: Literal["similarity"] = "similarity"
+    default_layers: ClassVar[Literal["all", "middle", "last"]] = "last"
+    weight: float = Field(default=3000.0, gt=0.0)
+
+    def hidden_distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList) -> Tensor:  # noqa: ARG002
+        distances = [
+            (similarities(own) - similarities(other)).square().mean()
+            for own, other in zip(student, teacher, strict=True)
+        ]
+        return torch.stack(distances).mean()
+
+
+def similarities(features: Tensor) -> Tensor:
+    """(n, ...) -> (n, n): inner products of the activations, rows of length 1."""
+    flat = features.flatten(1)
+    return F.normalize(flat @ flat.T, dim=1)

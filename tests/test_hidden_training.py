@@ -1,0 +1,188 @@
+"""The engine trains on hidden layers, with modules of the objective's own, held-out images and controls."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from runs import SMALL, runner, small_student, small_teacher
+
+from repro.config import DataConfig, Selection, StudentConfig, parse_config
+from repro.data.augment_geometric import RandomCrop
+from repro.data.dataset import LabeledData
+from repro.distill.attention_transfer import AttentionTransfer
+from repro.distill.contrastive import Contrastive
+from repro.distill.divergences import ForwardCrossEntropy
+from repro.distill.ensemble import Ensemble
+from repro.distill.hint import Hint
+from repro.distill.label_smoothing import LabelSmoothing
+from repro.errors import BadInput
+from repro.models.base import count_parameters
+from repro.models.preresnet import PreResNet
+from repro.optimization import SGD, Constant
+from repro.surface import make_surface
+from repro.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> LabeledData:
+    return SMALL.load(Path())
+
+
+def network(seed: int, depth: int = 8) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return PreResNet(depth=depth).build(10, SMALL.input_shape)
+
+
+def trained(config: StudentConfig, digits: LabeledData, *members: torch.nn.Module) -> Trainer:
+    trainer = Trainer(config, {SMALL: digits}, Ensemble(members), CPU)
+    while not trainer.finished:
+        trainer.advance(lambda: False)
+    return trainer
+
+
+def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits: LabeledData) -> None:
+    """Two teachers of other depths, one step each of two batches: momentum and weight decay by hand."""
+    config = small_student(
+        teachers=(small_teacher(), small_teacher(seed=5, model=PreResNet(depth=14))),
+        objective=Hint(weight=3.0, layers=(("stage3", "stage2"),)),
+        optimizer=SGD(learning_rate=0.02, momentum=0.0, weight_decay=1e-2),
+        schedule=Constant(),
+        epochs=1,
+        batch_size=100,
+    )
+    trainer = trained(config, digits, network(5), network(6, depth=14))
+    plain, regressors = network(0), []
+    with torch.random.fork_rng():
+        torch.manual_seed(config.stream_seed("init"))
+        plain = PreResNet(depth=8).build(10, SMALL.input_shape)
+        for number in range(2):
+            torch.manual_seed(config.stream_seed("objective modules", number))
+            regressors.append(torch.nn.Conv2d(64, 32, 1))
+    teachers = [network(5).eval(), network(6, depth=14).eval()]
+
+    def maps(net: torch.nn.Module, images: torch.Tensor, stages: int) -> torch.Tensor:
+        x = net.stage2(net.stage1(net.stem(images)))
+        return x if stages == 2 else net.stage3(x)
+
+    parameters = [p for module in (plain, *regressors) for p in module.parameters()]
+    rows = torch.randperm(200, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
+    examples = trainer.training
+    for batch in rows.split(100):
+        images = examples.inputs[batch].float() / 127.5 - 1
+        with torch.no_grad():
+            targets = torch.stack([F.softmax(teacher(images), dim=1) for teacher in teachers]).mean(dim=0)
+            theirs = [F.avg_pool2d(maps(teacher, images, 2), 2) for teacher in teachers]
+        own = maps(plain, images, 3)
+        logits = plain.classifier(plain.head(own).mean(dim=(2, 3)))
+        loss = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+        for regressor, other in zip(regressors, theirs, strict=True):
+            loss = loss + 3.0 / 2 * (0.5 * (regressor(own) - other) ** 2).mean()
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for p, g in zip(parameters, gradients, strict=True):
+                p.sub_(0.02 * (g + 1e-2 * p))
+    assert trainer.hidden is not None
+    for ours, expected in zip([*trainer.network.parameters(), *trainer.hidden.parameters()], parameters, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=2e-3, atol=2e-4)
+
+
+WITH_MODULES = small_student(
+    teachers=(small_teacher(), small_teacher(seed=5)),
+    augmentation=(RandomCrop(padding=1),),
+    objective=Contrastive(embedding=8),
+    epochs=2,
+)
+
+
+def test_a_run_with_modules_goes_on_from_its_checkpoint_to_the_bit(digits: LabeledData) -> None:
+    members = network(5), network(6)
+    uninterrupted = trained(WITH_MODULES, digits, *members)
+    first = Trainer(WITH_MODULES, {SMALL: digits}, Ensemble(members), CPU)
+    while first.step < 9:
+        first.advance(lambda: first.step >= 9)
+    state = first.state_dict()
+    torch.manual_seed(99)
+    second = Trainer(WITH_MODULES, {SMALL: digits}, Ensemble(members), CPU)
+    second.load_state_dict(state)
+    while not second.finished:
+        second.advance(lambda: False)
+    assert uninterrupted.hidden is not None and second.hidden is not None
+    for one, other in ((uninterrupted.network, second.network), (uninterrupted.hidden, second.hidden)):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_modules_are_no_part_of_the_student_and_do_not_touch_its_random_streams(digits: LabeledData) -> None:
+    members = network(5), network(6)
+    plain = WITH_MODULES.model_copy(update={"objective": ForwardCrossEntropy()})
+    one, other = (Trainer(config, {SMALL: digits}, Ensemble(members), CPU) for config in (WITH_MODULES, plain))
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, other.network.state_dict()[name]), name
+    batches = [next(trainer.batches.epoch(0, 0)) for trainer in (one, other)]
+    assert torch.equal(batches[0].inputs, batches[1].inputs)
+    result = one.result()
+    assert result.counts["parameters"] == count_parameters(other.network)
+    assert result.weights.keys() == other.network.state_dict().keys()
+    assert other.hidden is None and "hidden" not in other.state_dict()
+    modules = [module.weight for module in one.hidden.modules() if isinstance(module, torch.nn.Linear)]  # type: ignore[union-attr]
+    assert not torch.equal(modules[0], modules[2])  # each teacher has its own
+
+
+def test_the_weight_of_the_hidden_layers_counts(digits: LabeledData) -> None:
+    def loss_of_first_step(**options: float) -> float:
+        config = small_student(objective=AttentionTransfer(**options), epochs=1)
+        trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
+        trainer.advance(lambda: True)
+        return trainer.losses[0].item()
+
+    one, two, three = (loss_of_first_step(weight=weight) for weight in (100.0, 200.0, 300.0))
+    assert two - one == pytest.approx(three - two, rel=1e-3) and two - one > 1e-3
+
+
+def test_hidden_layers_do_not_go_with_micro_batches_or_loss_surfaces(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="micro_batch_size does not go with hint"):
+        small_student(objective=Hint(), micro_batch_size=8)
+    with pytest.raises(BadInput, match="an objective of logits, not hint"):
+        make_surface(runner(tmp_path), small_student(objective=Hint()), "this run", 3, 10)
+
+
+def test_a_control_learns_nothing_of_its_teacher_and_is_compared_with_it(digits: LabeledData) -> None:
+    config = small_student(objective=LabelSmoothing(smoothing=0.1), epochs=1)
+    one, other = (trained(config, digits, network(seed)) for seed in (5, 6))
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, other.network.state_dict()[name]), name
+    metrics = [trainer.result().metrics for trainer in (one, other)]
+    assert metrics[0]["test/accuracy"] == metrics[1]["test/accuracy"]
+    assert metrics[0]["test/kl"] != metrics[1]["test/kl"]
+
+
+def test_held_out_train_images_take_the_place_of_the_test_images(digits: LabeledData) -> None:
+    def config(size: int, **data: object) -> StudentConfig:
+        selected = DataConfig(train=Selection(dataset=SMALL, size=size), **data)  # type: ignore[arg-type]
+        return small_student(data=selected, epochs=1)
+
+    held_out = Trainer(config(900, validation=300), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    seen = {image.numpy().tobytes() for image in held_out.training.inputs}
+    validation = [image.numpy().tobytes() for image in held_out.test_set.inputs]  # type: ignore[union-attr]
+    train = {image.numpy().tobytes() for image in digits.train.inputs}
+    assert len(validation) == 300 and set(validation) <= train and not set(validation) & seen
+    assert held_out.test_set.labels is not None
+    counts = held_out.test_set.labels.bincount()
+    assert counts.max() - counts.min() <= 3  # stratified, as the data set is nearly balanced
+    usual = Trainer(config(900), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    assert torch.equal(usual.test_set.inputs, digits.test.inputs)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=r"1 of the 300 images .* are trained on; 900 can be"):
+        Trainer(config(901, validation=300), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    pool = Selection(dataset=SMALL, size=100, seed=1)
+    with pytest.raises(BadInput, match=r"that data\.validation holds out"):
+        Trainer(config(900, validation=300, pools=(pool,)), {SMALL: digits}, Ensemble([network(5)]), CPU)
+
+
+def test_new_options_leave_the_ids_of_old_runs_alone() -> None:
+    """Ids of these runs before hidden layers, validation and wide LeNets were there."""
+    content = small_student().model_dump(mode="json")
+    assert content["data"].pop("validation") is None
+    assert parse_config(content).run_id == small_student().run_id == "990709ba86b3"
