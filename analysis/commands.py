@@ -9,14 +9,15 @@ from analysis.report import write_report
 from repro import progress
 from repro.errors import BadInput
 from repro.records import open_records
+from repro.tracking.commands import records_folder
 
 
 def figures(options: argparse.Namespace) -> None:
     """`repro figures [NAME ...]`"""
     wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
-    tables = StudyTables(open_records(options.runs))
+    tables = StudyTables(open_records(records_folder(options)))
     if not tables.records.ids():
-        raise BadInput(f"{options.runs}: holds no finished run; `repro demo` or `repro launch` makes some")
+        raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
     for figure in wanted:
         if options.names == ["all"] and not drawable_presets(figure, tables):
             progress.for_this_output().say(f"figure {figure.name}: not run; {figure.commands('paper')[0]}")
@@ -27,10 +28,10 @@ def figures(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """`repro report`"""
-    for path in write_report(open_records(options.runs), options.out):
+    for path in write_report(open_records(records_folder(options)), options.out):
         print(path)
 
 
 def compare(options: argparse.Namespace) -> None:
     """`repro compare RUN RUN`"""
-    print(compare_runs(open_records(options.runs), options.one, options.other))
+    print(compare_runs(open_records(records_folder(options)), options.one, options.other))

@@ -187,7 +187,7 @@ def build_parser() -> Parser:
     )
     figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
-    _runs_option(figures)
+    _source_option(figures)
 
     surface = _command(
         commands,
@@ -216,7 +216,7 @@ def build_parser() -> Parser:
         "examples:\n  repro report\n  repro report --runs results --out results",
     )
     report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
-    _runs_option(report)
+    _source_option(report)
 
     compare = _command(
         commands,
@@ -227,7 +227,7 @@ def build_parser() -> Parser:
     )
     compare.add_argument("one", metavar="RUN")
     compare.add_argument("other", metavar="RUN")
-    _runs_option(compare)
+    _source_option(compare)
 
     export = _command(
         commands,
@@ -285,6 +285,25 @@ def _command(
 def _runs_option(parser: Parser) -> None:
     default = Path(os.environ.get("REPRO_RUNS", "runs"))
     parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
+
+
+def _source_option(parser: Parser) -> None:
+    """For commands that only read records."""
+    _runs_option(parser)
+    parser.add_argument(
+        "--source",
+        type=_source,
+        default="runs",
+        metavar="S",
+        help="runs: what --runs says (runs); wandb, or wandb:ENTITY/PROJECT: the records in W&B (docs/wandb.md)",
+    )
+
+
+def _source(text: str) -> str:
+    entity, slash, project = text.removeprefix("wandb:").partition("/")
+    if text in ("runs", "wandb") or (text.startswith("wandb:") and entity and slash and project and "/" not in project):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is neither runs nor wandb nor wandb:ENTITY/PROJECT")
 
 
 def _data_option(parser: Parser) -> None:

@@ -1,10 +1,11 @@
-"""What all tests share: one thread per process, and one real Slurm for the tests marked `slurm`."""
+"""What all tests share: one thread per process, one W&B server, and one real Slurm for the tests marked `slurm`."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
 from slurm_place import Done, Place, finish
+from wandb_server import StandInServer, wandb_server
 
 from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
@@ -57,3 +58,19 @@ def undisturbed(cluster: Cluster, _launched_by_two: tuple[Place, list[Done]]) ->
 def both_launchers(_launched_by_two: tuple[Place, list[Done]]) -> list[Done]:
     """What these two launchers said."""
     return _launched_by_two[1]
+
+
+@pytest.fixture(scope="session")
+def one_server() -> Iterator[StandInServer]:
+    """One W&B server for all tests of a process: the client keeps to the first address it was given."""
+    with wandb_server() as running:
+        yield running
+
+
+@pytest.fixture
+def server(one_server: StandInServer, monkeypatch: pytest.MonkeyPatch) -> StandInServer:
+    """The W&B server, knowing nothing and behaving well."""
+    one_server.forget()
+    for name, value in one_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return one_server

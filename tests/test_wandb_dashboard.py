@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_server import ENTITY, StandInServer, wandb_server
+from wandb_server import ENTITY, StandInServer
 
 from repro.cli import main
 from repro.records import open_records
@@ -19,23 +19,14 @@ RESULTS = Path(__file__).parents[1] / "results"
 STUDY, PRESET = "data_recycling", "short"
 
 
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[StandInServer]:
-    with wandb_server() as running:
-        yield running
-
-
 @pytest.fixture
-def server(one_server: StandInServer, monkeypatch: pytest.MonkeyPatch) -> StandInServer:
+def server(server: StandInServer) -> StandInServer:
     """A project that shows the committed records of a study: as much of it as dashboards look at."""
-    one_server.forget()
-    for name, value in one_server.environment().items():
-        monkeypatch.setenv(name, value)
     records = open_records(RESULTS / "data_recycling_resnet20" / "records.npz")
     for run_id in records.ids():
         metrics = {**records.record(run_id).metrics[-1], **records.record(run_id).summary["metrics"]}
-        show(one_server, run_id, STUDY, {**metrics, "figures/reliability": {"_type": "image-file"}, "_runtime": 1})
-    return one_server
+        show(server, run_id, STUDY, {**metrics, "figures/reliability": {"_type": "image-file"}, "_runtime": 1})
+    return server
 
 
 def show(server: StandInServer, run_id: str, study: str, summary: dict[str, Any]) -> None:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from runs import runner, small_student
-from wandb_server import ENTITY, KEY, StandInServer, wandb_server
+from wandb_server import ENTITY, KEY, StandInServer
 
-from repro.store import RunDirectory
+from repro.records import RunFolder
+from repro.store import RunDirectory, Store
 from repro.tracking import mirror
+from repro.tracking.carried import digest, pack, unpack
 from repro.tracking.description import PROJECT, Destination
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored, why_offline
@@ -32,22 +35,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
     for one in (*config.parents(), config):
         work.make(one, one.kind)
     return [work.store.run(one.run_id) for one in (*config.parents(), config)]
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[StandInServer]:
-    """One address for all tests: within a process the client keeps to the first it was given."""
-    with wandb_server() as running:
-        yield running
-
-
-@pytest.fixture
-def server(one_server: StandInServer, monkeypatch: pytest.MonkeyPatch) -> StandInServer:
-    """The server, knowing nothing and behaving well."""
-    one_server.forget()
-    for name, value in one_server.environment().items():
-        monkeypatch.setenv(name, value)
-    return one_server
 
 
 def labels(records: list[RunDirectory]) -> dict[str, Label]:
@@ -110,6 +97,21 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     assert server.requests - requests < 10
     server.runs.pop(finished[1].run_id)
     assert [one.sent for one in sync(named, to)] == [0, 3]
+
+
+def test_a_record_that_was_packed_says_the_same(finished: list[RunDirectory], tmp_path: Path) -> None:
+    for record in finished:
+        unpack(pack(record), RunDirectory(tmp_path / record.run_id))
+        assert digest(RunDirectory(tmp_path / record.run_id)) == digest(record)
+    before, after = RunFolder(Store(finished[0].path.parent)), RunFolder(Store(tmp_path))
+    teacher, student = (record.run_id for record in finished)
+    assert after.record(student) == before.record(student)
+    assert after.scores(student) == before.scores(student)
+    assert after.pair(student, teacher) == before.pair(student, teacher)
+    kept, all_of_it = (RunDirectory(root / student).predictions() for root in (tmp_path, finished[0].path.parent))
+    assert torch.equal(kept["test_logits"], all_of_it["test_logits"])
+    assert torch.equal(kept["train_logits"], all_of_it["train_logits"][:8])
+    assert kept.keys() == all_of_it.keys()
 
 
 def test_an_interrupted_run_goes_on_in_the_same_w_and_b_run_without_gap_or_duplicate(

@@ -70,6 +70,7 @@ class StandInServer(SavedViews):
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
         self.requests = 0
+        self.refusals = 0  # so many of the next requests come too soon after another
 
     def environment(self, key: str | None = KEY) -> dict[str, str]:
         """Environment variables that lead a client here."""
@@ -140,6 +141,18 @@ class StandInServer(SavedViews):
         files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": f"id-{run}", "uploadHeaders": [], "files": files}}
 
+    def _RunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+        run = self.runs[variables["name"]]
+        found = [name for name in sorted(run.files) if name in (variables["fileNames"] or run.files)]
+        files = [
+            {"id": name, "name": name, "url": f"{self.url}/upload/{variables['name']}/{name}", "directUrl": None}
+            | {"sizeBytes": len(run.files[name]), "mimetype": "", "updatedAt": None, "md5": ""}
+            for name in found
+        ]
+        page = {"edges": [{"node": file, "cursor": file["name"]} for file in files]}
+        page["pageInfo"] = {"endCursor": None, "hasNextPage": False}
+        return {"project": {"internalId": "1", "run": {"fileCount": len(files), "files": page}}}
+
     def _Run(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         return {"project": {"run": self._node(variables["name"])}}
 
@@ -147,6 +160,8 @@ class StandInServer(SavedViews):
         return self._Run(variables, query)
 
     def _Runs(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+        if not self._exists(variables["project"]):
+            return {"project": None}
         nodes = [self._node(name) for name, run in sorted(self.runs.items()) if run.project == variables["project"]]
         first = int(variables.get("cursor") or 0)
         page = nodes[first : first + (variables.get("perPage") or 50)]
@@ -238,7 +253,13 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
             self._send({})
 
         def do_GET(self) -> None:
-            if not self._misbehaves():
+            if self._misbehaves():
+                return
+            server.requests += 1
+            found = re.fullmatch(r"/upload/([^/]+)/(.+)", self.path)
+            if found:
+                self._send_bytes(server.runs[found[1]].files[found[2]], "application/octet-stream")
+            else:
                 self._send({})
 
         def _body(self) -> bytes:
@@ -246,6 +267,10 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
             return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
         def _misbehaves(self) -> bool:
+            if server.refusals and self.path.startswith(("/graphql", "/upload")):
+                server.refusals -= 1
+                self._send({"error": "too many requests"}, 429)
+                return True
             if server.fault == "slow":
                 time.sleep(server.slow_seconds)
             elif server.fault == "error_500":
@@ -257,10 +282,12 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
             return server.fault in ("error_500", "dropped")
 
         def _send(self, content: dict[str, Any], status: int = 200) -> None:
-            body = json.dumps(content).encode()
+            self._send_bytes(json.dumps(content).encode(), "application/json", status)
+
+        def _send_bytes(self, body: bytes, kind: str, status: int = 200) -> None:
             with contextlib.suppress(OSError):  # the client may have gone
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

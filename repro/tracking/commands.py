@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from repro import progress
 from repro.errors import BadInput, RunFailed
 from repro.launch.ledger import Ledger
 from repro.store import RunDirectory, Store
@@ -52,6 +53,22 @@ def dashboard(options: argparse.Namespace) -> None:
     finally:
         if rows:
             print(tabulate(rows, headers=["", "", "panels", "", "address"]))
+
+
+def records_folder(options: argparse.Namespace) -> Path:
+    """Where the records are that a command of the analysis is to read: `--runs`, or brought here from W&B."""
+    if options.source == "runs":
+        runs: Path = options.runs
+        return runs
+    _prepare_client("wandb")
+    from repro.tracking.fetch import fetch
+
+    to = destination(Path())
+    entity, project = to.entity, to.project
+    if options.source != "wandb":
+        entity, project = options.source.removeprefix("wandb:").split("/")
+    with _failures_of_w_and_b():
+        return fetch(entity, project, progress.for_this_output().say)
 
 
 def _prepare_client(*packages: str) -> None:

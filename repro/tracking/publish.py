@@ -1,6 +1,7 @@
 """Bring one run in W&B up to its record on disk."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from repro.store import RunDirectory
+from repro.tracking.carried import FILE, digest, pack
 from repro.tracking.description import Destination, job_type, nested_config
 from repro.tracking.label import Label
 from repro.tracking.pictures import final_figures
@@ -73,7 +75,12 @@ class Publication:
         if self.record.is_done():
             self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
             self.run.summary.update({name: _image(figure) for name, figure in final_figures(self.record).items()})
+            carried = Path(self.run.dir) / FILE
+            carried.write_bytes(pack(self.record))
+            self.run.save(carried, base_path=self.run.dir, policy="now")
+            self.run.summary["record_digest"] = digest(self.record)
             self.run.finish(exit_code=0)
+            carried.unlink()
             return
         failure = self.record.failure()
         if failure is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wandb.apis.public import Api
 
 from repro.store import RunDirectory
+from repro.tracking.carried import digest
 from repro.tracking.description import Destination
 from repro.tracking.label import Label
 from repro.tracking.publish import Publication
@@ -31,10 +32,10 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination) -> Iter
     """
     api = Api()
     path = f"{to.entity or api.default_entity}/{to.project}"
-    there = _finished_rows(api, path)
+    there = _finished(api, path)
     for record, label in records:
         rows = record.metrics()
-        if record.is_done() and there.get(record.run_id) == len(rows):
+        if record.is_done() and there.get(record.run_id) == (len(rows), digest(record)):
             yield Synced(record.run_id, label.text, len(rows), 0, None)
             continue
         publication = Publication(record, label, to)
@@ -47,9 +48,10 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination) -> Iter
         yield Synced(record.run_id, label.text, len(rows), sent, problem)
 
 
-def _finished_rows(api: Api, path: str) -> dict[str, int]:
-    """The number of rows of every finished run in the project, by run id."""
+def _finished(api: Api, path: str) -> dict[str, tuple[int, str | None]]:
+    """Of every finished run in the project, by run id: the number of its rows, and which record it carries."""
     try:
-        return {run.id: run.historyLineCount for run in api.runs(path, per_page=PAGE) if run.state == "finished"}
+        runs = [run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"]
     except ValueError:  # the project does not exist yet
         return {}
+    return {run.id: (run.historyLineCount, run.summary.get("record_digest")) for run in runs}

@@ -1,0 +1,65 @@
+"""A finished record as one file of its run in W&B, so that the analysis can be made from W&B alone.
+
+It holds what `repro.records` reads: config, rows, summary, attempts, small attachments, and the predictions on test as
+they are; of those on training images only the first few, which are drawn. Weights stay behind. torch is not imported.
+"""
+
+import hashlib
+import io
+import zipfile
+
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from repro.errors import RunFailed
+from repro.records.record import ATTACHMENTS, SHOWN_EXAMPLES
+from repro.store import RunDirectory, write_atomically
+
+FILE = "record.zip"
+PREDICTIONS = "predictions.safetensors"
+SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
+"""The summary comes last: a record that has it is whole."""
+
+
+def digest(record: RunDirectory) -> str:
+    """SHA-256 of what the record says; its predictions follow from the rest."""
+    found = hashlib.sha256()
+    for name in SMALL:
+        path = record.path / name
+        if path.exists():
+            content = path.read_bytes()
+            found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def pack(record: RunDirectory) -> bytes:
+    """The record as a zip file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        if (record.path / PREDICTIONS).exists():
+            archive.writestr(PREDICTIONS, _predictions(record))
+        for name in SMALL:
+            if (record.path / name).exists():
+                archive.write(record.path / name, name)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, record: RunDirectory) -> None:
+    """Write the record anew. Raises RunFailed if `content` is damaged."""
+    record.path.mkdir(parents=True, exist_ok=True)
+    (record.path / "summary.json").unlink(missing_ok=True)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {name: archive.read(name) for name in (PREDICTIONS, *SMALL) if name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise RunFailed(f"W&B: the record of run {record.run_id} is damaged ({error})") from error
+    for name, member in members.items():
+        write_atomically(record.path / name, member)
+
+
+def _predictions(record: RunDirectory) -> bytes:
+    tensors = {}
+    with safe_open(record.path / PREDICTIONS, "numpy") as file:
+        for name in file.keys():  # noqa: SIM118  (it is no mapping)
+            tensors[name] = file.get_tensor(name) if name.startswith("test_") else file.get_slice(name)[:SHOWN_EXAMPLES]
+    return save(tensors)

@@ -1,0 +1,117 @@
+"""Figures from W&B alone are those from the records, byte for byte. The real client, a server of ours."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from synthetic_records import SyntheticRecords, Truth, everywhere
+from wandb_server import ENTITY, StandInServer, StoredRun
+
+from repro.cli import main
+from repro.store import Store
+from repro.tracking.carried import FILE
+from repro.tracking.description import PROJECT
+from repro.tracking.fetch import fetch
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs: 2 teachers, 2 students."""
+    root = tmp_path_factory.mktemp("runs")
+    SyntheticRecords(examples=50).add("digits", everywhere(Truth()), only={"images": [100], "trial": [0, 1]}).write(
+        root
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def filled(runs: Path, one_server: StandInServer) -> dict[str, StoredRun]:
+    """What a server holds that has them all."""
+    one_server.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in one_server.environment().items():
+            patch.setenv(name, value)
+        assert main(["wandb", "sync", "--runs", str(runs)]) == 0
+    return one_server.runs
+
+
+@pytest.fixture
+def server(
+    server: StandInServer, filled: dict[str, StoredRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StandInServer:
+    server.runs = copy.deepcopy(filled)
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    return server
+
+
+def figures(out: Path, *options: str) -> dict[str, bytes]:
+    """What the command writes, but for the PDFs: these hold the time."""
+    assert main(["figures", "digits", "--out", str(out), *options]) == 0
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.suffix != ".pdf"}
+
+
+def test_figures_from_w_and_b_are_those_from_the_records(
+    runs: Path, server: StandInServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from_records = figures(tmp_path / "records", "--runs", str(runs))
+    assert {"digits_short.csv", "digits_short.png"} <= set(from_records)
+    assert b"control_agreement" in from_records["digits_short.csv"]
+    server.refusals = 2
+    assert figures(tmp_path / "wandb", "--source", "wandb") == from_records
+    assert server.refusals == 0
+    assert "4 records, 4 downloaded" in capsys.readouterr().err
+    requests = server.requests
+    assert figures(tmp_path / "again", "--source", f"wandb:{ENTITY}/{PROJECT}") == from_records
+    assert "4 records, 0 downloaded" in capsys.readouterr().err
+    assert server.requests - requests < 10
+
+
+def test_what_w_and_b_lacks_is_left_out_and_said(server: StandInServer, runs: Path) -> None:
+    first, second = (record.run_id for record in Store(runs).runs()[:2])
+    del server.runs[first]
+    lines = server.runs[second].lines["wandb-summary.json"]
+    lines[max(lines)] = json.dumps({k: v for k, v in server.runs[second].summary().items() if k != "record_digest"})
+    said: list[str] = []
+    folder = fetch(ENTITY, PROJECT, said.append)
+    assert "1 finished run came without a record and is left out; `repro wandb sync` sends it" in said[0]
+    assert {run.run_id for run in Store(folder).runs()} == set(server.runs) - {second}
+
+
+def test_a_record_that_is_not_what_w_and_b_shows_is_refused(
+    server: StandInServer, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["figures", "digits", "--source", "wandb", "--out", str(tmp_path / "figures")]
+    shown = server.runs[Store(runs).runs()[3].run_id]
+    whole, lines = shown.files[FILE], shown.lines["wandb-history.jsonl"]
+    shown.files[FILE] = whole[:-100] + bytes(100)
+    assert main(command) == 1
+    assert "is damaged" in capsys.readouterr().err
+    shown.files[FILE] = whole
+    shown.lines["wandb-history.jsonl"] = {0: lines[0]}
+    assert main(command) == 1
+    assert "shows 1 rows" in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs: Path) -> None:
+    said: list[str] = []
+    fetch(ENTITY, PROJECT, said.append)
+    record = Store(runs).runs()[0]
+    (record.path / "quality.json").write_text('{"fid": 1.0}')
+    assert main(["wandb", "sync", "--runs", str(runs)]) == 0
+    (record.path / "quality.json").unlink()
+    assert "quality.json" in str(server.runs[record.run_id].files[FILE])
+    folder = fetch(ENTITY, PROJECT, said.append)
+    assert "4 records, 1 downloaded" in said[-1]
+    assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'
+
+
+@pytest.mark.usefixtures("server")
+def test_bad_sources_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for source, said in (("wand", "neither runs nor wandb"), ("wandb:tester/nothing", "there is no such project")):
+        assert main(["figures", "--source", source, "--out", str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
