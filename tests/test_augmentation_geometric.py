@@ -39,6 +39,19 @@ def through_pillow(image: Tensor, transform: Callable[..., Image], *arguments: o
     return output / 255
 
 
+def between_two_pixels(angles: Tensor, height: int, width: int) -> Tensor:
+    """Where the exact source position is halfway between two pixels, bool (batch, height, width).
+
+    There the last bit of a float32 decides which of them is nearest, and processors round it differently.
+    """
+    x = torch.arange(width).double() - (width - 1) / 2
+    y = (torch.arange(height).double() - (height - 1) / 2).unsqueeze(1)
+    cosine, sine = (wave.view(-1, 1, 1) for wave in (angles.double().deg2rad().cos(), angles.double().deg2rad().sin()))
+    source_x, source_y = cosine * x - sine * y + (width - 1) / 2, sine * x + cosine * y + (height - 1) / 2
+    halfway = [(position - position.floor() - 0.5).abs() < 1e-4 for position in (source_x, source_y)]
+    return halfway[0] | halfway[1]
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("padding", [1, 4])
 def test_crop_equals_torchvision_s_pad_and_crop_at_every_offset(height: int, width: int, padding: int) -> None:
@@ -69,7 +82,10 @@ def test_rotation_equals_torchvision_s_pixel_for_pixel(height: int, width: int) 
     angles = torch.cat([torch.tensor(ties), torch.rand(100, generator=seeded(2)) * 360 - 180])
     images = torch.rand(len(angles), 3, height, width, generator=seeded(3))
     expected = [TF.rotate(image, angle) for image, angle in zip(images, angles.tolist(), strict=True)]
-    assert torch.equal(rotate(images, angles), torch.stack(expected))
+    differing = (rotate(images, angles) != torch.stack(expected)).any(dim=1)
+    halfway = between_two_pixels(angles, height, width)
+    assert halfway.float().mean() < 0.02
+    assert not (differing & ~halfway).any()
 
 
 def test_rotation_agrees_with_pillow_on_all_but_one_pixel_in_a_thousand() -> None:
