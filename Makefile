@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One thread a process, since several run at once (`tests/conftest.py` says how they share the tests).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
+SHARED := --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test test-fast chaos check
 
@@ -9,14 +12,13 @@ demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n 2 -m "not slurm"
-	$(BIN)/pytest -m "slurm and not chaos" -rs
+	$(PYTEST) -n 3 $(SHARED) -m "not chaos"  # one of the three mostly waits for Slurm
 
 chaos: $(VENV)/.installed
-	$(BIN)/pytest -m chaos -rs
+	$(PYTEST) -m chaos
 
 test-fast: $(VENV)/.installed
-	$(BIN)/pytest -n 2 -m "not slow and not slurm"
+	$(PYTEST) -n 2 $(SHARED) -m "not slow and not slurm"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,6 +11,19 @@ from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """How `make test` shares the tests among its processes.
+
+    A file's tests stay together, so that what they share is made once, and so do those on Slurm, which mostly wait;
+    what is slow begins first.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    on_slurm = {item.path for item in items if item.get_closest_marker("slurm")}
+    items.sort(key=lambda item: (item.path not in on_slurm, item.path not in slow))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("slurm" if item.path in on_slurm else item.path.name))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """So that parallel test workers do not fight for the processors."""

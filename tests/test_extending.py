@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: Path) -> None:
     suite = tmp_path / "suite"
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))

@@ -79,6 +79,7 @@ KILLER = """
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_like_one_that_never_was(tmp_path: Path) -> None:
     undisturbed = make(tmp_path / "undisturbed", RANDOM_STUDENT)
     seed = random.SystemRandom().randrange(10**6)

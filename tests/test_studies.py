@@ -101,6 +101,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_the_most_telling_conditions_run_end_to_end_at_smoke(name: str, root: Path) -> None:
     requests = read_sweep(SWEEPS[name], {"preset": "smoke", "trial": [0]})

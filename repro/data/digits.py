@@ -1,6 +1,7 @@
 """scikit-learn's handwritten digits: the embedded data set, for a machine without network or data."""
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -51,8 +52,12 @@ class Digits(Dataset):
 
 
 def _grey_levels() -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels float32 (1797, 8, 8) in [0, 16], and labels int64 (1797,)."""
-    from sklearn.datasets import load_digits
+    """Grey levels float32 (1797, 8, 8) in [0, 16], and labels int64 (1797,).
 
-    bunch = load_digits()
-    return bunch.images.astype(np.float32), bunch.target.astype(np.int64)
+    They are read from scikit-learn's own file, as its `load_digits` does, because importing it takes a second and every
+    process of a sweep would.
+    """
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    rows = np.loadtxt(Path(package.origin).parent / "datasets/data/digits.csv.gz", dtype=np.float32, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
