@@ -141,7 +141,7 @@ def build_parser() -> Parser:
     status = _command(
         commands,
         "status",
-        "repro.launch.commands:status",
+        "repro.launch.oversee:status",
         "what is done, running, failed or missing",
         "examples:\n"
         "  repro status\n"
@@ -157,7 +157,7 @@ def build_parser() -> Parser:
     cancel = _command(
         commands,
         "cancel",
-        "repro.launch.commands:cancel",
+        "repro.launch.oversee:cancel",
         "take jobs out of Slurm's queue, and end those that run",
         "examples:\n  repro cancel sweeps/lenet_mnist.yaml preset=short\n  repro cancel 3f2a\n  repro cancel all",
     )
@@ -168,7 +168,7 @@ def build_parser() -> Parser:
     logs = _command(
         commands,
         "logs",
-        "repro.launch.commands:logs",
+        "repro.launch.oversee:logs",
         "show what a run, and the jobs it was in, have written",
         "example:\n  repro logs 3f2a",
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
 from repro.progress import summarize
 from repro.store import RunDirectory
@@ -27,21 +28,23 @@ class Named:
     trial: int | None = None
 
 
-def status_row(named: Named, task: Task | None = None) -> dict[str, Any]:
+def status_row(named: Named, task: Task | None = None, end: End | None = None) -> dict[str, Any]:
     """One run as the JSON object documented in docs/architecture.md; null where something is unknown.
 
-    `task` is the job in Slurm's queue that is to make the run, or is making it.
+    `task` is the job in Slurm's queue that is to make the run, or is making it; `end` how the last such job ended.
     """
     run = named.run
     state = run.state()
     row: dict[str, Any] = {"run_id": run.run_id, "label": named.label, "state": state, "epoch": None, "epochs": None}
     row |= {"metrics": {}, "seconds_since_write": None, "holder": None, "error": None}
     row |= {"sweep": named.sweep, "condition": named.condition, "trial": named.trial, "progress": None}
-    row |= {"job": None, "job_state": None, "host": None}
+    row |= {"job": None, "job_state": None, "job_end": None, "host": None}
     if task is not None:
         row |= {"job": task.job_id, "job_state": task.state, "host": task.node or None}
         if task.state == "PENDING":
             row["job_state"] = f"PENDING ({task.reason})"
+    elif end is not None and state not in ("done", "running"):
+        row |= {"job": end.job_id, "job_end": end.how}
     row["error"] = run.failure() if state == "failed" else None
     if not (run.path / "config.json").exists():  # missing, or begun just now
         return row
@@ -87,7 +90,7 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row["state"],
             f"{row['epoch']}/{row['epochs']}" if row["epochs"] else "",
             row["error"] or summarize(row["metrics"]),
-            " ".join(filter(None, [row["job"], row["job_state"]])),
+            " ".join(filter(None, [row["job"], row["job_state"] or row["job_end"]])),
             row["host"] or "",
             "" if row["seconds_since_write"] is None else _age(row["seconds_since_write"]),
         ]

@@ -11,12 +11,13 @@ from config_contents import student, teacher
 from processes import Process
 
 from repro.config import parse_config
+from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
 from repro.status import Named, status_row, status_table
 from repro.store import RunDirectory, Store
 
 KEYS = {"run_id", "label", "state", "epoch", "epochs", "metrics", "seconds_since_write", "holder", "error"}
-KEYS |= {"sweep", "condition", "trial", "progress", "job", "job_state", "host"}
+KEYS |= {"sweep", "condition", "trial", "progress", "job", "job_state", "job_end", "host"}
 ROW = {"epoch": 4, "step": 20, "train/loss": 0.5, "test/accuracy": 0.875, "test/agreement": 0.995, "test/kl": 0.0123}
 
 
@@ -140,6 +141,21 @@ def test_a_row_shows_the_job_in_the_queue_and_why_it_is_pending(begun: RunDirect
     assert (row["job"], row["job_state"], row["host"]) == ("12_3", "PENDING (Resources)", None)
     row = row_of(begun, task=Task("name", "12_3", "12", "RUNNING", "None", "node7"))
     assert (row["job"], row["job_state"], row["host"]) == ("12_3", "RUNNING", "node7")
+
+
+def test_a_row_shows_how_its_last_job_ended_unless_the_run_is_done_or_being_made(begun: RunDirectory) -> None:
+    begun.write_json("environment.json", {"attempts": [{"job": "7", "host": "a"}]})
+    end = End("12_3", "OUT_OF_MEMORY")
+    row = status_row(Named(begun, "mine"), None, end)
+    assert (row["job"], row["job_state"], row["job_end"]) == ("12_3", None, "OUT_OF_MEMORY")
+    assert "12_3 OUT_OF_MEMORY" in status_table([row])
+    queued = status_row(Named(begun, "mine"), Task("name", "13", "13", "RUNNING", "None", "n"), end)
+    assert (queued["job"], queued["job_end"]) == ("13", None)
+    with begun.lock(on_wait=print):
+        assert status_row(Named(begun, "mine"), None, end)["job_end"] is None
+    begun.write_json("summary.json", {"metrics": {}})
+    done = status_row(Named(begun, "mine"), None, end)
+    assert (done["job"], done["job_end"]) == ("7", None)
 
 
 def test_the_last_row_is_found_however_long_the_rows_are(begun: RunDirectory) -> None:

@@ -1,22 +1,19 @@
-"""`repro launch`, `status`, `cancel` and `logs`. What needs torch is imported where it is needed: it takes seconds."""
+"""`repro launch`. What needs torch is imported where it is needed: it takes seconds."""
 
 import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro import progress
-from repro.errors import BadInput, RunFailed, did_you_mean
-from repro.launch.follow import View, follow
+from repro.errors import BadInput, RunFailed
 from repro.launch.ledger import Ledger, SweepRun
-from repro.launch.slurm_queue import cancel as cancel_tasks
-from repro.launch.slurm_queue import has_slurm, queued_runs, reconcile
+from repro.launch.oversee import wait
+from repro.launch.reconcile import reconcile, take_back
+from repro.launch.slurm_queue import has_slurm, queued_runs
 from repro.launch.standing import Standing, sort_out
 from repro.progress import counted
-from repro.status import Named, count_states, status_row, status_table
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
@@ -24,9 +21,6 @@ from repro.tracking.mirror import mirrored
 if TYPE_CHECKING:
     from repro.launch.request import Request
     from repro.runner import Runner
-
-SECONDS_BETWEEN_LOOKS = 10.0
-"""Often enough for a person, rarely enough for a busy scheduler."""
 
 
 def launch(options: argparse.Namespace) -> None:
@@ -102,7 +96,8 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     if options.cluster == "slurm" and not has_slurm() and not options.dry_run:
         raise BadInput("--cluster slurm: there is no Slurm on this machine (sbatch, squeue, srun, scancel)")
     if options.dry_run:
-        queued = queued_runs(ledger.open_submissions()) if has_slurm() else {}
+        found = queued_runs(ledger.open_submissions()) if has_slurm() else {}
+        queued = {run_id: task for run_id, task in found.items() if not task.given_up}
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
@@ -113,6 +108,9 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     with ledger.lock(on_wait=lambda: say("waits for another launcher of these runs")):
         queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
+        while taken_back := take_back(standings, queued, say):
+            queued = {run_id: task for run_id, task in queued.items() if task not in taken_back}
+            standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         _check(standings, wanted, checker)
         summary = f"{options.sweep}: {_count(standings)}"
@@ -120,154 +118,30 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         code = take_snapshot(ledger.code_folder) if wanted else ledger.code_folder
         names = (options.profile, options.sweep.stem)
         submitter = Submitter(ledger, store, options.data, profile, *names, code, options.wandb)
-        if options.cluster == "slurm":
-            for number, line in enumerate(submitter.submit(arrays)):
-                if number == 0:  # not before: if already the first is refused, only that is said
-                    say(summary)
-                    _remember(plan, options)
-                say(line)
-    if options.cluster == "debug" or not wanted:
-        say(summary)
+        submitted: list[str] = []
+        if arrays and options.cluster == "slurm":
+            forget = _remember(plan, options)
+            try:
+                submitted = list(submitter.submit(arrays))
+            except BadInput:
+                forget()
+                raise
+    say(summary)
+    for line in submitted:
+        say(line)
     if options.cluster == "debug":
         make_now(submitter, arrays)
     if options.wait:
-        _wait(plan, options)
+        wait(plan, options)
     _raise_if_failed(standings)
 
 
-def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> None:
+def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callable[[], None]:
+    """Keep what the sweep consists of; call what is returned to forget it again."""
     from repro.launch.sweep import parse_settings
 
     runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
-    Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
-
-
-def _wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    """Follow the runs of a launch until none of them is in the queue. Raises RunFailed if some are not done."""
-    names = _named(plan, options.sweep, options)
-
-    def look() -> View:
-        rows, silence = _rows(names, options)
-        in_queue = any(row["job_state"] is not None for row in rows)
-        note = f"\n{silence}" if silence else ""
-        return View(f"{status_table(rows)}{note}", f"{count_states(rows)}{note}", over=not in_queue and not silence)
-
-    follow(look, SECONDS_BETWEEN_LOOKS)
-    left = [row for row in _rows(names, options)[0] if row["state"] != "done"]
-    if left:
-        reasons = "; ".join(f"{row['run_id']}: {row['error'] or row['state']}" for row in left[:5])
-        raise RunFailed(f"{len(left)} of {len(plan)} runs are not done ({reasons})")
-
-
-def status(options: argparse.Namespace) -> None:
-    """`repro status [SWEEP.yaml]`"""
-    names = _wanted_names(options)
-
-    def look() -> View:
-        rows, silence = _rows(names(), options)
-        if silence:
-            print(f"repro: {silence}", file=sys.stderr)
-        table = json.dumps(rows, indent=1) if options.json else status_table(rows)
-        return View(table, count_states(rows), over=not options.watch)
-
-    if options.watch and options.json:
-        raise BadInput("--watch is for people, --json for programs: give one of them")
-    if options.watch:
-        follow(look, SECONDS_BETWEEN_LOOKS)
-    else:
-        print(look().full)
-
-
-def cancel(options: argparse.Namespace) -> None:
-    """`repro cancel SWEEP.yaml|RUN|all`"""
-    ledger = Ledger(options.runs)
-    if not ledger.folder.is_dir():
-        raise BadInput(f"{options.runs}: nothing was ever submitted from there; see --runs")
-    with ledger.lock():
-        queued = reconcile(ledger, progress.for_this_output().say)
-        if options.what != "all":
-            wanted = {named.run.run_id for named in _find(options.what, options)}
-            tasks = {task for run_id, task in queued.items() if run_id in wanted}
-        else:
-            tasks = set(queued.values())
-        with_them = sum(task in tasks for task in queued.values())
-        if tasks:
-            cancel_tasks(tasks)
-    cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
-    print(f"{cancelled}; launching again goes on from the checkpoints" if tasks else "nothing is in the queue")
-
-
-def logs(options: argparse.Namespace) -> None:
-    """`repro logs RUN`"""
-    if options.what.endswith((".yaml", ".yml")):
-        raise BadInput(f"logs are of one run, not of a sweep: take a run id from `repro status {options.what}`")
-    (named,) = _find(options.what, options)
-    run = named.run
-    log = run.path / "run.log"
-    print(f"{log}\n" + (log.read_text() if log.exists() else "the run has not been started\n"), end="")
-    failure = run.last_failure()
-    if failure is not None:
-        print(f"\nfailed: {failure['error']}\n{failure['traceback']}", end="")
-    for path in Ledger(options.runs).job_logs(run.run_id):
-        print(f"\n{path}\n" + path.read_text(errors="replace"), end="")
-
-
-def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
-    """The runs that `repro status` shows: of a sweep, or all that there are at the time."""
-    if options.sweep is not None:
-        named = _find(str(options.sweep), options)
-        return lambda: named
-    return lambda: _all_names(Store(options.runs), Ledger(options.runs))
-
-
-def _all_names(store: Store, ledger: Ledger) -> list[Named]:
-    """The runs of every sweep that was launched, each under the first that asked for it, and those of no sweep."""
-    found: dict[str, Named] = {}
-    for sweep, runs in ledger.sweeps().items():
-        for run in runs:
-            named = Named(store.run(run.run_id), run.label, sweep, run.condition, run.trial)
-            found.setdefault(run.run_id, named)
-    for record in store.runs():
-        found.setdefault(record.run_id, Named(record))
-    return list(found.values())
-
-
-def _find(what: str, options: argparse.Namespace) -> list[Named]:
-    """The runs of a sweep file, or the one run whose id starts with `what`."""
-    if what.endswith((".yaml", ".yml")):
-        from repro.launch.plan import parents_first
-        from repro.launch.sweep import parse_settings, read_sweep
-
-        return _named(parents_first(read_sweep(Path(what), parse_settings(options.settings))), Path(what), options)
-    store = Store(options.runs)
-    submitted = {run_id for entry in Ledger(options.runs).submissions() for job in entry.jobs for run_id in job}
-    ids = sorted({run.run_id for run in store.runs()} | submitted)
-    found = [run_id for run_id in ids if run_id.startswith(what)]
-    if len(found) == 1:
-        return [Named(store.run(found[0]))]
-    if found:
-        raise BadInput(f"'{what}' is the beginning of {len(found)} run ids: {', '.join(found[:5])}")
-    hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
-    raise BadInput(f"{options.runs}: no run is called '{what}'{hint}")
-
-
-def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) -> list[Named]:
-    store = Store(options.runs)
-    return [
-        Named(store.run(request.run_id), request.label, sweep.stem, request.condition, request.trial)
-        for request in plan
-    ]
-
-
-def _rows(names: Sequence[Named], options: argparse.Namespace) -> tuple[list[dict[str, Any]], str | None]:
-    """A row for each run; and what there is to say if Slurm, which may be restarting, does not answer."""
-    queued, silence = {}, None
-    if has_slurm():  # records can be looked at far from the cluster that makes them
-        try:
-            queued = queued_runs(Ledger(options.runs).open_submissions())
-        except BadInput as error:
-            silence = str(error)
-    return [status_row(named, queued.get(named.run.run_id)) for named in names], silence
+    return Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":

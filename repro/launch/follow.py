@@ -1,5 +1,6 @@
 """Show something again and again: in place on a terminal, a line whenever it changes elsewhere."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -16,20 +17,20 @@ class View(NamedTuple):
     over: bool
 
 
-def follow(look: Callable[[], View], seconds: float) -> View:
-    """Look every `seconds` until it is over; the last view, which stays on the terminal."""
+def follow(look: Callable[[], View], seconds: float) -> View | None:
+    """Look every `seconds` until it is over; the last view, which stays on the terminal. None after Ctrl-C."""
     on_terminal = sys.stdout.isatty()
     shown = None
-    while True:
-        view = look()
-        if on_terminal:
-            print(f"{CLEAR}{view.full}\n\n{time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends only the view")
-        elif view.short != shown:
-            print(view.short, flush=True)
-        shown = view.short
-        if view.over:
-            return view
-        try:
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            view = look()
+            if on_terminal:
+                when = f"{time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends only the view"
+                print(f"{CLEAR}{view.full}\n\n{when}", flush=True)
+            elif view.short != shown:
+                print(view.short, flush=True)
+            shown = view.short
+            if view.over:
+                return view
             time.sleep(seconds)
-        except KeyboardInterrupt:
-            return view
+    return None

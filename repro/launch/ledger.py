@@ -89,7 +89,7 @@ class Ledger:
 
     def forget(self, submission: Submission) -> None:
         """Drop a submission that came to nothing."""
-        (self.open_folder / f"{submission.token}.json").unlink()
+        (self.open_folder / f"{submission.token}.json").unlink(missing_ok=True)
         shutil.rmtree(self.job_folder(submission.token), ignore_errors=True)
 
     def end(self, submission: Submission) -> None:
@@ -105,15 +105,21 @@ class Ledger:
         """All there ever were, oldest first."""
         return sorted([*_read(self.ended_folder), *_read(self.open_folder)], key=_age)
 
-    def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> None:
-        """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible."""
+    def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
+        """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
+
+        Call what is returned to forget it again, unless it was known before.
+        """
         key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
         content = {"sweep": name, "settings": settings, "runs": [asdict(run) for run in runs]}
+        path = self.sweep_folder / f"{name}-{key}.json"
+        known = path.exists()
         try:
             self.sweep_folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.sweep_folder / f"{name}-{key}.json", json.dumps(content, default=str).encode())
+            write_atomically(path, json.dumps(content, default=str).encode())
         except (OSError, RunFailed) as error:
             raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error}); see --runs") from error
+        return (lambda: None) if known else path.unlink
 
     def sweeps(self) -> dict[str, list[SweepRun]]:
         """The runs of every sweep that was launched, by the sweep's name."""

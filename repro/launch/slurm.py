@@ -84,6 +84,10 @@ def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: 
     return {key: value for key, value in parameters.items() if value is not None} | {"additional_parameters": others}
 
 
+class Refused(BadInput):
+    """Slurm does not take the jobs."""
+
+
 @dataclass(frozen=True)
 class Submitter:
     """Submits arrays for one launch, and writes each into the ledger before it does."""
@@ -100,29 +104,36 @@ class Submitter:
     def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
         """Submit every array, each after those of the level above; a line for each when it is submitted.
 
-        Raises BadInput if the first is refused, RunFailed if a later one is: the earlier ones stay.
+        Raises BadInput if the first is refused, RunFailed if a later one is: the earlier ones stay. Raises BadInput
+        if the disk fails: then none stays, since their runs could not be written either.
         """
         ids: dict[int, list[str]] = {}
+        submitted: list[Submission] = []
         for number, array in enumerate(arrays):
             after = [*array.after_ids, *ids.get(array.level - 1, [])]
+            submission = self._note(array)
             try:
-                job_id = self._submit(array, after)
-            except BadInput as error:
+                job_id = self._submit(submission, array, after)
+            except Refused as error:
+                self._undo(submission)
                 if number == 0:
                     raise
                 raise RunFailed(
                     f"{error}; {number} of {len(arrays)} arrays are submitted, and launching again adds the rest"
                 ) from error
+            except BadInput:
+                for each in (submission, *reversed(submitted)):
+                    self._undo(each)
+                raise
+            submitted.append(submission)
             ids.setdefault(array.level, []).append(job_id)
             waits = f", after {', '.join(after)}" if after else ""
             yield f"submitted {job_id}: {counted(array.runs, 'run')} in {counted(len(array.jobs), 'job')}{waits}"
 
-    def _submit(self, array: Array, after: Sequence[str]) -> str:
-        from submitit import SlurmExecutor
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
-
+    def _note(self, array: Array) -> Submission:
+        """What the ledger is to say of an array."""
         token = new_token()
-        submission = Submission(
+        return Submission(
             token=token,
             name=f"repro-{SAFE_NAME.sub('_', self.sweep_name)}-{token}",
             time=time.strftime(TIME_FORMAT),
@@ -130,8 +141,14 @@ class Submitter:
             code=self.code.name,
             jobs=[[request.run_id for request in job] for job in array.jobs],
         )
+
+    def _submit(self, submission: Submission, array: Array, after: Sequence[str]) -> str:
+        """Write the submission down, submit it, write its job id down. Raises Refused, BadInput if the disk fails."""
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
         parameters = sbatch_parameters(self.profile, submission.name, array.parallelism, after)
-        folder = self.ledger.job_folder(token)
+        folder = self.ledger.job_folder(submission.token)
         self.ledger.write(submission)
         try:
             executor = SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
@@ -141,13 +158,22 @@ class Submitter:
             )
             with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what its errors say
                 jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
-        except (FailedJobError, FailedSubmissionError, OSError) as error:
-            cancel_by_name(submission)  # Slurm may have taken what sbatch, or the disk, gave up on
-            self.ledger.forget(submission)
-            raise BadInput(f"Slurm refused the jobs: {_in_one_line(error)}") from error
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise Refused(f"Slurm refused the jobs: {_in_one_line(error)}") from error
+        except OSError as error:
+            raise BadInput(f"{folder}: the jobs cannot be written ({error.strerror}); see --runs") from error
         job_id = str(jobs[0].job_id).partition("_")[0]
         self.ledger.write(replace(submission, job_id=job_id))
         return job_id
+
+    def _undo(self, submission: Submission) -> None:
+        """Take back a submission that came to nothing, or only half way: Slurm may have it all the same.
+
+        If Slurm does not answer, the note stays, and the next launch takes the jobs back.
+        """
+        with contextlib.suppress(BadInput):
+            cancel_by_name(submission)
+            self.ledger.forget(submission)
 
     def job(self, requests: Sequence[Request]) -> Job:
         """The job that makes `requests`."""

@@ -1,0 +1,81 @@
+"""Why jobs are no longer in Slurm's queue, as its accounting (`sacct`) says."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from repro.launch.ledger import Submission
+from repro.launch.slurm_queue import call
+from repro.progress import counted
+
+NEVER_ENDED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING")
+LOST = "lost by Slurm"
+IDS_AT_ONCE = 500
+"""A command line has its limits."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended: `how` is Slurm's word (TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, CANCELLED by 1000, ...) or LOST."""
+
+    job_id: str
+    how: str
+
+
+def ends_of(submissions: Sequence[Submission], run_ids: Iterable[str]) -> dict[str, End]:
+    """How the last job ended that was to make each of the runs, by run id; only of jobs that have left the queue.
+
+    `submissions` come oldest first. What accounting does not know is left out. Raises BadInput if it does not answer.
+    """
+    wanted = set(run_ids)
+    places: dict[str, tuple[Submission, int]] = {}
+    for submission in submissions:
+        for index, job in enumerate(submission.jobs):
+            places |= {run_id: (submission, index) for run_id in job if run_id in wanted}
+    asked = {submission.job_id: submission for submission, _ in places.values() if submission.job_id is not None}
+    ends = _ends(asked)
+    found = {}
+    for run_id, (submission, index) in places.items():
+        end = ends.get((submission.name, index))
+        if end is not None:
+            found[run_id] = end
+    return found
+
+
+def summary(ends: Iterable[End]) -> str:
+    """`2 jobs OUT_OF_MEMORY, 1 job TIMEOUT`"""
+    counts = Counter(end.how for end in set(ends))
+    return ", ".join(f"{counted(counts[how], 'job')} {how}" for how in sorted(counts))
+
+
+def _ends(asked: dict[str, Submission]) -> dict[tuple[str, int], End]:
+    """By name of the submission and task. A job whose name is another one has been given the id of ours."""
+    names = {submission.name for submission in asked.values()}
+    found: dict[tuple[str, int], End] = {}
+    ids = sorted(asked)
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        jobs = ",".join(ids[start : start + IDS_AT_ONCE])
+        # Asked by id, since what was cancelled while it was held is not found by name; duplicates, since ids return.
+        answer = call(
+            "sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={jobs}",
+            "--format=JobName,JobID,State",
+        )  # fmt: skip
+        for line in answer.splitlines():
+            name, job_id, state = line.split("|")
+            if name in names:
+                how = LOST if state in NEVER_ENDED else state
+                found |= {(name, index): End(each, how) for index, each in _tasks(job_id)}
+    return found
+
+
+def _tasks(job_id: str) -> Iterator[tuple[int, str]]:
+    """Index and id of every task that sacct shows in one line: `7`, `7_2`, or `7_[2-5,9%2]` of those never started."""
+    array, _, index = job_id.partition("_")
+    if not index:
+        yield 0, array
+        return
+    for part in re.sub(r"\[|%\d+|\]", "", index).split(","):
+        first, _, last = part.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            yield number, f"{array}_{number}"

@@ -1,0 +1,185 @@
+"""Looking after what was launched: `repro status`, `cancel` and `logs`, and following a launch to its end."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro import progress
+from repro.errors import BadInput, RunFailed, did_you_mean
+from repro.launch.accounting import End, ends_of
+from repro.launch.follow import View, follow
+from repro.launch.ledger import Ledger
+from repro.launch.reconcile import reconcile
+from repro.launch.slurm_queue import Task, has_slurm, queued_runs
+from repro.launch.slurm_queue import cancel as cancel_tasks
+from repro.progress import counted
+from repro.status import Named, count_states, status_row, status_table
+from repro.store import Store
+
+if TYPE_CHECKING:
+    from repro.launch.request import Request
+
+SECONDS_BETWEEN_LOOKS = 10.0
+"""Often enough for a person, rarely enough for a busy scheduler."""
+
+
+def status(options: argparse.Namespace) -> None:
+    """`repro status [SWEEP.yaml]`"""
+    names = _wanted_names(options)
+
+    def look() -> View:
+        now = _look_at(names(), options)
+        if now.silence:
+            print(f"repro: {now.silence}", file=sys.stderr)
+        table = json.dumps(now.rows, indent=1) if options.json else status_table(now.rows)
+        return View(table, count_states(now.rows), over=not options.watch)
+
+    if options.watch and options.json:
+        raise BadInput("--watch is for people, --json for programs: give one of them")
+    if options.watch:
+        follow(look, SECONDS_BETWEEN_LOOKS)
+    else:
+        print(look().full)
+
+
+def cancel(options: argparse.Namespace) -> None:
+    """`repro cancel SWEEP.yaml|RUN|all`"""
+    ledger = Ledger(options.runs)
+    if not ledger.folder.is_dir():
+        raise BadInput(f"{options.runs}: nothing was ever submitted from there; see --runs")
+    with ledger.lock():
+        queued = reconcile(ledger, progress.for_this_output().say)
+        if options.what != "all":
+            wanted = {named.run.run_id for named in _find(options.what, options)}
+            tasks = {task for run_id, task in queued.items() if run_id in wanted}
+        else:
+            tasks = set(queued.values())
+        with_them = sum(task in tasks for task in queued.values())
+        if tasks:
+            cancel_tasks(tasks)
+    cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
+    print(f"{cancelled}; launching again goes on from the checkpoints" if tasks else "nothing is in the queue")
+
+
+def logs(options: argparse.Namespace) -> None:
+    """`repro logs RUN`"""
+    if options.what.endswith((".yaml", ".yml")):
+        raise BadInput(f"logs are of one run, not of a sweep: take a run id from `repro status {options.what}`")
+    (named,) = _find(options.what, options)
+    run = named.run
+    log = run.path / "run.log"
+    print(f"{log}\n" + (log.read_text() if log.exists() else "the run has not been started\n"), end="")
+    failure = run.last_failure()
+    if failure is not None:
+        print(f"\nfailed: {failure['error']}\n{failure['traceback']}", end="")
+    for path in Ledger(options.runs).job_logs(run.run_id):
+        print(f"\n{path}\n" + path.read_text(errors="replace"), end="")
+
+
+def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
+    """The runs that `repro status` shows: of a sweep, or all that there are at the time."""
+    if options.sweep is not None:
+        named = _find(str(options.sweep), options)
+        return lambda: named
+    return lambda: _all_names(Store(options.runs), Ledger(options.runs))
+
+
+def _all_names(store: Store, ledger: Ledger) -> list[Named]:
+    """The runs of every sweep that was launched, each under the first that asked for it, and those of no sweep."""
+    found: dict[str, Named] = {}
+    for sweep, runs in ledger.sweeps().items():
+        for run in runs:
+            named = Named(store.run(run.run_id), run.label, sweep, run.condition, run.trial)
+            found.setdefault(run.run_id, named)
+    for record in store.runs():
+        found.setdefault(record.run_id, Named(record))
+    return list(found.values())
+
+
+def _find(what: str, options: argparse.Namespace) -> list[Named]:
+    """The runs of a sweep file, or the one run whose id starts with `what`."""
+    if what.endswith((".yaml", ".yml")):
+        from repro.launch.plan import parents_first
+        from repro.launch.sweep import parse_settings, read_sweep
+
+        return _named(parents_first(read_sweep(Path(what), parse_settings(options.settings))), Path(what), options)
+    store = Store(options.runs)
+    submitted = {run_id for entry in Ledger(options.runs).submissions() for job in entry.jobs for run_id in job}
+    ids = sorted({run.run_id for run in store.runs()} | submitted)
+    found = [run_id for run_id in ids if run_id.startswith(what)]
+    if len(found) == 1:
+        return [Named(store.run(found[0]))]
+    if found:
+        raise BadInput(f"'{what}' is the beginning of {len(found)} run ids: {', '.join(found[:5])}")
+    hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
+    raise BadInput(f"{options.runs}: no run is called '{what}'{hint}")
+
+
+def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) -> list[Named]:
+    store = Store(options.runs)
+    return [
+        Named(store.run(request.run_id), request.label, sweep.stem, request.condition, request.trial)
+        for request in plan
+    ]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How runs stand: a row for each, those in the queue, and what there is to say of what Slurm did not answer."""
+
+    rows: list[dict[str, Any]]
+    queued: dict[str, Task]
+    silence: str | None
+
+    @property
+    def comes_to_nothing_more(self) -> bool:
+        """Whether nothing is in the queue but jobs that will not start by themselves, and those that wait for them."""
+        tasks = self.queued.values()
+        stuck = any(task.given_up or task.needs_a_person for task in tasks)
+        waiting = all(task.given_up or task.needs_a_person or task.reason == "Dependency" for task in tasks)
+        return self.silence is None and (not tasks or (stuck and waiting))
+
+
+def _look_at(names: Sequence[Named], options: argparse.Namespace) -> _Look:
+    queued: dict[str, Task] = {}
+    ends: dict[str, End] = {}
+    silence, ledger = None, Ledger(options.runs)
+    if has_slurm():  # records can be looked at far from the cluster that makes them
+        try:
+            queued = queued_runs(ledger.open_submissions())
+            left = [run.run_id for run in (named.run for named in names) if not run.is_done()]
+            ends = ends_of(ledger.submissions(), (run_id for run_id in left if run_id not in queued))
+        except BadInput as error:  # it may be restarting
+            silence = str(error)
+    ids = [named.run.run_id for named in names]
+    rows = [status_row(named, queued.get(run_id), ends.get(run_id)) for named, run_id in zip(names, ids, strict=True)]
+    return _Look(rows, {run_id: queued[run_id] for run_id in ids if run_id in queued}, silence)
+
+
+def wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
+    """Follow the runs of a launch until none of them will be made any more. Raises RunFailed if some are not done."""
+    names = _named(plan, options.sweep, options)
+
+    def look() -> View:
+        now = _look_at(names, options)
+        note = f"\n{now.silence}" if now.silence else ""
+        table, short = f"{status_table(now.rows)}{note}", f"{count_states(now.rows)}{note}"
+        return View(table, short, over=now.comes_to_nothing_more)
+
+    if follow(look, SECONDS_BETWEEN_LOOKS) is None:
+        raise RunFailed("no longer followed; the jobs go on (`repro status` shows them, `repro cancel` ends them)")
+    left = [row for row in _look_at(names, options).rows if row["state"] != "done"]
+    if left:
+        reasons = "; ".join(f"{row['run_id']}: {_why(row)}" for row in left[:5])
+        more = f"; and {len(left) - 5} more" if len(left) > 5 else ""
+        raise RunFailed(f"{len(left)} of {len(plan)} runs are not done ({reasons}{more})")
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """Why a run is not done."""
+    job = row["job_state"] or row["job_end"]
+    return row["error"] or (f"{row['state']}, job {row['job']} {job}" if job else row["state"])

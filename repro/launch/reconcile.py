@@ -1,0 +1,80 @@
+"""Bring the ledger and Slurm's queue together: what is still on its way, what was lost, what will never start."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from repro.errors import BadInput
+from repro.launch.accounting import ends_of, summary
+from repro.launch.ledger import Ledger, Submission
+from repro.launch.slurm_queue import Task, cancel, queued_runs
+from repro.launch.standing import Standing
+from repro.progress import counted
+
+Say = Callable[[str], None]
+
+
+def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
+    """The runs that are in the queue. Puts away submissions of which nothing is; only under the ledger's lock.
+
+    Jobs that cannot come to anything are cancelled, so that their runs are submitted again: those of a launcher that
+    was killed half way (a submission without a job id), which may lack what they need to start, and those that Slurm
+    has given up. What waits for a person, and what left the queue unfinished and why, is said.
+    """
+    submissions = ledger.open_submissions()
+    queued = queued_runs(submissions)
+    for submission in submissions:
+        tasks = {task for task in queued.values() if task.name == submission.name}
+        useless = tasks if submission.job_id is None else {task for task in tasks if task.given_up}
+        if useless:
+            killed = "its launcher was killed while it submitted"
+            why = killed if submission.job_id is None else f"Slurm will never start it ({_reasons(useless)})"
+            say(f"cancels {counted(len(useless), 'job')} of {submission.name}: {why}")
+            cancel(useless)
+            queued = {run_id: task for run_id, task in queued.items() if task not in useless}
+        waiting = {task for task in tasks - useless if task.needs_a_person}
+        if waiting:
+            say(
+                f"{counted(len(waiting), 'job')} of {submission.name} will not start by themselves "
+                f"({_reasons(waiting)}): `scontrol release` what is held, or `repro cancel` and launch again"
+            )
+        if not tasks - useless:
+            _say_what_is_left(ledger, submission, say)
+            ledger.end(submission)
+    return queued
+
+
+def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Say) -> set[Task]:
+    """Cancel pending jobs with a run whose parent is to be made anew: they wait for the parent's old job, not its new.
+
+    Returns the tasks that are no longer in the queue.
+    """
+    to_make = {standing.request.run_id for standing in standings if standing.stand == "to make"}
+    orphans = {
+        queued[standing.request.run_id]
+        for standing in standings
+        if standing.stand == "queued" and to_make.intersection(standing.request.parent_ids)
+    }
+    orphans = {task for task in orphans if task.state == "PENDING"}
+    if orphans:
+        say(f"takes back {counted(len(orphans), 'job')}: a parent has to be made again first")
+        cancel(orphans)
+    return orphans
+
+
+def _say_what_is_left(ledger: Ledger, submission: Submission, say: Say) -> None:
+    run_ids = [run_id for job in submission.jobs for run_id in job]
+    left = [run_id for run_id in run_ids if ledger.store.run(run_id).state() in ("missing", "interrupted")]
+    if left and submission.job_id is not None:
+        why = _why_they_ended(submission, left)
+        say(f"{submission.name} has left the queue with {len(left)} of {len(run_ids)} runs unfinished ({why})")
+
+
+def _why_they_ended(submission: Submission, run_ids: Sequence[str]) -> str:
+    try:
+        ends = ends_of([submission], run_ids)
+    except BadInput as error:
+        return f"why is not known: {error}"
+    return summary(ends.values()) or "accounting does not know why"
+
+
+def _reasons(tasks: Iterable[Task]) -> str:
+    return ", ".join(sorted({task.reason for task in tasks}))

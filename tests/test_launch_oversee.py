@@ -1,0 +1,192 @@
+"""`launch --wait`, `status --watch`, `cancel` and `logs` beside a pretended Slurm; the real one is in test_slurm_*."""
+
+import os
+import pty
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pretend_slurm import PretendSlurm
+
+from repro.cli import main
+from repro.launch import oversee
+from repro.launch.ledger import Ledger
+from repro.launch.sweep import find_sweep
+
+DIGITS = str(find_sweep("digits"))
+ONE = [DIGITS, "preset=smoke", "trial=0", "images=100"]
+"""A teacher and its student."""
+
+QUEUE = """#!/bin/bash
+n=$(cat {folder}/looks 2>/dev/null || echo 0); echo $((n + 1)) > {folder}/looks
+IFS=, read -ra names <<< "${{3#--name=}}"
+if [ "$n" -ge {looks} ]; then exit; fi
+echo "${{names[0]}}|100|N/A|{state}|{reason}|"
+if [ -n "${{names[1]}}" ]; then echo "${{names[1]}}|101|N/A|PENDING|Dependency|"; fi
+"""
+ACCOUNTS = """#!/bin/bash
+for name in $(grep -rhoE 'repro-digits-[0-9a-f]{{8}}' {runs}/.launch/submitted {runs}/.launch/ended | sort -u); do
+    echo "$name|100|OUT_OF_MEMORY"
+done
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendSlurm:
+    for variable, folder in (("REPRO_RUNS", "runs"), ("REPRO_DATA", "data"), ("REPRO_PROFILES", "profiles")):
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    monkeypatch.setattr(oversee, "SECONDS_BETWEEN_LOOKS", 0.05)
+    return PretendSlurm(tmp_path / "bin", tmp_path / "runs", monkeypatch)
+
+
+@pytest.fixture
+def queue(slurm: PretendSlurm, tmp_path: Path) -> Callable[..., None]:
+    """Has squeue show the first job like this, and a second that waits for it, at the first `looks` looks."""
+
+    def install(state: str, reason: str, looks: int) -> None:
+        text = QUEUE.format(folder=slurm.folder, state=state, reason=reason, looks=looks)
+        slurm.script("squeue", text)
+        slurm.script("sacct", ACCOUNTS.format(runs=tmp_path / "runs"))
+
+    return install
+
+
+def launch(*options: str) -> int:
+    return main(["launch", *ONE, "--cluster", "slurm", "--profile", "cpu", *options])
+
+
+# -- launch --wait -----------------------------------------------------------------------------------------------------
+
+
+def test_waiting_follows_the_jobs_until_they_leave_and_says_why_they_did(
+    queue: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=3)
+    assert launch("--wait") == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["2 runs: 2 missing; 2 in Slurm's queue", "2 runs: 2 missing"]  # a line for each change
+    (last,) = [line for line in err.splitlines() if line.startswith("repro: ")]
+    assert "2 of 2 runs are not done" in last
+    assert last.count(": missing, job 100 OUT_OF_MEMORY") == 2
+
+
+def test_waiting_ends_when_nothing_will_start_by_itself(
+    queue: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("PENDING", "JobHeldUser", looks=1000)
+    assert launch("--wait") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ": missing, job 100 PENDING (JobHeldUser)" in last and ": missing, job 101 PENDING (Dependency)" in last
+
+
+def test_waiting_goes_on_while_slurm_does_not_answer(
+    slurm: PretendSlurm, queue: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=4)
+    down = (
+        '#!/bin/bash\nif [ "$(cat {0}/looks 2>/dev/null)" = 2 ]; then echo 3 > {0}/looks; echo down >&2; exit 1; fi\n'
+    )
+    slurm.script("squeue", down.format(slurm.folder) + slurm.read("squeue").partition("\n")[2])
+    assert launch("--wait") == 1
+    assert "Slurm does not answer: down" in capsys.readouterr().out
+
+
+def test_on_a_terminal_a_table_is_drawn_again_and_again_until_ctrl_c_and_the_jobs_go_on(
+    queue: Callable[..., None], slurm: PretendSlurm
+) -> None:
+    queue("RUNNING", "None", looks=1000)
+    code, shown = in_terminal(lambda: launch("--wait"), until="100 RUNNING", times=2)
+    assert code == 1
+    assert shown.count("\x1b[H\x1b[2J") >= 2
+    assert "Ctrl-C ends only the view" in shown
+    assert "no longer followed; the jobs go on" in shown.splitlines()[-1]
+    assert slurm.cancelled == []
+
+
+# -- status, cancel, logs ----------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_watching_and_is_no_failure(queue: Callable[..., None], tmp_path: Path) -> None:
+    queue("PENDING", "Resources", looks=1000)
+    assert launch() == 0
+    code, shown = in_terminal(lambda: main(["status", "--watch"]), until="PENDING (Resources)", times=2)
+    assert code == 0
+    assert "Traceback" not in shown and "interrupted" not in shown
+    assert shown.count("2 runs: 2 missing; 2 in Slurm's queue") >= 2
+    assert not any(path.name != ".launch" for path in (tmp_path / "runs").iterdir())  # looking writes nothing
+
+
+def test_watching_elsewhere_is_a_line_for_each_change(
+    queue: Callable[..., None], slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=3)
+    assert launch() == 0
+    capsys.readouterr()
+    interrupt = f'#!/bin/bash\nif [ "$(cat {slurm.folder}/looks)" = 5 ]; then kill -INT $PPID; fi\n'
+    slurm.script("squeue", interrupt + slurm.read("squeue").partition("\n")[2])
+    assert main(["status", "--watch"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["2 runs: 2 missing; 2 in Slurm's queue", "2 runs: 2 missing"]
+    assert main(["status", "--watch", "--json"]) == 2
+
+
+def test_one_run_or_a_sweep_is_cancelled_and_nothing_else(
+    queue: Callable[..., None], slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=1000)
+    assert launch() == 0
+    one, other = (submission.jobs[0][0] for submission in Ledger(tmp_path / "runs").submissions())
+    capsys.readouterr()
+    assert main(["cancel", one]) == 0
+    assert capsys.readouterr().out.startswith("cancelled 1 job with 1 run; launching again goes on")
+    assert len(slurm.cancelled) == 1
+    assert main(["cancel", *ONE]) == 0
+    assert slurm.cancelled[1] == "100 101"
+    assert main(["cancel", DIGITS, "preset=smoke", "trial=1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing is in the queue"
+    assert main(["cancel", "all"]) == 0
+    assert slurm.cancelled[2:] == ["100 101"]
+    assert one != other
+
+
+def test_logs_of_a_run_end_with_those_of_its_jobs(
+    slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch() == 0
+    submission = Ledger(tmp_path / "runs").submissions()[0]
+    folder = Ledger(tmp_path / "runs").job_folder(submission.token)
+    (folder / f"{submission.job_id}_0_log.err").write_text("module: command not found\n")
+    capsys.readouterr()
+    assert main(["logs", submission.jobs[0][0][:8]]) == 0
+    out = capsys.readouterr().out
+    assert "the run has not been started" in out
+    assert out.endswith("_0_log.err\nmodule: command not found\n")
+    assert slurm.submitted == 2
+
+
+def in_terminal(command: Callable[[], int], until: str, times: int) -> tuple[int, str]:
+    """Run a command in a terminal of its own, press Ctrl-C once it has shown `until` so often; exit code, all shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+            code = command()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+            code = 99
+        os._exit(code)
+    shown, pressed = "", False
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part.decode()
+            if not pressed and shown.count(until) >= times:
+                pressed = True
+                os.write(terminal, b"\x03")
+    except OSError:  # how Linux says that nobody has the terminal open any more
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown

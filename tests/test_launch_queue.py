@@ -1,0 +1,227 @@
+"""What the launcher makes of Slurm's queue and accounting: what is on its way, was lost, or will never start."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from config_contents import student, teacher
+from pretend_slurm import PretendSlurm
+from processes import Process
+
+from repro.config import parse_config
+from repro.errors import BadInput
+from repro.launch.accounting import LOST, End, ends_of, summary
+from repro.launch.ledger import Ledger, Submission
+from repro.launch.plan import parents_first
+from repro.launch.reconcile import reconcile, take_back
+from repro.launch.request import Request
+from repro.launch.slurm_queue import Task, queued_runs
+from repro.launch.standing import sort_out
+from repro.store import Store
+
+
+def entry(token: str, *jobs: list[str], job_id: str | None = None) -> Submission:
+    time = f"2026-01-01T00:00:0{token}+0000"
+    return Submission(token, f"repro-x-{token}", time, "cpu", "code", list(jobs), job_id)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "runs")
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendSlurm:
+    return PretendSlurm(tmp_path / "bin", tmp_path / "runs", monkeypatch)
+
+
+@pytest.fixture
+def reconciled(ledger: Ledger) -> Callable[..., tuple[set[str], list[str]]]:
+    """Reconciles the ledger with these submissions; returns which runs are queued, and what was said."""
+
+    def call(*submissions: Submission) -> tuple[set[str], list[str]]:
+        said: list[str] = []
+        with ledger.lock():
+            for submission in submissions:
+                ledger.write(submission)
+            return set(reconcile(ledger, said.append)), said
+
+    return call
+
+
+def test_the_queue_is_read_by_the_names_of_jobs_never_by_their_ids(slurm: PretendSlurm) -> None:
+    # The scheduler forgot job 8 of entry 1 once, and gave its id to another.
+    slurm.answers(
+        "squeue",
+        ["repro-x-1|8|0|RUNNING|None|n1", "repro-x-1|8|2|PENDING|Resources|", "repro-x-2|9|N/A|COMPLETING|None|n2"],
+    )
+    first = entry("1", ["a", "b"], ["c"], ["d"])
+    second = entry("2", ["e"])
+    assert queued_runs([first, second, entry("3", ["f"])]) == {
+        "a": Task("repro-x-1", "8_0", "8", "RUNNING", "None", "n1", first.time),
+        "b": Task("repro-x-1", "8_0", "8", "RUNNING", "None", "n1", first.time),
+        "d": Task("repro-x-1", "8_2", "8", "PENDING", "Resources", "", first.time),
+        "e": Task("repro-x-2", "9", "9", "COMPLETING", "None", "n2", second.time),
+    }
+    assert "--name=repro-x-1,repro-x-2,repro-x-3 " in slurm.read("asked_squeue")
+
+
+def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert queued_runs([]) == {}
+    slurm.fails("squeue", "slurm_load_jobs error: Unable to contact")
+    with pytest.raises(BadInput, match="Slurm does not answer: slurm_load_jobs error: Unable to contact"):
+        queued_runs([entry("1", ["a"])])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="there is no Slurm on this machine: squeue is not installed"):
+        queued_runs([entry("1", ["a"])])
+
+
+def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(ledger: Ledger) -> None:
+    first, second = entry("1", ["a"], ["b"]), entry("2", ["b"])
+    with ledger.lock():
+        ledger.write(second)
+        ledger.write(first)
+        assert ledger.open_submissions() == [first, second]
+        ledger.end(first)
+    assert ledger.open_submissions() == [second]
+    assert ledger.submissions() == [first, second]
+    for token, name in (("1", "5_1_0_log.out"), ("1", "5_0_0_log.out"), ("2", "6_0_log.err")):
+        ledger.job_folder(token).mkdir(parents=True, exist_ok=True)
+        (ledger.job_folder(token) / name).write_text("")
+    assert [path.name for path in ledger.job_logs("b")] == ["5_1_0_log.out", "6_0_log.err"]
+
+
+def test_two_launchers_of_one_folder_take_turns(ledger: Ledger) -> None:
+    def launch(pipe: Connection) -> None:
+        with ledger.lock():
+            pipe.send("holds")
+            pipe.recv()
+
+    first = Process(launch)
+    assert first.hear() == "holds"
+    second = Process(launch)
+    assert not second.pipe.poll(0.3)
+    first.kill()
+    assert second.hear() == "holds"
+
+
+# -- repair ------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_a_launcher_that_was_killed_while_it_submitted_are_cancelled_and_made_anew(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    """Without a job id in the ledger nobody knows whether the jobs have what they need to start."""
+    slurm.answers("squeue", ["repro-x-1|8|0|PENDING|None|", "repro-x-2|9|0|PENDING|None|"])
+    second = entry("2", ["b"], job_id="9")
+    queued, said = reconciled(entry("1", ["a"]), second, entry("3", job_id="7"))
+    assert queued == {"b"}
+    assert slurm.cancelled == ["8_0"]
+    assert said == ["cancels 1 job of repro-x-1: its launcher was killed while it submitted"]
+    assert ledger.open_submissions() == [second]
+
+
+def test_what_slurm_will_never_start_is_cancelled_and_what_waits_for_a_person_is_said(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    lines = [
+        "repro-x-1|8|0|PENDING|launch failed requeued held|",
+        "repro-x-1|8|1|PENDING|Resources|",
+        "repro-x-2|9|0|PENDING|DependencyNeverSatisfied|",
+        "repro-x-3|10|0|PENDING|JobHeldUser|",
+        "repro-x-3|10|1|RUNNING|JobHeldUser|n1",  # held while it runs: for when it comes back
+    ]
+    slurm.answers("squeue", lines)
+    first, second = entry("1", ["a"], ["b"], job_id="8"), entry("2", ["c"], job_id="9")
+    third = entry("3", ["d"], ["e"], job_id="10")
+    queued, said = reconciled(first, second, third)
+    assert queued == {"b", "d", "e"}
+    assert slurm.cancelled == ["8_0", "9_0"]
+    assert said[0] == "cancels 1 job of repro-x-1: Slurm will never start it (launch failed requeued held)"
+    assert said[1] == "cancels 1 job of repro-x-2: Slurm will never start it (DependencyNeverSatisfied)"
+    assert said[-1].startswith("1 job of repro-x-3 will not start by themselves (JobHeldUser): `scontrol release`")
+    assert ledger.open_submissions() == [first, third]
+
+
+def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
+    slurm: PretendSlurm, tmp_path: Path
+) -> None:
+    """It waits for the parent's old job, and would find nothing."""
+    plan = parents_first([Request("child", parse_config(student(student(teacher()))))])
+    parent, child, grandchild = plan
+    tasks = {
+        child.run_id: Task("n", "8_0", "8", "PENDING", "Dependency", "", ""),
+        grandchild.run_id: Task("n", "9_0", "9", "PENDING", "Dependency", "", ""),
+    }
+    said: list[str] = []
+    store = Store(tmp_path / "runs")
+
+    def stands() -> list[str]:
+        return [standing.stand for standing in sort_out(plan, store, tasks, retry_failed=False)]
+
+    assert stands() == ["to make", "queued", "queued"]
+    assert take_back(sort_out(plan, store, tasks, retry_failed=False), tasks, said.append) == {tasks.pop(child.run_id)}
+    assert stands() == ["to make", "to make", "queued"]
+    running = {grandchild.run_id: replace(tasks[grandchild.run_id], state="RUNNING")}
+    assert take_back(sort_out(plan, store, running, retry_failed=False), running, said.append) == set()
+    assert take_back(sort_out(plan, store, tasks, retry_failed=False), tasks, said.append) == {
+        tasks.pop(grandchild.run_id)
+    }
+    assert stands() == ["to make", "to make", "to make"]
+    assert slurm.cancelled == ["8_0", "9_0"]
+    assert said == 2 * ["takes back 1 job: a parent has to be made again first"]
+    assert parent.run_id not in tasks
+
+
+# -- why jobs ended ----------------------------------------------------------------------------------------------------
+
+
+def test_accounting_says_how_the_last_job_of_each_run_ended(slurm: PretendSlurm) -> None:
+    lines = [
+        "repro-x-1|8_0|NODE_FAIL",
+        "repro-x-1|8_0|OUT_OF_MEMORY",  # its second life
+        "repro-x-1|8_[1-2,4%3]|CANCELLED by 1000",  # never started, and so in one line
+        "repro-x-1|8_3|TIMEOUT",
+        "another|9|FAILED",  # somebody else's job, that was given the id of one of ours before or after
+        "repro-x-2|9|RUNNING",  # but it is not in the queue
+    ]
+    slurm.answers("sacct", lines)
+    first = entry("1", ["a", "b"], ["c"], ["d"], ["e"], ["f"], job_id="8")
+    second, third = entry("2", ["f"], job_id="9"), entry("3", ["g"])
+    found = ends_of([first, second, third], ["a", "b", "c", "d", "e", "f", "g"])
+    assert found == {
+        "a": End("8_0", "OUT_OF_MEMORY"),
+        "b": End("8_0", "OUT_OF_MEMORY"),
+        "c": End("8_1", "CANCELLED by 1000"),
+        "d": End("8_2", "CANCELLED by 1000"),
+        "e": End("8_3", "TIMEOUT"),
+        "f": End("9", LOST),
+    }
+    assert "--duplicates --jobs=8,9 " in slurm.read("asked_sacct")
+    assert summary(found.values()) == (
+        "2 jobs CANCELLED by 1000, 1 job OUT_OF_MEMORY, 1 job TIMEOUT, 1 job lost by Slurm"
+    )
+
+
+def test_accounting_is_asked_only_about_runs_that_were_submitted(slurm: PretendSlurm) -> None:
+    assert ends_of([entry("1", ["a"], job_id="8")], ["b"]) == {}
+    assert slurm.read("asked_sacct") == ""
+
+
+def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    slurm.answers("sacct", ["repro-x-1|8_0|OUT_OF_MEMORY", "repro-x-1|8_1|COMPLETED"])
+    (ledger.store.root / "done").mkdir(parents=True)
+    ledger.store.run("done").write_json("summary.json", {})
+    queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"))
+    assert queued == set()
+    assert said == ["repro-x-1 has left the queue with 2 of 3 runs unfinished (1 job OUT_OF_MEMORY)"]
+    slurm.fails("sacct", "Slurm accounting storage is disabled")
+    _, said = reconciled(entry("2", ["a"], job_id="9"))
+    assert said == [
+        "repro-x-2 has left the queue with 1 of 1 runs unfinished "
+        "(why is not known: Slurm does not answer: Slurm accounting storage is disabled)"
+    ]
