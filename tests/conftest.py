@@ -11,6 +11,7 @@ from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """How `make test` shares the tests among its processes.
 
