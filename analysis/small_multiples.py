@@ -12,7 +12,8 @@ from analysis.style import PALE, canvas
 from repro.launch.sweep import find_sweep
 
 COLUMNS = 3
-WITHOUT_STUDENTS = ("sngan", "teacher_distributions")
+WITHOUT_STUDENTS = ("sngan", "teacher_distributions", "methods_tries")
+"""Sweeps whose runs are not shown as students; those of `methods_tries` are not measured on test images."""
 
 
 def student_sweeps() -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from repro.launch.local import run_here
 from repro.launch.plan import Request, count_work, images_to_train, parents_first
 from repro.launch.sweep import find_sweep, read_sweep, sweep_studies
 
+OWN_SMOKE_TESTS = "methods"
+"""Sweeps that begin so: `test_methods_study.py` runs their methods."""
 SWEEPS = {path.stem: path for path in sorted(find_sweep("x").parent.glob("*.yaml"))}
 
 # Distinct runs of each sweep at preset `paper`, and the images that pass through them.
@@ -31,6 +33,10 @@ WORK = {
     "init_interpolation": "42 distinct runs (3 teachers, 39 students), 6.15e+08 images to train",
     "lenet_mnist": "15 distinct runs (3 teachers, 12 students), 1.32e+09 images to train",
     "loss_mix": "60 distinct runs (15 teachers, 45 students), 8.25e+08 images to train",
+    "methods_cifar100": "138 distinct runs (12 teachers, 126 students), 1.73e+09 images to train",
+    "methods_digits": "138 distinct runs (12 teachers, 126 students), 1.04e+07 images to train",
+    "methods_mnist": "138 distinct runs (12 teachers, 126 students), 1.8e+09 images to train",
+    "methods_tries": "53 distinct runs (1 teacher, 52 students), 4.61e+06 images to train",
     "optimizer": "21 distinct runs (3 teachers, 18 students), 1.92e+09 images to train",
     "self_distillation": "19 distinct runs (3 teachers, 15 students, 1 generator), 4.32e+08 images to train",
     "shared_init": "30 distinct runs (10 teachers, 20 students), 4e+08 images to train",
@@ -49,7 +55,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "633 distinct runs (129 teachers, 503 students, 1 generator), 1.17e+10 images to train"
+    assert count_work(plan) == "1096 distinct runs (162 teachers, 933 students, 1 generator), 1.52e+10 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -89,7 +95,7 @@ def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
             preset: sum(images_to_train(r.config) or 0 for r in parents_first(read_sweep(path, {"preset": preset})))
             for preset in ("paper", "short")
         }
-        if name not in ("digits", "lenet_mnist"):  # LeNet's `short` is 7 %, since LeNet is small
+        if name not in ("digits", "lenet_mnist", "methods_digits", "methods_tries"):  # small networks, small data
             assert work["short"] <= 0.015 * work["paper"], name
         for request in parents_first(read_sweep(path, {"preset": "smoke"})):
             assert not any(isinstance(dataset, PreparedFile) for dataset in request.config.data.datasets)
@@ -102,7 +108,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", [name for name in SWEEPS if not name.startswith(OWN_SMOKE_TESTS)])
 def test_the_most_telling_conditions_run_end_to_end_at_smoke(name: str, root: Path) -> None:
     requests = read_sweep(SWEEPS[name], {"preset": "smoke", "trial": [0]})
     # The first and the last point of the grid, in between every third, up to six in all, and one with a generator.
@@ -128,15 +134,15 @@ def test_every_study_has_a_sweep_and_says_what_the_paper_found() -> None:
         assert f"repro/experiments/{name}.py" in swept
         text = study.__doc__ or ""
         assert "Question:" in text and "Conditions:" in text
-        assert name in ("digits", "teacher_distributions") or "The paper found" in text
+        assert name in ("digits", "methods", "teacher_distributions") or "The paper found" in text
 
 
 def test_poisoned_labels_leave_a_study_without_labels_unchanged() -> None:
-    """Only loss_mix with alpha > 0 asks for labels; every other student is not even handed them."""
+    """Only loss_mix with alpha > 0 and controls ask for labels; every other student is not even handed them."""
     for path in SWEEPS.values():
         for study in sweep_studies(path, {}):
             config = study.config()
-            if isinstance(config, StudentConfig):
+            if isinstance(config, StudentConfig) and not config.objective.is_control:
                 assert config.objective.needs_labels == (getattr(study, "alpha", 0.0) > 0.0)
 
 

@@ -1,6 +1,8 @@
 """The hidden layers that an objective compares: caught in the forward passes of student and teachers."""
 
+import math
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,22 @@ from repro.config import StudentConfig, TrainingConfig
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
 from repro.models.features import capture_stages
+from repro.training.evaluation import BATCH, stream_inputs
+
+MOST_REMEMBERED = 2**30
+"""Bytes of teachers' layers that are kept, where teachers always see the same inputs."""
+
+
+class TeacherView(NamedTuple):
+    """What the teachers make of n inputs: logits (members, n, classes), and of each member the compared layers."""
+
+    logits: Tensor
+    layers: list[list[Tensor]]
+
+    def at(self, rows: Tensor) -> "TeacherView":
+        """The view of the inputs at `rows` (int64)."""
+        layers = [[layer.index_select(0, rows) for layer in of_member] for of_member in self.layers]
+        return TeacherView(self.logits.index_select(1, rows), layers)
 
 
 class HiddenComparison(nn.Module):
@@ -23,20 +41,44 @@ class HiddenComparison(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.stream_seed("objective modules", number))
                 self.trained.append(objective.modules_of(config.stage_shapes, teacher.stage_shapes))
+        stages = [teacher.stage_shapes for teacher in config.teachers]
+        sizes = [math.prod(s[name]) for s, pairs in zip(stages, self.pairs, strict=True) for _, name in pairs]
+        self.bytes_per_input = 4 * sum(sizes)
+        self.remembered: TeacherView | None = None
 
-    def forward(self, student: nn.Module, teachers: Ensemble, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The student's logits (batch, classes), the teachers' (members, batch, classes), and the weighted distance
-        between their layers."""
+    def remember(self, teachers: Ensemble, inputs: Tensor) -> None:
+        """Look at all training inputs, as stored, once and for all, unless that fills the memory."""
+        if len(inputs) * self.bytes_per_input > MOST_REMEMBERED:
+            return
+        rows = torch.split(torch.arange(len(inputs)), BATCH)
+        views = [self.view(teachers, batch) for batch in stream_inputs(inputs, rows)]
+        layers = [
+            [torch.cat([view.layers[member][pair] for view in views]) for pair in range(len(pairs))]
+            for member, pairs in enumerate(self.pairs)
+        ]
+        self.remembered = TeacherView(torch.cat([view.logits for view in views], dim=1), layers)
+
+    def view(self, teachers: Ensemble, inputs: Tensor) -> TeacherView:
+        """What the teachers make of inputs as a network takes them."""
         with ExitStack() as captures:
-            own = captures.enter_context(capture_stages(student))
-            theirs = [captures.enter_context(capture_stages(member)) for member in teachers.members]
-            logits, teacher_logits = student(inputs), teachers(inputs)
+            outputs = [captures.enter_context(capture_stages(member)) for member in teachers.members]
+            logits = teachers(inputs)
+        layers = [[out[name] for _, name in pairs] for out, pairs in zip(outputs, self.pairs, strict=True)]
+        return TeacherView(logits, layers)
+
+    def forward(
+        self, student: nn.Module, teachers: Ensemble, inputs: Tensor, indices: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The student's logits (batch, classes), the teachers' (members, batch, classes), and the weighted distance
+        between their layers. `indices`: the inputs' places among the training examples."""
+        theirs = self.view(teachers, inputs) if self.remembered is None else self.remembered.at(indices)
+        with capture_stages(student) as own:
+            logits = student(inputs)
         distances = []
-        for pairs, layers, modules in zip(self.pairs, theirs, self.trained, strict=True):
+        for pairs, layers, modules in zip(self.pairs, theirs.layers, self.trained, strict=True):
             assert isinstance(modules, nn.ModuleList)
-            ours, others = [own[name] for name, _ in pairs], [layers[name] for _, name in pairs]
-            distances.append(self.objective.hidden_distance(ours, others, modules))
-        return logits, teacher_logits, self.objective.weight * torch.stack(distances).mean()
+            distances.append(self.objective.hidden_distance([own[name] for name, _ in pairs], layers, modules))
+        return logits, theirs.logits, self.objective.weight * torch.stack(distances).mean()
 
 
 def compare_hidden_layers(config: TrainingConfig) -> HiddenComparison | None:

@@ -90,10 +90,14 @@ class Trainer:
         test_inputs = inputs_of_test(own, loader_workers, device)
         self.test_set = EvaluationSet(test_inputs, own.test.labels.to(device), self._teacher_view(test_inputs))
         self.train_sample, self.train_sample_indices = self._train_sample()
-        # Where a teacher always sees the same inputs, its logits are computed once.
+        # Where a teacher always sees the same inputs, what it makes of them is computed once.
         fixed = self.batches.fixed_inputs
-        asked = self.teachers if config.objective.needs_teacher and self.hidden is None else None
-        self.teacher_logits = predict_members(asked, fixed, ranks) if asked is not None and fixed is not None else None
+        self.teacher_logits: Tensor | None = None
+        if fixed is not None and self.teachers is not None and config.objective.needs_teacher:
+            if self.hidden is not None:
+                self.hidden.remember(self.teachers, fixed)
+            else:
+                self.teacher_logits = predict_members(self.teachers, fixed, ranks)
         self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
 
     # -- the position, and how to come back to it -------------------------------------------------------------
@@ -205,7 +209,9 @@ class Trainer:
         teacher_logits: Tensor | None = None
         hidden_distance: Tensor | None = None
         if self.hidden is not None and self.teachers is not None:
-            student_logits, teacher_logits, hidden_distance = self.hidden(self.network, self.teachers, batch.inputs)
+            student_logits, teacher_logits, hidden_distance = self.hidden(
+                self.network, self.teachers, batch.inputs, batch.indices
+            )
         else:
             if self.teacher_logits is not None:
                 teacher_logits = self.teacher_logits.index_select(1, batch.indices)

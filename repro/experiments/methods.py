@@ -1,0 +1,147 @@
+"""Does any method of distillation really distil? (not in the paper)"""
+
+from typing import ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from repro.config import DataConfig, Selection, StudentConfig
+from repro.data.augmentation import Augmentation
+from repro.data.dataset import Dataset
+from repro.data.digits import Digits
+from repro.data.prepared import CIFAR100, MNIST
+from repro.data.synthetic import Synthetic
+from repro.experiments.cifar import BASELINE
+from repro.experiments.method_choices import CHOICES
+from repro.experiments.method_tries import CONTROLS, METHODS, TRIES, MethodName, Try
+from repro.experiments.protocol import student, teacher
+from repro.experiments.study import Preset, Study
+from repro.models.base import Model
+from repro.models.lenet import LeNet5
+from repro.models.preresnet import PreResNet
+from repro.optimization import SGD
+
+DataName = Literal["digits", "mnist", "cifar100"]
+COMMON_BATCH = 128
+"""Of the common protocol's students, whose learning rate goes with it: smaller batches have one in proportion."""
+MEMBERS = {"same": 1, "larger": 1, "ensemble": 3}
+
+
+class Protocol(NamedTuple):
+    """The size of everything: images with labels for teachers and controls, all images for students."""
+
+    dataset: Dataset
+    labeled: int
+    images: int
+    validation: int
+    model: Model
+    larger: Model
+    teacher_epochs: int
+    epochs: int  # of a student of one teacher; a multiple of 3
+    batch_size: int
+    learning_rate: float = 0.05  # of teachers
+    augmentation: tuple[Augmentation, ...] = ()
+
+
+def _lenet(dataset: Dataset, labeled: int, images: int, validation: int, teacher_epochs: int, epochs: int) -> Protocol:
+    return Protocol(dataset, labeled, images, validation, LeNet5(), LeNet5(width=2), teacher_epochs, epochs, 64)
+
+
+def _resnet(
+    dataset: Dataset, images: int, validation: int, depths: tuple[int, int], epochs: int, batch: int
+) -> Protocol:
+    small, large = (PreResNet(depth=depth) for depth in depths)
+    return Protocol(
+        dataset, images, images, validation, small, large, -(-2 * epochs // 3), epochs, batch, 0.1, BASELINE
+    )
+
+
+PROTOCOLS: dict[tuple[DataName, Preset], Protocol] = {
+    ("digits", "paper"): _lenet(Digits(), 100, 900, 300, 60, 96),
+    ("digits", "short"): _lenet(Digits(), 100, 900, 300, 60, 24),
+    ("digits", "smoke"): _lenet(Digits(), 50, 200, 50, 1, 3),
+    ("mnist", "paper"): _lenet(MNIST(), 200, 50_000, 5_000, 100, 300),
+    ("mnist", "short"): _lenet(MNIST(), 200, 5_000, 5_000, 100, 12),
+    ("mnist", "smoke"): _lenet(Digits(), 50, 200, 50, 1, 3),
+    ("cifar100", "paper"): _resnet(CIFAR100(), 45_000, 5_000, (20, 56), 300, 128),
+    ("cifar100", "short"): _resnet(CIFAR100(), 9_000, 5_000, (20, 56), 18, 64),
+    ("cifar100", "smoke"): _resnet(Synthetic(images=80, image_size=8), 60, 20, (8, 14), 3, 32),
+}
+
+
+class Methods(Study):
+    """Every family of distillation on one bench: fidelity at equal budget, with the same controls (not in the paper).
+
+    Question: the paper distils logits only. Does a student that also matches hidden layers, relations between images,
+    or a contrast come closer to its teacher's function, and does it generalize better?
+
+    Conditions: `data` (digits, mnist, cifar100); `method`; `teacher`: one of the student's architecture (`same`), one
+    `larger` network, or an `ensemble` of three. Students learn from `images` without labels (CIFAR-100: the teachers'
+    own), teachers from the labeled part of them (digits 100, MNIST 200, CIFAR-100 all). The controls, `independent`
+    (labels) and `label_smoothing`, learn from that part and its labels, and are compared with teachers they never saw.
+
+    Budget: in passes of one image through one network. A student's forward pass is one and its backward pass two, each
+    teacher's forward pass one, be it computed once and kept or not; so a step costs 4 passes an image with one teacher,
+    6 with three, 3 without. Every run may make as many passes as `epochs` epochs with one teacher; fewer or more epochs
+    follow. What larger networks and the methods' own modules take more is not counted, but measured (seconds).
+
+    Choice: of each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with one
+    teacher `same`; train images held out decide (`repro/experiments/method_choices.py`), never test images. A student
+    with hidden layers adds them to soft labels at temperature 1.
+    """
+
+    name: Literal["methods"] = "methods"
+    data: DataName = "mnist"
+    method: MethodName = "soft_labels"
+    teacher: Literal["same", "larger", "ensemble"] = "same"
+    tuning: int | None = Field(default=None, ge=0, lt=TRIES)
+    figures: ClassVar[str] = "none"
+
+    @model_validator(mode="after")
+    def _try_exists(self) -> Self:
+        if self.tuning is not None and self.tuning >= len(METHODS[self.method]):
+            raise ValueError(f"tuning: of {self.method} there is nothing to try beyond 0")
+        return self
+
+    def setting(self) -> Try:
+        """How the method is set: as `tuning` says, else as was chosen, else as its authors did."""
+        tries = METHODS[self.method]
+        if self.tuning is not None:
+            return tries[self.tuning]
+        if self.preset == "smoke":
+            return tries[min(1, len(tries) - 1)]  # with the authors' weights some diverge at once on tiny networks
+        return tries[CHOICES.get(self.data, {}).get(self.method, 0)]
+
+    def config(self) -> StudentConfig:
+        protocol = PROTOCOLS[self.data, self.preset]
+        labeled = Selection(dataset=protocol.dataset, size=protocol.labeled)
+        everything = Selection(dataset=protocol.dataset, size=protocol.images)
+        own = labeled if self.method in CONTROLS else everything
+        members = MEMBERS[self.teacher]
+        teachers = tuple(
+            teacher(
+                data=labeled,
+                model=protocol.larger if self.teacher == "larger" else protocol.model,
+                augmentation=protocol.augmentation,
+                epochs=protocol.teacher_epochs,
+                batch_size=protocol.batch_size,
+                learning_rate=protocol.learning_rate,
+                seed=self.trial * 100 + member,
+            )
+            for member in range(members)
+        )
+        passes = 4 * protocol.epochs * protocol.images
+        epochs = passes // ((3 if self.method in CONTROLS else 3 + members) * (own.size or 1))
+        setting = self.setting()
+        config = student(
+            teachers=teachers,
+            data=DataConfig(train=own, validation=None if self.tuning is None else protocol.validation),
+            augmentation=protocol.augmentation,
+            model=protocol.model,
+            objective=setting.objective,
+            epochs=epochs,
+            batch_size=protocol.batch_size,
+            seed=self.trial,
+        )
+        rate = config.optimizer.learning_rate * protocol.batch_size / COMMON_BATCH * setting.slower
+        optimizer = SGD(**{**config.optimizer.model_dump(exclude={"name"}), "learning_rate": rate})
+        return config.model_copy(update={"optimizer": optimizer, "evaluate_every": max(1, epochs // 3)})
