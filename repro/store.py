@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at 
 
     from repro.config import RunConfig
 
+ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
+"""Files that some runs have and that go along as they are: a loss surface, generated images and their quality."""
 LOCK_POLL_SECONDS = 0.1
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 

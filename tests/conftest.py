@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from slurm_place import Done, Place, finish
-from wandb_server import StandInServer, wandb_server
 
+from repro.bench.wandb_server import StandInServer, wandb_server
 from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
 

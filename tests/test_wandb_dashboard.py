@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_server import ENTITY, StandInServer
 
+from repro.bench.wandb_server import ENTITY, StandInServer
 from repro.cli import main
 from repro.records import open_records
 from repro.tracking.description import PROJECT

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from runs import runner, small_student
-from wandb_server import ENTITY, KEY, StandInServer
 
+from repro.bench.wandb_server import ENTITY, KEY, StandInServer
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
@@ -69,9 +69,11 @@ def assert_shows(server: StandInServer, record: RunDirectory) -> None:
     assert (shown.setting("groupName"), shown.setting("jobType")) == ("a sweep", content["kind"])
     assert shown.setting("tags") == ["study", "smoke"]
     assert shown.setting("displayName") == f"label of {record.run_id}"
+    pictures = {"reliability", "accuracy_by_class"} | (
+        {"agreement_by_class"} if content["kind"] == "student" else set()
+    )
     assert {name.split("_summary")[0] for name in shown.files if name.startswith("media/")} == {
-        "media/images/figures/reliability",
-        "media/images/figures/accuracy_by_class",
+        f"media/images/figures/{name}" for name in pictures
     }
 
 

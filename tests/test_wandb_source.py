@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
-from wandb_server import ENTITY, StandInServer, StoredRun
 
+from repro.bench.wandb_server import ENTITY, StandInServer, StoredRun
 from repro.cli import main
 from repro.store import Store
 from repro.tracking.carried import FILE

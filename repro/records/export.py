@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.errors import BadInput
-from repro.records.record import ATTACHMENTS, Floats, Labels, Pair, Predictions, Record, Records
-from repro.store import write_atomically
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records
+from repro.store import ATTACHMENTS, write_atomically
 
 FORMAT = 1
 MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")

@@ -13,8 +13,8 @@ from torch import Tensor
 from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
-from repro.records.record import ATTACHMENTS, SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
-from repro.store import Store
+from repro.records.record import SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
+from repro.store import ATTACHMENTS, Store
 
 CACHED_LOGITS = 48
 """Test logits of so many networks are kept at hand (4 MB each on CIFAR-100): an ensemble's, over all trials."""

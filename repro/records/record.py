@@ -14,8 +14,6 @@ Labels: TypeAlias = NDArray[np.int64]
 
 SHOWN_EXAMPLES = 8
 """Of so many test examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
-ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
-"""Files of a run directory that go along as they are: a loss surface, generated images and their quality."""
 KEPT_BITS = 5
 """Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
 

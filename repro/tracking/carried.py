@@ -12,10 +12,11 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from repro.errors import RunFailed
-from repro.records.record import ATTACHMENTS, SHOWN_EXAMPLES
-from repro.store import RunDirectory, write_atomically
+from repro.store import ATTACHMENTS, RunDirectory, write_atomically
 
 FILE = "record.zip"
+FIRST = 8
+"""Of so many training images a figure may show what was predicted."""
 PREDICTIONS = "predictions.safetensors"
 SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
 """The summary comes last: a record that has it is whole."""
@@ -61,5 +62,5 @@ def _predictions(record: RunDirectory) -> bytes:
     tensors = {}
     with safe_open(record.path / PREDICTIONS, "numpy") as file:
         for name in file.keys():  # noqa: SIM118  (it is no mapping)
-            tensors[name] = file.get_tensor(name) if name.startswith("test_") else file.get_slice(name)[:SHOWN_EXAMPLES]
+            tensors[name] = file.get_tensor(name) if name.startswith("test_") else file.get_slice(name)[:FIRST]
     return save(tensors)

@@ -4,7 +4,9 @@ Standard input: a line that says which records, and how to name them; its end me
 """
 
 import json
+import os
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -15,11 +17,15 @@ from repro.tracking.description import destination
 from repro.tracking.label import Label
 from repro.tracking.publish import Publication
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
+NICENESS = 19
 
 
 def main() -> int:
     """Follow the records to their end. Exit code 1 if W&B could not be brought up to one, the reason as last line."""
+    os.nice(NICENESS)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are for the training; this ends when its input does
     task = json.loads(sys.stdin.readline())
     runs = Path(task["runs"])
     labels = {run_id: Label(text, group, tuple(tags)) for run_id, (text, group, tags) in task["labels"].items()}

@@ -54,7 +54,8 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C is for the training
+            # Ctrl-C is for the training. In the same session, since Linux compares niceness only within one.
+            process_group=0,
             # The client's service of whoever started us, say an agent, is not to be shared.
             env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},
         )

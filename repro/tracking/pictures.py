@@ -1,29 +1,39 @@
-"""The figures that a finished run shows in W&B, drawn from its predictions. torch is not imported."""
+"""The pictures that a finished run shows in W&B, from its predictions. Neither torch nor matplotlib is imported."""
 
-from typing import Any, TypeAlias
+import functools
+import json
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from safetensors.numpy import load_file
-from scipy.special import softmax
+from PIL import Image
+from safetensors import safe_open
 
-from repro.store import RunDirectory
+from repro.store import RunDirectory, Store
+from repro.tracking.charts import BLUE, LIGHT, Array, chart
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BINS = 10
 
 
-def final_figures(record: RunDirectory) -> dict[str, Figure]:
-    """The reliability diagram and the accuracy by class, both on test, by name; none for runs without predictions."""
-    path = record.path / "predictions.safetensors"
-    if not path.exists():
+def final_pictures(record: RunDirectory) -> dict[str, Image.Image]:
+    """By name, all on test: the reliability diagram, the accuracy by class, of a student the agreement with its
+    teacher by class (where the teachers' records lie beside its own); of a generator its samples.
+    """
+    if (record.path / "samples.png").exists():
+        return {"figures/samples": Image.open(record.path / "samples.png")}
+    on_test = _on_test(record)
+    if on_test is None:
         return {}
-    predictions = load_file(path)
-    logits, labels = predictions["test_logits"], predictions["test_labels"]
-    return {
-        "figures/reliability": draw_reliability(*reliability(softmax(logits, axis=-1), labels)),
-        "figures/accuracy_by_class": draw_accuracy_by_class(logits.argmax(-1) == labels, labels),
+    logits, labels = on_test
+    top_class = logits.argmax(-1)
+    pictures = {
+        "figures/reliability": draw_reliability(*reliability(softmax(logits), labels)),
+        "figures/accuracy_by_class": draw_by_class("accuracy on test", top_class == labels, labels),
     }
+    teacher = teacher_probabilities(record)
+    if teacher is not None:
+        agrees = top_class == teacher.argmax(-1)
+        pictures["figures/agreement_by_class"] = draw_by_class("agreement with the teacher on test", agrees, labels)
+    return pictures
 
 
 def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
@@ -41,24 +51,63 @@ def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Arra
     return mean_confidence, accuracy, counts
 
 
-def draw_reliability(confidence: Array, accuracy: Array, counts: Array) -> Figure:
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="calibrated")
-    axes.plot(confidence[counts > 0], accuracy[counts > 0], marker="o", color="#0072B2", label="this run")
-    centers = (np.arange(BINS) + 0.5) / BINS
-    axes.bar(centers, counts / counts.sum(), width=0.9 / BINS, color="0.85", zorder=0, label="share of examples")
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"Reliability on test, n = {counts.sum():,}")
-    axes.legend(loc="upper left", frameon=False)
-    return figure
-
-
-def draw_accuracy_by_class(correct: Array, labels: Array) -> Figure:
+def share_by_class(hits: Array, labels: Array) -> Array:
+    """The share of hits among the examples of each class that has any, in the classes' order. Both (n,)."""
     counts = np.bincount(labels)
-    accuracy = np.sort((np.bincount(labels, correct) / np.maximum(counts, 1))[counts > 0])
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(range(len(accuracy)), accuracy, color="#0072B2")
-    axes.set(xlabel="class, by accuracy", ylabel="accuracy on test", ylim=(0, 1), title=f"{len(accuracy)} classes")
-    return figure
+    shares: Array = (np.bincount(labels, hits) / np.maximum(counts, 1))[counts > 0]
+    return shares
+
+
+def teacher_probabilities(record: RunDirectory) -> Array | None:
+    """The mean of the teachers' probabilities on test, (n, classes); None if not all their records are there."""
+    teachers = [_run_of(Store(record.path.parent), teacher) for teacher in _config(record).get("teachers", ())]
+    members = [on_test[0] for teacher in teachers if teacher is not None and (on_test := _on_test(teacher)) is not None]
+    if not members or len(members) < len(teachers):
+        return None
+    mean: Array = np.mean([softmax(logits) for logits in members], axis=0)
+    return mean
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities (n, classes)."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities: Array = powers / powers.sum(-1, keepdims=True)
+    return probabilities
+
+
+def draw_reliability(confidence: Array, accuracy: Array, counts: Array) -> Image.Image:
+    there = counts > 0
+    line = np.stack([confidence[there], accuracy[there]], axis=1)
+    title = f"Reliability on test, n = {counts.sum():,}; bars: share of examples"
+    ticks = ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0")
+    return chart(title, "confidence", "accuracy", counts / counts.sum(), LIGHT, ticks, line)
+
+
+def draw_by_class(name: str, hits: Array, labels: Array) -> Image.Image:
+    shares = share_by_class(hits, labels)
+    return chart(f"By class, n = {len(labels):,}", f"the {len(shares)} classes, in order", name, shares, BLUE)
+
+
+def _on_test(record: RunDirectory) -> tuple[Array, Array] | None:
+    """Logits and labels, if the run is done and predicts."""
+    path = record.path / "predictions.safetensors"
+    if not record.is_done() or not path.exists():
+        return None
+    with safe_open(path, "numpy") as file:
+        return file.get_tensor("test_logits"), file.get_tensor("test_labels")
+
+
+def _run_of(store: Store, config: dict[str, Any]) -> RunDirectory | None:
+    """The run with this config. Found by comparing configs: to compute its id would take torch."""
+    wanted = json.dumps(config, sort_keys=True)
+    return next((run for run in store.runs() if _canonical_config(run) == wanted), None)
+
+
+@functools.lru_cache(4096)
+def _canonical_config(record: RunDirectory) -> str:
+    return json.dumps(_config(record), sort_keys=True)
+
+
+def _config(record: RunDirectory) -> dict[str, Any]:
+    config: dict[str, Any] = record.read_json("config.json")["config"]
+    return config

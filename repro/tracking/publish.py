@@ -1,18 +1,15 @@
 """Bring one run in W&B up to its record on disk."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import wandb
-from matplotlib.figure import Figure
-from PIL import Image
 
 from repro.store import RunDirectory
 from repro.tracking.carried import FILE, digest, pack
 from repro.tracking.description import Destination, job_type, nested_config
 from repro.tracking.label import Label
-from repro.tracking.pictures import final_figures
+from repro.tracking.pictures import final_pictures
 
 INIT_SECONDS = 20.0
 FINISH_SECONDS = 20.0
@@ -69,12 +66,13 @@ class Publication:
     def finish(self) -> None:
         """Close the run as its record stands.
 
-        Complete: finished, with the final metrics and figures. Failed: failed, with the reason. Otherwise it is marked
+        Complete: finished, with the final metrics and pictures. Failed: failed, with the reason. Otherwise it is marked
         as preempted, and whoever publishes it next goes on.
         """
         if self.record.is_done():
             self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
-            self.run.summary.update({name: _image(figure) for name, figure in final_figures(self.record).items()})
+            pictures = final_pictures(self.record)
+            self.run.summary.update({name: wandb.Image(picture) for name, picture in pictures.items()})
             carried = Path(self.run.dir) / FILE
             carried.write_bytes(pack(self.record))
             self.run.save(carried, base_path=self.run.dir, policy="now")
@@ -88,12 +86,6 @@ class Publication:
         else:
             self.run.mark_preempting()
         self.run.finish(exit_code=1)
-
-
-def _image(figure: Figure) -> wandb.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120)
-    return wandb.Image(Image.open(buffer))
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""A stand-in W&B server on loopback: it speaks what the `wandb` client needs, keeps what it is sent, and misbehaves.
+"""A stand-in W&B server on loopback, for tests and benches: it speaks what the `wandb` client needs, keeps what it is
+sent, and misbehaves.
 
 It keeps, for each run, the lines of the history stream at the offsets they were sent for, as the real one does, so a
 row that is sent twice or left out shows.
@@ -9,6 +10,8 @@ import contextlib
 import gzip
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from wandb_server_views import ENTITY, SavedViews
+from repro.bench.wandb_server_views import ENTITY, SavedViews
 
 KEY = "a" * 40
 AUTHORIZATION = f"Basic {base64.b64encode(f'api:{KEY}'.encode()).decode()}"
@@ -52,13 +55,21 @@ class StoredRun:
         return {key: entry["value"] for key, entry in content.items() if key != "_wandb"}
 
 
+class Quiet(ThreadingHTTPServer):
+    """Clients may go whenever they like."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class StandInServer(SavedViews):
     """The server and what it was told. `fault` may be changed at any time."""
 
     def __init__(self) -> None:
         self.forget()
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = Quiet(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -144,14 +155,22 @@ class StandInServer(SavedViews):
     def _RunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         run = self.runs[variables["name"]]
         found = [name for name in sorted(run.files) if name in (variables["fileNames"] or run.files)]
-        files = [
-            {"id": name, "name": name, "url": f"{self.url}/upload/{variables['name']}/{name}", "directUrl": None}
-            | {"sizeBytes": len(run.files[name]), "mimetype": "", "updatedAt": None, "md5": ""}
+        nodes = [
+            {
+                "id": name,
+                "name": name,
+                "url": f"{self.url}/upload/{variables['name']}/{name}",
+                "directUrl": None,
+                "sizeBytes": len(run.files[name]),
+                "mimetype": "",
+                "updatedAt": None,
+                "md5": "",
+            }
             for name in found
         ]
-        page = {"edges": [{"node": file, "cursor": file["name"]} for file in files]}
-        page["pageInfo"] = {"endCursor": None, "hasNextPage": False}
-        return {"project": {"internalId": "1", "run": {"fileCount": len(files), "files": page}}}
+        edges = [{"node": node, "cursor": node["name"]} for node in nodes]
+        page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": page}}}
 
     def _Run(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         return {"project": {"run": self._node(variables["name"])}}
@@ -297,9 +316,27 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
 
 @contextlib.contextmanager
 def wandb_server() -> Iterator[StandInServer]:
-    """A server for one test."""
+    """A server while the block runs."""
     server = StandInServer()
     try:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def wandb_server_process() -> Iterator[dict[str, str]]:
+    """A server in a process of its own; the environment that leads a client there."""
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    with wandb_server() as running:
+        print(json.dumps(running.environment()), flush=True)
+        threading.Event().wait()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wandb_server import StoredRun
+    from repro.bench.wandb_server import StoredRun
 
 ENTITY = "tester"
 

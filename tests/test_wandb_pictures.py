@@ -1,0 +1,66 @@
+"""The pictures of a finished run: what they show, against hand-computed values."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from repro.store import RunDirectory
+from repro.tracking.charts import BLUE, chart
+from repro.tracking.pictures import final_pictures, reliability, share_by_class, teacher_probabilities
+
+
+def test_reliability_by_hand() -> None:
+    # Confidences 0.95 and 0.91 (one right), and 0.65 (right): bins 9 and 6.
+    probabilities = np.array([[0.95, 0.05], [0.09, 0.91], [0.65, 0.35]])
+    confidence, accuracy, counts = reliability(probabilities, np.array([0, 0, 0]))
+    assert counts.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 2]
+    assert confidence[6] == pytest.approx(0.65) and confidence[9] == pytest.approx(0.93)
+    assert accuracy[6] == 1.0 and accuracy[9] == 0.5
+    assert np.isnan(accuracy[0])
+
+
+def test_shares_are_of_each_class_that_has_examples() -> None:
+    hits = np.array([True, False, True, True])
+    assert share_by_class(hits, np.array([0, 0, 2, 2])).tolist() == [0.5, 1.0]
+
+
+def write_run(folder: Path, config: dict[str, object], logits: list[list[float]]) -> RunDirectory:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"run_id": folder.name, "config": config}))
+    (folder / "summary.json").write_text("{}")
+    tensors = {"test_logits": np.array(logits, dtype=np.float32), "test_labels": np.array([0, 1])}
+    save_file(tensors, folder / "predictions.safetensors")
+    return RunDirectory(folder)
+
+
+def test_agreement_is_with_the_mean_of_the_teachers_probabilities(tmp_path: Path) -> None:
+    teachers: list[dict[str, object]] = [{"kind": "teacher", "seed": seed} for seed in (0, 1)]
+    # On the first image one teacher is surer of class 0 than the other of class 1.
+    write_run(tmp_path / "one", teachers[0], [[np.log(9.0), 0.0], [0.0, 0.0]])
+    student = write_run(tmp_path / "student", {"kind": "student", "teachers": teachers}, [[1.0, 0.0], [0.0, 1.0]])
+    assert teacher_probabilities(student) is None  # not all are there
+    assert set(final_pictures(student)) == {"figures/reliability", "figures/accuracy_by_class"}
+    write_run(tmp_path / "two", teachers[1], [[0.0, np.log(3.0)], [0.0, np.log(3.0)]])
+    found = teacher_probabilities(student)
+    assert found is not None
+    np.testing.assert_allclose(found, [[(0.9 + 0.25) / 2, (0.1 + 0.75) / 2], [0.375, 0.625]], rtol=1e-6)
+    assert set(final_pictures(student)) >= {"figures/agreement_by_class"}
+
+
+def test_a_generator_shows_its_samples(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "samples.png")
+    pictures = final_pictures(RunDirectory(tmp_path))
+    assert list(pictures) == ["figures/samples"] and pictures["figures/samples"].size == (8, 8)
+
+
+def test_bars_are_as_high_as_their_shares() -> None:
+    picture = np.asarray(chart("title", "x", "y", np.array([0.25, 1.0]), BLUE))
+    blue = np.array([0, 0x72, 0xB2])
+    axes = picture[36:424, 56:464]
+    for column, share in ((100, 0.25), (300, 1.0)):
+        height = (axes[:, column] == blue).all(axis=-1).sum()
+        assert height == pytest.approx(share * 388, abs=3)
