@@ -11,18 +11,10 @@ from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How `make test` shares the tests among its processes.
-
-    A file's tests stay together, so that what they share is made once, and so do those on Slurm, which mostly wait;
-    what is slow begins first.
-    """
+    """Files with slow tests come first, so that no process of `make test` begins one when the others are done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    on_slurm = {item.path for item in items if item.get_closest_marker("slurm")}
-    items.sort(key=lambda item: (item.path not in on_slurm, item.path not in slow))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if item.path in on_slurm else item.path.name))
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

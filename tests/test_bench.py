@@ -8,46 +8,75 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from repro.bench import BENCHES, lenet, run_benches
+from repro.bench import BENCHES, lenet, resnet, run_benches
+from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images
+from repro.bench.floor import work_per_image
 from repro.bench.timing import Report, Work, interleave, ratio, repeat, spread
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
+from repro.experiments.capacity import Capacity
 from repro.training.trainer import Trainer
 
 CONTENDERS = {"reference", "ours", "ours, steps", "teacher pass", "bare", "reference, crop", "ours, crop"}
 
 
-def test_the_reference_and_ours_train_the_same_network_to_the_same_weights() -> None:
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_reference_and_ours_train_the_same_network_to_the_same_weights(members: int) -> None:
     torch.manual_seed(0)
-    images, config = lenet.random_images(1000), lenet.study_config(crop=False)  # 7 batches of 128 and one of 104
-    trainer = Trainer(config, {MNIST(): images}, lenet.fresh_teachers(), torch.device("cpu"))
+    config = lenet.study_config(crop=False)
+    temperature = {"objective": config.objective.model_copy(update={"temperature": 3.0})}
+    config = config.model_copy(update={"teachers": config.teachers * members, **temperature})
+    job = Distillation(config, random_images(config, 1000), CPU)  # 7 batches of 128 and one of 104
+    trainer = Trainer(config, {MNIST(): job.images}, job.teachers(), CPU)
     assert trainer.teachers is not None
-    student, teacher = lenet.fresh_network(), lenet.fresh_network()
+    student, teachers = job.student(), [job.student() for _ in range(members)]
     student.load_state_dict(trainer.network.state_dict())
-    teacher.load_state_dict(trainer.teachers.members[0].state_dict())
+    for ours, theirs in zip(trainer.teachers.members, teachers, strict=True):
+        theirs.load_state_dict(ours.state_dict())
     start = torch.nn.utils.parameters_to_vector(student.parameters()).detach().clone()
 
     trainer.advance(lambda: False)
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
-    dataset = lenet.PilImages(images.train, crop=False)
-    batches = DataLoader(dataset, batch_size=config.batch_size, sampler=order.tolist())
-    steps = list(lenet.plain_loop(student, teacher, batches))
+    batches = DataLoader(PilImages(job.images.train, ()), batch_size=config.batch_size, sampler=order.tolist())
+    steps = list(plain_loop(student, teachers, batches, CPU, temperature=3.0))
 
     assert [size for size, _, _, _ in steps] == [128] * 7 + [104]
     assert trainer.losses.tolist() == pytest.approx([loss for _, loss, _, _ in steps], rel=1e-6)
-    theirs = torch.nn.utils.parameters_to_vector(student.parameters()) - start
-    ours = torch.cat([weight.detach().reshape(-1) for weight in trainer.network.parameters()]) - start
-    assert (ours - theirs).norm() < 1e-4 * ours.norm()
+    theirs_moved = torch.nn.utils.parameters_to_vector(student.parameters()) - start
+    ours_moved = torch.cat([weight.detach().reshape(-1) for weight in trainer.network.parameters()]) - start
+    assert (ours_moved - theirs_moved).norm() < 1e-4 * ours_moved.norm()
 
 
-def test_crop_moves_the_images_of_both_sides() -> None:
+def test_both_sides_change_the_images_alike() -> None:
     torch.manual_seed(0)
-    split = lenet.random_images(8).train
-    still, moved = lenet.PilImages(split, crop=False), lenet.PilImages(split, crop=True)
-    assert all(torch.equal(still[i][0], still[i][0]) for i in range(8))
+    plain, crop, baseline = lenet.study_config(crop=False), lenet.study_config(crop=True), resnet.study_config()
+    assert plain.augmentation == ()
+    assert [change.name for change in crop.augmentation] == ["random_crop"]
+    assert [change.name for change in baseline.augmentation] == ["random_crop", "horizontal_flip"]
+    split = random_images(plain, 8).train
+    still, moved = PilImages(split, plain.augmentation), PilImages(split, crop.augmentation)
+    assert all(torch.equal(still[i][0], split.inputs[i] / 255 * 2 - 1) for i in range(8))
     assert any(not torch.equal(still[i][0], moved[i][0]) for i in range(8))
-    assert [a.name for a in lenet.study_config(crop=True).augmentation] == ["random_crop"]
-    assert lenet.study_config(crop=False).augmentation == ()
+    colours = random_images(baseline, 1).train
+    transforms = PilImages(colours, baseline.augmentation).transform.transforms
+    assert [type(transform).__name__ for transform in transforms[:2]] == ["RandomCrop", "RandomHorizontalFlip"]
+    assert torch.allclose(PilImages(colours, ())[0][0], colours.inputs[0] / 255 * 2 - 1, atol=1e-6)
+
+
+def test_the_floor_counts_the_products_of_a_step() -> None:
+    """ResNet-20 by hand: 3x3 convolutions of 16, 32, 64 channels on 32, 16, 8 pixels, 1x1 shortcuts, a classifier."""
+    stem, stage1 = 9 * 3 * 16 * 32**2, 6 * 9 * 16 * 16 * 32**2
+    stage2 = (9 * 16 * 32 + 5 * 9 * 32 * 32 + 16 * 32) * 16**2
+    stage3 = (9 * 32 * 64 + 5 * 9 * 64 * 64 + 32 * 64) * 8**2
+    forward = 2 * (stem + stage1 + stage2 + stage3 + 64 * 100)
+    flops, moved = work_per_image(resnet.study_config())
+    assert flops == (3 + resnet.MEMBERS) * forward
+    inputs = 3 * 32**2 + (6 + 2) * 16 * 32**2 + (5 + 2) * 32 * 16**2 + 5 * 64 * 8**2 + 64
+    outputs = 7 * 16 * 32**2 + 7 * 32 * 16**2 + 7 * 64 * 8**2 + 100
+    assert moved == (3 + resnet.MEMBERS) * 4 * (inputs + outputs)
 
 
 def test_a_ratio_is_that_of_the_medians_and_its_range_goes_over_rounds() -> None:
@@ -135,6 +164,23 @@ def test_ours_pays_for_the_teachers_pass_and_the_headline_is_under_one_allocator
     assert headline["low"] <= headline["median"] <= headline["high"]
     shown = f"ours / reference = {headline['median']:.1f}x ({headline['low']:.1f}-{headline['high']:.1f})"
     assert report.text.splitlines()[0] == f"lenet: {shown}"
+
+
+def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Capacity(preset="smoke", members=3).config()
+    monkeypatch.setattr(resnet, "study_config", lambda: config.model_copy(update={"epochs": 1_000_000}))
+    report = resnet.measure(count=64, rounds=2, seconds=0.02, device="cpu")
+    numbers = json.loads(json.dumps(report.numbers, allow_nan=False))
+    speeds, ratios = numbers["images_per_second"], numbers["ratios"]
+    assert set(speeds) == {"default", "kept"}
+    for by_allocator in speeds.values():
+        assert set(by_allocator) == {"reference", "ours", "bare", "bare, channels first"}
+    kept, default = ({name: statistics.median(s) for name, s in speeds[key].items()} for key in ("kept", "default"))
+    assert ratios["ours / reference"]["median"] == pytest.approx(kept["ours"] / kept["reference"])
+    assert ratios["ours, kept / reference, default *"]["median"] == pytest.approx(kept["ours"] / default["reference"])
+    assert ratios["ours / floor"]["median"] == pytest.approx(kept["ours"] / numbers["floor"]["images_per_second"])
+    assert numbers["settings"] == {"images": 64, "batch_size": 32, "members": 3, "rounds": 2, "seconds": 0.02}
+    assert report.text.startswith("resnet: ours / reference = ")
 
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name() -> None:

@@ -8,7 +8,7 @@ such a bench, measures it wrongly.
 import json
 from collections.abc import Callable, Sequence
 
-from repro.bench import analysis, launch, lenet, wandb
+from repro.bench import analysis, launch, lenet, resnet, wandb
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[], Report]] = {
     "analysis": analysis.measure,
     "lenet": lenet.measure,
     "launch": launch.measure,
+    "resnet": resnet.measure,
     "wandb": wandb.measure,
 }
 

@@ -1,0 +1,81 @@
+"""The time that the arithmetic of one step needs at least, from its FLOPs and bytes and what the machine can do."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from repro.config import StudentConfig
+from repro.training.start import build_network
+
+MATRIX = 2048
+COPIED = 2**26  # float32 numbers: 256 MiB, beyond every cache
+
+
+def work_per_image(config: StudentConfig) -> tuple[float, float]:
+    """FLOPs and bytes of a training step of the student, teachers' forward included, for one image.
+
+    FLOPs are those of matrix products and convolutions, a multiplication and an addition counting as two. Bytes are
+    the float32 inputs and outputs of these layers, moved once forward and, for the student, twice backward; what lies
+    between them could be fused.
+    """
+    flops, traffic = _forward(build_on_meta(config), config)
+    of_teachers = [_forward(build_on_meta(teacher), config) for teacher in config.teachers]
+    # Backward is two products of the size of the forward one, for the inputs' gradients and for the weights'.
+    return 3 * flops + sum(flops for flops, _ in of_teachers), 3 * traffic + sum(traffic for _, traffic in of_teachers)
+
+
+def build_on_meta(config: Any) -> nn.Module:
+    with torch.device("meta"):
+        return build_network(config).eval()
+
+
+def _forward(network: nn.Module, config: StudentConfig) -> tuple[float, float]:
+    moved = 0
+
+    def count(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal moved
+        moved += 4 * (inputs[0].numel() + output.numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *config.data.train.dataset.input_shape, device="meta"))
+    return float(counter.get_total_flops()), float(moved)
+
+
+def peaks(device: torch.device) -> tuple[float, float]:
+    """FLOP/s of a large float32 matrix product, and bytes/s (read and written) of a large copy, best of five."""
+    left, right = (torch.rand(MATRIX, MATRIX, device=device) for _ in range(2))
+    source = torch.zeros(COPIED, device=device)
+    target = torch.empty_like(source)
+    seconds = _best(lambda: torch.mm(left, right), device), _best(lambda: target.copy_(source), device)
+    return 2 * MATRIX**3 / seconds[0], 2 * 4 * COPIED / seconds[1]
+
+
+def _best(work: Callable[[], object], device: torch.device) -> float:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def floor_speed(config: StudentConfig, device: torch.device) -> dict[str, float]:
+    """Images/s that no program could exceed here: the slower of arithmetic and memory, and what it follows from."""
+    flops, moved = work_per_image(config)
+    flops_per_second, bytes_per_second = peaks(device)
+    return {
+        "images_per_second": min(flops_per_second / flops, bytes_per_second / moved),
+        "flops_per_image": flops,
+        "bytes_per_image": moved,
+        "flops_per_second": flops_per_second,
+        "bytes_per_second": bytes_per_second,
+    }

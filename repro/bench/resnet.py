@@ -1,0 +1,100 @@
+"""The engine against the loop people write: ResNet-20 distilled from three ResNet-20 on CIFAR-100's shape.
+
+The contenders are those of `repro.bench.contenders`, on the config of the study `capacity`: random crops and flips, so
+that the teachers see every batch. On the first CUDA device where there is one, else on the CPU.
+"""
+
+import os
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+from tabulate import tabulate
+
+from repro.bench.contenders import Distillation, random_images
+from repro.bench.floor import floor_speed
+from repro.bench.timing import Report, interleave, ratio, spread
+from repro.config import StudentConfig
+from repro.experiments.capacity import Capacity
+from repro.training.hardware import choose_device, describe, keep_freed_memory, use_full_float32
+
+MEMBERS: Literal[3] = 3
+
+
+def study_config() -> StudentConfig:
+    """The study's student, with so many epochs that no bench comes to their end."""
+    return Capacity(members=MEMBERS).config().model_copy(update={"epochs": 1_000_000})
+
+
+def measure_speeds(job: Distillation, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Images/s of every contender in each round, under the allocator as it is set now."""
+    contenders = {
+        "reference": job.reference(),
+        "ours": job.ours(),
+        "bare": job.bare(with_teachers=True),
+        "bare, channels first": job.bare(with_teachers=True, memory_format=torch.contiguous_format),
+    }
+    return interleave(contenders, rounds, seconds)
+
+
+def measure(count: int = 10_000, rounds: int = 5, seconds: float = 3.0, device: str = "auto") -> Report:
+    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 3 minutes on 2 cores.
+
+    The numbers of the report:
+    machine: as in `environment.json`; and torchvision's version, and load, the load average at the start.
+    settings: images, batch_size, members, rounds, seconds (of a slice).
+    images_per_second: allocator (`default` or, on a CPU, `kept`) -> contender -> one number per round.
+    floor: what `repro.bench.floor.floor_speed` returns, measured after all rounds.
+    ratios: name -> {median, low, high}. Contenders are compared under the last allocator unless the name says
+        otherwise; what compares two allocators is not interleaved: a drift of the machine's speed is part of it.
+    """
+    load, chosen = os.getloadavg()[0], choose_device(device)
+    use_full_float32()
+    config = study_config()
+    job = Distillation(config, random_images(config, count), chosen)
+    speeds = {"default": measure_speeds(job, rounds, seconds)}
+    if chosen.type == "cpu":
+        keep_freed_memory()  # cannot be undone, hence the order
+        speeds["kept"] = measure_speeds(job, rounds, seconds)
+    floor = floor_speed(config, chosen)
+    first, last = speeds["default"], list(speeds.values())[-1]
+    of_floor = [floor["images_per_second"]] * rounds
+    ratios = {
+        "ours / reference": ratio(last["ours"], last["reference"]),
+        "ours / bare": ratio(last["ours"], last["bare"]),
+        "bare / bare, channels first": ratio(last["bare"], last["bare, channels first"]),
+        "ours / floor": ratio(last["ours"], of_floor),
+    }
+    if "kept" in speeds:
+        ratios["ours, kept / reference, default *"] = ratio(last["ours"], first["reference"])
+        ratios |= {f"kept / default, {name} *": ratio(last[name], first[name]) for name in last}
+    machine = describe(chosen) | {"torchvision": version("torchvision"), "load": load}
+    settings = {"images": count, "batch_size": config.batch_size, "members": MEMBERS} | {
+        "rounds": rounds,
+        "seconds": seconds,
+    }
+    numbers = {
+        "machine": machine,
+        "settings": settings,
+        "images_per_second": speeds,
+        "floor": floor,
+        "ratios": {name: value._asdict() for name, value in ratios.items()},
+    }
+    rows = [[name, *(spread(of[name]).text(0) for of in speeds.values())] for name in last]
+    headers = ["images/s", "default allocator", "freed memory kept"][: 1 + len(speeds)]
+    table = tabulate(rows, headers=headers, stralign="right")
+    between = tabulate([[name, value.text(2)] for name, value in ratios.items()], headers=["ratio", ""])
+    where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
+    text = f"""resnet: ours / reference = {ratios["ours / reference"].text(1, unit="x")}
+{where}, load {load:.1f} at the start
+Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
+ResNet-20 from {MEMBERS} ResNet-20, batches of {config.batch_size}; median (range) of {rounds} rounds of {seconds:g} s
+
+{table}
+floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"] / 1e6:,.0f} MFLOP at \
+{floor["flops_per_second"] / 1e9:,.0f} GFLOP/s and {floor["bytes_per_image"] / 1e6:.1f} MB at \
+{floor["bytes_per_second"] / 1e9:.0f} GB/s
+
+{between}
+* not interleaved: also holds whatever the machine's speed did meanwhile"""
+    return Report(text, numbers)
