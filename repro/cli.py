@@ -8,6 +8,7 @@ from importlib import import_module
 
 from repro.cli_parser import parse
 from repro.errors import BadInput, RunFailed
+from repro.tracking.report import reported
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported only now: most commands need torch, which `--help` does not.
         module, _, name = options.command.rpartition(":")
         command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
-        command(options)
+        with reported():
+            command(options)
     except (BadInput, RunFailed) as error:
         # One line, whatever the message quotes; under torchrun it says which process it comes from.
         process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""

@@ -114,7 +114,7 @@ def build_parser() -> Parser:
     _wandb_option(launch)
 
     wandb = _command(commands, "wandb", None, "show records in W&B")
-    wandb_commands = wandb.add_subparsers(metavar="sync|dashboard", required=True)
+    wandb_commands = wandb.add_subparsers(metavar="sync|dashboard|agent", required=True)
     sync = _command(
         wandb_commands,
         "sync",
@@ -137,6 +137,17 @@ def build_parser() -> Parser:
         "  repro wandb dashboard lenet_mnist data_recycling",
     )
     dashboard.add_argument("names", nargs="*", metavar="STUDY", help="only the reports of these studies")
+    agent = _command(
+        wandb_commands,
+        "agent",
+        "repro.tracking.commands:agent",
+        "work on a W&B sweep, with an honest exit code; stopped, it stops its run and leaves nothing behind",
+        "examples:\n"
+        "  wandb sweep --project does-distillation-work sweeps/digits.yaml\n"
+        "  repro wandb agent ENTITY/does-distillation-work/SWEEP_ID",
+    )
+    agent.add_argument("sweep", metavar="SWEEP", help="as `wandb sweep` prints it")
+    agent.add_argument("--count", type=_positive, metavar="N", help="make at most so many runs")
 
     status = _command(
         commands,
@@ -313,12 +324,13 @@ def _data_option(parser: Parser) -> None:
 
 def _wandb_option(parser: Parser) -> None:
     modes = ["online", "offline", "disabled", "auto"]
-    default = os.environ.get("WANDB_MODE", "disabled")
+    # Whoever works on a W&B sweep wants to see it there.
+    default = os.environ.get("WANDB_MODE", "online" if "WANDB_SWEEP_ID" in os.environ else "disabled")
     parser.add_argument(
         "--wandb",
         choices=modes,
         default=default if default in modes else "disabled",
-        help="show the runs in W&B while they are made ($WANDB_MODE or disabled); docs/wandb.md",
+        help="show runs in W&B while they are made ($WANDB_MODE; under an agent online, else disabled)",
     )
 
 

@@ -23,7 +23,7 @@ COMMANDS = [
     "surface",
     "export",
 ]
-COMMANDS += ["cancel", "logs", "bench", "wandb", "wandb sync", "wandb dashboard"]
+COMMANDS += ["cancel", "logs", "bench", "wandb", "wandb sync", "wandb dashboard", "wandb agent"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,7 +1,7 @@
 """What showing runs in W&B costs: the wall time of a command with `--wandb online` against the same one without.
 
-The runs are the demo's first trial, a teacher and three students, each time made anew; a third of the demo, so what
-is paid once a command weighs three times as much here. W&B is a server of ours on the same machine, whose work counts
+The runs are three of the demo's twelve, a teacher and two students, each time made anew, so what is paid once a command
+weighs four times as much as in the demo. W&B is a server of ours on the same machine, whose work counts
 too. The time is the whole command's, from its start to its end: what it waits for its mirror is in it.
 """
 
@@ -14,20 +14,24 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from repro.bench.timing import Report, ratio, spread
 from repro.bench.wandb_server import wandb_server_process
 from repro.launch.sweep import find_sweep
+from repro.training.hardware import describe
 
 ROUNDS = 3
-SETTINGS = ("trial=[0]",)
+SETTINGS = ("trial=[0]", "images=[300, 1200]")
 
 
 def measure(rounds: int = ROUNDS, settings: tuple[str, ...] = SETTINGS) -> Report:
     """Seconds with and without, their ratio, and the processor seconds that are spent on W&B beside training.
 
-    {"rounds": n, "disabled_seconds": [...], "online_seconds": [...], "processor_seconds": [...],
+    {"machine": ..., "settings": [...], "disabled_seconds": [...], "online_seconds": [...], "processor_seconds": [...],
     "ratio": {"median", "low", "high"}}; the lists hold a number for each round, `processor_seconds` the difference.
     """
+    machine = describe(torch.device("cpu")) | {"load": os.getloadavg()[0]}
     wall: dict[str, list[float]] = {"disabled": [], "online": []}
     processor: dict[str, list[float]] = {"disabled": [], "online": []}
     with wandb_server_process() as environment:
@@ -47,7 +51,8 @@ def measure(rounds: int = ROUNDS, settings: tuple[str, ...] = SETTINGS) -> Repor
         f"  processor time     {spread(extra).text(1, ' s')} more"
     )
     numbers = {
-        "rounds": rounds,
+        "machine": machine,
+        "settings": list(settings),
         "disabled_seconds": wall["disabled"],
         "online_seconds": wall["online"],
         "processor_seconds": extra,
@@ -63,7 +68,7 @@ def _launch(mode: str, settings: tuple[str, ...], environment: Mapping[str, str]
         sweep = str(find_sweep("digits"))
         command = [sys.executable, "-m", "repro", "launch", sweep, *settings, "--runs", str(runs), "--wandb", mode]
         before, start = _children_seconds(), time.perf_counter()
-        subprocess.run(command, check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
         return time.perf_counter() - start, _children_seconds() - before
 
 

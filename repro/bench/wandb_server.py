@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from repro.bench.wandb_server_sweeps import StoredSweep, Sweeps
 from repro.bench.wandb_server_views import ENTITY, SavedViews
 
 KEY = "a" * 40
@@ -63,7 +64,7 @@ class Quiet(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class StandInServer(SavedViews):
+class StandInServer(SavedViews, Sweeps):
     """The server and what it was told. `fault` may be changed at any time."""
 
     def __init__(self) -> None:
@@ -78,6 +79,8 @@ class StandInServer(SavedViews):
         """As at the start."""
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.sweeps: dict[str, StoredSweep] = {}
+        self.agents: dict[str, str] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
         self.requests = 0
@@ -255,7 +258,10 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
                     request = json.loads(body)
                     found = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
                     variables = request.get("variables") or {}
-                    answer = server.graphql(found.group(1) if found else "", variables, request["query"])
+                    try:
+                        answer = server.graphql(found.group(1) if found else "", variables, request["query"])
+                    except KeyError as error:  # asked for something that is not there
+                        return self._send({"errors": [{"message": f"{error} not found"}]}, 404)
                     return self._send({"data": answer})
                 found = re.fullmatch(r"/files/[^/]+/([^/]+)/([^/]+)/file_stream", self.path)
                 if found:
@@ -327,7 +333,9 @@ def wandb_server() -> Iterator[StandInServer]:
 @contextlib.contextmanager
 def wandb_server_process() -> Iterator[dict[str, str]]:
     """A server in a process of its own; the environment that leads a client there."""
-    process = subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import serve; serve()"], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         yield json.loads(process.stdout.readline())
@@ -336,7 +344,8 @@ def wandb_server_process() -> Iterator[dict[str, str]]:
         process.wait()
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Say on standard output where the server is, and run until killed."""
     with wandb_server() as running:
         print(json.dumps(running.environment()), flush=True)
         threading.Event().wait()

@@ -1,4 +1,4 @@
-"""`repro wandb sync` and `dashboard`."""
+"""`repro wandb sync`, `dashboard` and `agent`."""
 
 import argparse
 import contextlib
@@ -53,6 +53,15 @@ def dashboard(options: argparse.Namespace) -> None:
     finally:
         if rows:
             print(tabulate(rows, headers=["", "", "panels", "", "address"]))
+
+
+def agent(options: argparse.Namespace) -> None:
+    """`repro wandb agent SWEEP`"""
+    _prepare_client("wandb")
+    from repro.tracking.agent import run_agent
+
+    made = run_agent(options.sweep, options.count)
+    print(f"{options.sweep}: {progress.counted(made, 'run')} made, none failed")
 
 
 def records_folder(options: argparse.Namespace) -> Path:

@@ -28,6 +28,9 @@ PROBE_SECONDS = 3.0
 END_SECONDS = 30.0
 """The longest a command waits for its mirror at its end. It waits only while there is something left to send."""
 
+FOREIGN = ("WANDB_SERVICE", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")
+"""What an agent gives its runs: with these the client would share its service, and show each run under another id."""
+
 STOPPED_SECONDS = 5.0
 """The same for a command that was asked to stop or that failed: whoever stops it does not wait for ever."""
 
@@ -56,8 +59,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             stderr=output,
             # Ctrl-C is for the training. In the same session, since Linux compares niceness only within one.
             process_group=0,
-            # The client's service of whoever started us, say an agent, is not to be shared.
-            env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},
+            env={name: value for name, value in os.environ.items() if name not in FOREIGN},
         )
         # What is done by now is not shown while it is made: that is for `repro wandb sync`.
         begun = {

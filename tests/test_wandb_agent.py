@@ -1,0 +1,87 @@
+"""`wandb sweep` and `wandb agent`, the real ones, with the very sweep files; the server is ours."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from repro.bench.wandb_server import ENTITY, StandInServer
+from repro.launch.sweep import find_sweep
+from repro.store import Store
+from repro.tracking.description import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+def begin_sweep(server: StandInServer, folder: Path, **parameters: object) -> str:
+    """Begin `sweeps/digits.yaml` in W&B with other parameters; what the agent is to be told."""
+    content = yaml.safe_load(find_sweep("digits").read_text())
+    content["parameters"] = {name: {"values": value} for name, value in parameters.items()}
+    path = folder / "digits.yaml"
+    path.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "wandb", "sweep", "--project", PROJECT, "--entity", ENTITY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (name,) = server.sweeps
+    assert server.sweeps[name].config["command"] == content["command"]
+    return f"{ENTITY}/{PROJECT}/{name}"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
+
+
+def start_agent(sweep: str, folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "repro", "wandb", "agent", sweep]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server: StandInServer, tmp_path: Path) -> None:
+    # The second point cannot be made: there are not so many images.
+    sweep = begin_sweep(server, tmp_path, preset=["smoke"], images=[100, 999_999])
+    agent = start_agent(sweep, tmp_path)
+    out, err = agent.communicate(timeout=300)
+    assert agent.returncode == 1, (out, err)
+    assert err.splitlines()[-1].startswith(f"repro: 1 of 2 runs of the sweep {sweep} failed")
+    done = {run.run_id for run in Store(tmp_path / "runs").runs() if run.is_done()}
+    assert len(done) == 2  # teacher and student
+    assert set(server.runs) == done  # under the runs' own ids
+    assert all(run.exit_code == 0 for run in server.runs.values())
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_stopped_agent_leaves_no_process_behind(server: StandInServer, tmp_path: Path) -> None:
+    sweep = begin_sweep(server, tmp_path, preset=["short"], images=[1200])
+    agent = start_agent(sweep, tmp_path)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("*/metrics.jsonl")):
+        assert time.monotonic() < deadline and agent.poll() is None
+        time.sleep(0.2)
+    family = psutil.Process(agent.pid).children(recursive=True)
+    assert len(family) >= 2
+    agent.send_signal(signal.SIGTERM)
+    _, err = agent.communicate(timeout=120)
+    assert agent.returncode == 1
+    assert "stopped by SIGTERM after 0 runs" in err.splitlines()[-1]
+    gone, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, (alive, gone)
+    (record,) = Store(tmp_path / "runs").runs()
+    assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.usefixtures("environment", "server")
+def test_an_unknown_sweep_is_bad_input(tmp_path: Path) -> None:
+    agent = start_agent(f"{ENTITY}/{PROJECT}/nothing", tmp_path)
+    _, err = agent.communicate(timeout=120)
+    assert agent.returncode == 2
+    assert "could not work on the sweep" in err.splitlines()[-1]
