@@ -200,6 +200,11 @@ def test_accounting_says_how_the_last_job_of_each_run_ended(slurm: PretendSlurm)
         "f": End("9", LOST),
     }
     assert "--duplicates --jobs=8,9 " in slurm.read("asked_sacct")
+    slurm.answers("sacct", ["repro-x-3|8|PREEMPTED", *lines])  # the scheduler crashed, and gave our id to us again
+    assert ends_of([first, replace(third, job_id="8")], ["a", "g"]) == {
+        "a": End("8_0", "OUT_OF_MEMORY"),
+        "g": End("8", "PREEMPTED"),
+    }
     assert summary(found.values()) == (
         "2 jobs CANCELLED by 1000, 1 job OUT_OF_MEMORY, 1 job TIMEOUT, 1 job lost by Slurm"
     )

@@ -1,4 +1,4 @@
-"""A launch onto a disk that is full, gets full half way, or cannot be written: one line, exit code 2, nothing submitted.
+"""A launch onto a disk that is full, gets full half way, or cannot be written: one line, exit code 2, nothing left.
 
 The disks are real (tmpfs), which only root can mount.
 """

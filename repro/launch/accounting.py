@@ -33,8 +33,7 @@ def ends_of(submissions: Sequence[Submission], run_ids: Iterable[str]) -> dict[s
     for submission in submissions:
         for index, job in enumerate(submission.jobs):
             places |= {run_id: (submission, index) for run_id in job if run_id in wanted}
-    asked = {submission.job_id: submission for submission, _ in places.values() if submission.job_id is not None}
-    ends = _ends(asked)
+    ends = _ends([submission for submission, _ in places.values()])
     found = {}
     for run_id, (submission, index) in places.items():
         end = ends.get((submission.name, index))
@@ -49,11 +48,11 @@ def summary(ends: Iterable[End]) -> str:
     return ", ".join(f"{counted(counts[how], 'job')} {how}" for how in sorted(counts))
 
 
-def _ends(asked: dict[str, Submission]) -> dict[tuple[str, int], End]:
+def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
     """By name of the submission and task. A job whose name is another one has been given the id of ours."""
-    names = {submission.name for submission in asked.values()}
+    names = {submission.name for submission in submissions}
     found: dict[tuple[str, int], End] = {}
-    ids = sorted(asked)
+    ids = sorted({submission.job_id for submission in submissions if submission.job_id is not None})
     for start in range(0, len(ids), IDS_AT_ONCE):
         jobs = ",".join(ids[start : start + IDS_AT_ONCE])
         # Asked by id, since what was cancelled while it was held is not found by name; duplicates, since ids return.
