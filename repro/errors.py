@@ -19,6 +19,10 @@ class RunFailed(Exception):
     """A run started and could not finish; the message says where and why (exit code 1)."""
 
 
+class Interrupted(RunFailed):
+    """The run was asked to stop; it has written a checkpoint from which it goes on."""
+
+
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `valid`, or `; valid: a, b, c` where none is near."""
     candidates = sorted(valid)

@@ -18,12 +18,13 @@ from repro.clock import Clock
 from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
-from repro.errors import BadInput, RunFailed
+from repro.errors import BadInput, Interrupted, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version, slurm_job_id
 from repro.stop import StopRequest
 from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
+from repro.training.accumulation import check_shares
 from repro.training.batches import check_batches
 from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import select_all, with_validation
@@ -33,10 +34,6 @@ from repro.training.trainer import Trainer
 from repro.training.training import Training
 
 CHECKPOINT_SECONDS = 30.0
-
-
-class Interrupted(RunFailed):
-    """The run was asked to stop; it has written a checkpoint from which it goes on."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +210,7 @@ class Runner:
         """The run in memory, at its start."""
         generators = self.generators(config)
         if isinstance(config, GeneratorConfig):
-            if self.ranks.size > 1:
-                raise BadInput("a generator is trained by one process: make its run without torchrun")
+            check_shares(config, self.ranks)
             return GeneratorTrainer(config, datasets, self.device, generators)
         teachers = self.teachers(config)
         return Trainer(config, datasets, teachers, self.device, generators, self.ranks, self.loader_workers)

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import PATIENCE, Process
 from runs import small_student, small_teacher
@@ -124,13 +126,54 @@ def test_a_pool_that_is_asked_to_stop_leaves_checkpoints_and_starts_nothing_more
 
 
 @pytest.mark.slow
+def test_two_processes_make_a_run_together_and_stop_with_a_checkpoint(store: Store) -> None:
+    """`torchrun`, as a profile's `processes_per_run` asks for it; what the processes do is in test_torchrun.py."""
+    endless = small_teacher(epochs=100_000, micro_batch_size=16)
+    run, stop = store.run(endless.run_id), StopRequest()
+
+    def ask() -> None:
+        wait_until(run.last_metrics)
+        stop.signal = "Slurm"
+        for process in psutil.Process().children(recursive=True):  # as Slurm does before it takes a job away
+            process.send_signal(signal.SIGUSR2)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    place = Workplace(store, store.root / "no data", ["cpu"], workers=1, threads=1, processes=2)
+    unfinished = Pool(place, stop).make(orders(endless))
+    asking.join()
+    (attempt,) = run.read_json("environment.json")["attempts"]
+    assert attempt["machine"]["process_count"] == 2
+    assert run.state() == "interrupted" and run.checkpoint() is not None
+    assert "at step" in unfinished[run.run_id]
+    assert "stopped by SIGUSR2 at step" in (run.path / "run.log").read_text()
+
+
+@pytest.mark.parametrize(("visible", "seen"), [("4,5,6,7", ["4,5", "6,7"]), (None, ["0,1", "2,3"])])
+def test_each_of_several_runs_at_once_has_gpus_of_its_own_for_its_processes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, visible: str | None, seen: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    started: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env, **_: started.append((command, env)))
+    devices = [f"cuda:{index}" for index in range(4)]
+    place = Workplace(store, store.root, devices, workers=2, threads=1, processes=2)
+    for number in range(2):
+        place.start_worker(number)
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in started] == seen
+    assert [command[command.index("--device") + 1] for command, _ in started] == ["cuda", "cuda"]
+
+
+@pytest.mark.slow
 def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> None:
     """The protocol of `repro.launch.worker`, spoken by hand."""
     process = workplace(store).start_worker(0)
     good, bad = orders(small_teacher(epochs=1), DIVERGING)
     assert process.stdin is not None
     for asked in (good, bad, good):
-        content = {"label": asked.label, "config": asked.config, "forgiven": None}
+        content = {"label": asked.label, "run_id": asked.run_id, "config": asked.config, "forgiven": None}
         process.stdin.write(json.dumps(content).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout is not None

@@ -52,6 +52,7 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
     assert Profile(gpus=2, device="cpu").devices == ("cpu",)
     assert Profile(cpus=8, runs_per_job=9, runs_at_once=3).threads == 2
     assert Profile(cpus=1, runs_per_job=4, runs_at_once=4).threads == 1
+    assert Profile(cpus=64, gpus=8, runs_per_job=2, runs_at_once=2, processes_per_run=4).threads == 8
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,10 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("device: gpu\n", 1, "key 'device' is 'gpu'; did you mean 'cpu'?"),
         ("cpus: 1\ndevice: cuda\n", 1, "device cuda needs gpus"),
         ("runs_at_once: 2\n", 1, "runs_at_once 2 is above runs_per_job 1"),
+        ("gpu_type: a100\n", 1, "gpu_type a100 needs gpus"),
+        ("gpus: 2\ngpu_type: 'a 100'\n", 2, "key 'gpu_type': 'a 100' is no type of GPU"),
+        ("gpus: 4\nprocesses_per_run: 8\n", 1, "1 runs at once with 8 processes each need 8 gpus, not 4"),
+        ("cpus: 2\nprocesses_per_run: 3\n", 1, "1 runs at once with 3 processes each need 3 cpus, not 2"),
         ("time: '00:01:00'\n", 1, "warning_seconds 90 must be below time 00:01:00"),
         ("environment:\n  A: b\n  1C: d\n", 1, "key 'environment': '1C' is not the name of an environment variable"),
         ("sbatch: {array: 1-5}\n", 1, "key 'sbatch': 'array' is set by the launcher itself"),

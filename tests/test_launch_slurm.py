@@ -89,6 +89,7 @@ def test_sbatch_is_asked_for_what_the_profile_says() -> None:
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", "constraint": "a100"},
     }
     assert "dependency" not in sbatch_parameters(profile, "name", 5, [])
+    assert sbatch_parameters(Profile(gpus=4, gpu_type="a100"), "name", 5, [])["gpus_per_node"] == "a100:4"
 
 
 # -- submitting --------------------------------------------------------------------------------------------------------
@@ -129,10 +130,11 @@ def test_each_array_is_written_down_before_it_is_submitted_and_waits_for_the_lev
     assert "#SBATCH --kill-on-invalid-dep=yes\n" in script
     assert "#SBATCH --signal=USR2@90\n" in script
     body = script[script.index("# setup") : script.index("# command")]
-    assert body.splitlines()[1:5] == [
+    assert body.splitlines()[1:6] == [
         "module load x",
         "export A='b c'",
         'export REPRO_SCRATCH="$T" TMPDIR="$T"',
+        'mkdir -p "$REPRO_SCRATCH"',
         f"export PYTHONSAFEPATH=1 PYTHONPATH={tmp_path / 'code'}${{PYTHONPATH:+:$PYTHONPATH}}",
     ]
 

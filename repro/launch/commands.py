@@ -90,6 +90,8 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     from repro.launch.profile import Profile, read_profile
     from repro.launch.slurm import Submitter, arrange, make_now
     from repro.launch.snapshot import take_snapshot
+    from repro.training.accumulation import check_shares
+    from repro.training.distributed import Ranks
 
     profile = Profile() if options.profile is None and options.cluster == "debug" else read_profile(options.profile)
     store, ledger = Store(options.runs), Ledger(options.runs)
@@ -104,6 +106,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device)}\n\n{jobs}")
         return
     checker = _runner(options, "cpu")
+    ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
     with ledger.lock(on_wait=lambda: say("waits for another launcher of these runs")):
         queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
@@ -113,6 +116,8 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
             standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         _check(standings, wanted, checker)
+        for request in wanted:
+            check_shares(request.config, ranks)
         summary = f"{options.sweep}: {_count(standings)}"
         arrays = arrange(wanted, queued, profile)
         code = take_snapshot(ledger.code_folder) if wanted else ledger.code_folder

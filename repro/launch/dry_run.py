@@ -79,7 +79,8 @@ def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str
         f"--{key}" if value is True else f"--{key}={shlex.quote(str(value))}" for key, value in shown.items()
     )
     packing = f"up to {profile.runs_per_job} runs a job, {profile.runs_at_once} at once, on {profile.job_device}"
-    return f"{tabulate(rows, headers=headers)}\n\n{packing}, {profile.threads} threads each\nsbatch {options}"
+    together = f"{profile.processes_per_run} processes a run, " if profile.processes_per_run > 1 else ""
+    return f"{tabulate(rows, headers=headers)}\n\n{packing}, {together}{profile.threads} threads each\nsbatch {options}"
 
 
 def _seconds_per_image(store: Store, device: str) -> dict[Similarity, list[float]]:

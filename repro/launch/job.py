@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Makes `runs`, `at_once` side by side on `devices`; call it in a Slurm job, or in submitit's debug mode."""
+    """Makes `runs`, `at_once` side by side on `devices`, each with so many processes and threads in each of these.
+
+    Call it in a Slurm job, or in submitit's debug mode, where one process makes each run.
+    """
 
     runs: tuple[Order, ...]
     store: Path
@@ -40,6 +43,7 @@ class Job:
     devices: tuple[str, ...]
     at_once: int
     threads: int
+    processes: int
     code: Path
     warning_seconds: int
     wandb: Mode = "disabled"
@@ -53,7 +57,8 @@ class Job:
         if "SUBMITIT_DEBUG_JOB_ID" in os.environ:
             _make_in_this_process(wanted, store, data, self.devices[0])
             return
-        pool = Pool(Workplace(store, data, self.devices, self.at_once, self.threads, self.code), StopRequest())
+        places = (self.devices, self.at_once, self.threads, self.code, self.processes)
+        pool = Pool(Workplace(store, data, *places), StopRequest())
         labels = {order.run_id: Label(order.label, self.group, order.tags) for order in wanted}
         with mirrored(self.wandb, self.store, labels, print), self._in_charge(pool):
             unfinished = pool.make(wanted)

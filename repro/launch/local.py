@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import RunFailed
+from repro.errors import Interrupted, RunFailed
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
 from repro.launch.request import Request, order
-from repro.runner import Interrupted, Runner
+from repro.runner import Runner
 
 
 def run_here(plan: Sequence[Request], runner: Runner) -> None:

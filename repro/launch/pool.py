@@ -26,7 +26,10 @@ PARTING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where workers make runs. `code` is the folder of the package they run; None for this process's own."""
+    """Where workers make runs, each with `processes` processes that have a device each.
+
+    `code` is the folder of the package they run; None for this process's own.
+    """
 
     store: Store
     data: Path
@@ -34,12 +37,19 @@ class Workplace:
     workers: int
     threads: int
     code: Path | None = None
+    processes: int = 1
 
     def start_worker(self, number: int) -> subprocess.Popen[bytes]:
         """Start worker `number` (from 0), which takes its turn among the devices."""
-        command = [sys.executable, "-m", "repro.launch.worker", "--runs", str(self.store.root)]
-        command += ["--data", str(self.data), "--device", self.devices[number % len(self.devices)]]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        device = self.devices[number % len(self.devices)]
+        if self.processes > 1 and device != "cpu":
+            mine = slice(number * self.processes, (number + 1) * self.processes)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(len(self.devices))))
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[mine])
+            device = "cuda"  # a GPU of these for each process
+        command = [sys.executable, "-m", "repro.launch.worker", "--runs", str(self.store.root)]
+        command += ["--data", str(self.data), "--device", device, "--processes", str(self.processes)]
         if self.code is not None:
             # Safe path: else Python looks into the current folder, often a checkout, before PYTHONPATH.
             paths = [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -61,7 +71,7 @@ class _Worker:
 
     def give(self, order: Order) -> None:
         assert self.process.stdin is not None
-        content = {"label": order.label, "config": order.config, "forgiven": order.forgiven}
+        content = {"label": order.label, "run_id": order.run_id, "config": order.config, "forgiven": order.forgiven}
         with contextlib.suppress(BrokenPipeError):  # it has died; the end of its output will tell
             self.process.stdin.write(json.dumps(content).encode() + b"\n")
             self.process.stdin.flush()

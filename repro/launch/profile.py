@@ -15,6 +15,7 @@ from repro.launch.yaml_file import read_mapping
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TIME = re.compile(r"(\d+-)?\d{1,3}:\d{2}:\d{2}")
 MEMORY = re.compile(r"\d+[KMGT]")
+GPU_TYPE = re.compile(r"[A-Za-z0-9_.-]+")
 SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]*")
 OWN_OPTIONS = {"array", "dependency", "error", "job-name", "kill-on-invalid-dep", "open-mode", "output", "requeue"}
 """Options of sbatch that the launcher sets itself; with others they would break its promises."""
@@ -29,6 +30,8 @@ class Profile(Schema):
     time: str = "24:00:00"
     """Time limit of a job, as [days-]hours:minutes:seconds. A run that needs longer goes on in the next job."""
     gpus: int = Field(default=0, ge=0)
+    gpu_type: str | None = None
+    """As in the cluster's gres: `a100` for `gpu:a100`. Any, if it is not given."""
     cpus: int = Field(default=2, ge=1)
     memory: str = "8G"
     array_parallelism: int = Field(default=256, ge=1)
@@ -38,6 +41,8 @@ class Profile(Schema):
     runs_per_job: int = Field(default=1, ge=1)
     runs_at_once: int = Field(default=1, ge=1)
     """Of a job's runs, how many are made side by side on its GPUs or CPUs; the others follow."""
+    processes_per_run: int = Field(default=1, ge=1)
+    """How many processes train each run together, on a GPU or a share of the CPUs each: `torchrun`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: cuda if the job has GPUs, else cpu."""
     warning_seconds: int = Field(default=90, ge=10)
@@ -63,6 +68,13 @@ class Profile(Schema):
         if not MEMORY.fullmatch(memory):
             raise ValueError(f"'{memory}' is no size; write it as 1500M or 32G")
         return memory
+
+    @field_validator("gpu_type")
+    @classmethod
+    def _is_a_word(cls, gpu_type: str | None) -> str | None:
+        if gpu_type is not None and not GPU_TYPE.fullmatch(gpu_type):
+            raise ValueError(f"'{gpu_type}' is no type of GPU; write it as in `sinfo -o %G`, between the colons")
+        return gpu_type
 
     @field_validator("environment")
     @classmethod
@@ -90,6 +102,14 @@ class Profile(Schema):
             raise ValueError(f"runs_at_once {self.runs_at_once} is above runs_per_job {self.runs_per_job}")
         if self.device == "cuda" and self.gpus == 0:
             raise ValueError("device cuda needs gpus")
+        if self.gpu_type is not None and self.gpus == 0:
+            raise ValueError(f"gpu_type {self.gpu_type} needs gpus")
+        processes = self.runs_at_once * self.processes_per_run
+        have = {"gpus": self.gpus} if self.job_device == "cuda" else {"cpus": self.cpus}
+        for name, count in have.items():
+            if self.processes_per_run > 1 and processes > count:
+                of = f"{self.runs_at_once} runs at once with {self.processes_per_run} processes each"
+                raise ValueError(f"{of} need {processes} {name}, not {count}")
         if self.warning_seconds >= self.seconds:
             raise ValueError(f"warning_seconds {self.warning_seconds} must be below time {self.time}")
         return self
@@ -118,8 +138,8 @@ class Profile(Schema):
 
     @property
     def threads(self) -> int:
-        """Each run's share of a job's CPUs."""
-        return max(1, self.cpus // self.runs_at_once)
+        """The share of a job's CPUs that each process of a run has."""
+        return max(1, self.cpus // (self.runs_at_once * self.processes_per_run))
 
 
 _KEY_OF_OPTION = {

@@ -72,7 +72,7 @@ def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: 
         "account": profile.account,
         "qos": profile.qos,
         "time": profile.minutes,
-        "gpus_per_node": profile.gpus or None,
+        "gpus_per_node": f"{profile.gpu_type}:{profile.gpus}" if profile.gpu_type else profile.gpus or None,
         "cpus_per_task": profile.cpus,
         "mem": profile.memory,
         "array_parallelism": parallelism,
@@ -184,6 +184,7 @@ class Submitter:
             devices=self.profile.devices,
             at_once=self.profile.runs_at_once,
             threads=self.profile.threads,
+            processes=self.profile.processes_per_run,
             code=self.code.absolute(),
             warning_seconds=self.profile.warning_seconds,
             wandb=self.wandb,
@@ -196,6 +197,7 @@ class Submitter:
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.profile.environment.items()]
         if self.profile.scratch is not None:  # for the node's shell to expand
             lines += [f'export {SCRATCH}="{self.profile.scratch}" TMPDIR="{self.profile.scratch}"']
+            lines += [f'mkdir -p "${SCRATCH}"']
         # Safe path: else Python would look for the code in the current folder, often a checkout, first.
         code = shlex.quote(str(self.code.absolute()))
         lines.append(f"export PYTHONSAFEPATH=1 PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}")

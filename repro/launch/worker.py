@@ -1,9 +1,9 @@
 """The process that makes runs one after another; started and fed by `repro.launch.pool`.
 
-Each line of standard input asks for a run: {"label": ..., "config": ..., "forgiven": ...}. Each line of standard
-output answers one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end of the
-input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker outlives its
-pool.
+Each line of standard input asks for a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each line of
+standard output answers one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end
+of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
+outlives its pool.
 """
 
 import argparse
@@ -16,19 +16,18 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
-
-from repro.config import parse_config
-from repro.errors import BadInput, RunFailed
+from repro.errors import BadInput, Interrupted, RunFailed
+from repro.launch.together import make_together
 from repro.progress import Lines
-from repro.runner import Interrupted, Runner
 from repro.stop import StopRequest
 from repro.store import Store
-from repro.training.hardware import choose_device, keep_freed_memory
 
 POLL_SECONDS = 0.5
+
+Make: TypeAlias = Callable[[dict[str, Any]], None]
+"""Makes the requested run, or raises BadInput or RunFailed."""
 
 
 def main() -> int:
@@ -38,27 +37,52 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--device", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()
     answer = _take_stdout()
     stop = StopRequest()
+    make = _together(options, stop) if options.processes > 1 else _alone(options, stop)
     all_done = True
     with stop.listening():
         for request in _requests(stop):
-            outcome = _make(request, options, stop)
+            outcome = _outcome(make, request)
             answer(outcome)
             all_done = all_done and outcome["error"] is None
     return 0 if all_done else 1
 
 
-def _make(request: dict[str, Any], options: argparse.Namespace, stop: StopRequest) -> dict[str, Any]:
+def _alone(options: argparse.Namespace, stop: StopRequest) -> Make:
+    """What makes a run in this process; imports all that it takes now, before signals become requests to stop."""
+    import torch
+
+    from repro.config import parse_config
+    from repro.runner import Runner
+    from repro.training.hardware import choose_device, keep_freed_memory
+
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+
+    def make(request: dict[str, Any]) -> None:
+        runner = Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop)
+        runner.make(parse_config(request["config"]), request["label"], request["forgiven"])
+
+    return make
+
+
+def _together(options: argparse.Namespace, stop: StopRequest) -> Make:
+    """What makes a run in several processes of its own."""
+
+    def make(request: dict[str, Any]) -> None:
+        where = (options.runs, options.data, options.device)
+        make_together(request, *where, options.processes, options.threads, stop)
+
+    return make
+
+
+def _outcome(make: Make, request: dict[str, Any]) -> dict[str, Any]:
     """Make one run; the answer to the request."""
     try:
-        config = parse_config(request["config"])
-        Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop).make(
-            config, request["label"], request["forgiven"]
-        )
+        make(request)
     except (BadInput, RunFailed) as error:
         print(f"repro: {error}", file=sys.stderr, flush=True)
         return {"error": str(error), "failed": not isinstance(error, Interrupted)}

@@ -6,13 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from repro.config import TrainingConfig
+from repro.config import GeneratorConfig, RunConfig, TrainingConfig
 from repro.errors import BadInput
 from repro.training.distributed import Ranks
 
 
-def check_shares(config: TrainingConfig, ranks: Ranks) -> None:
-    """Raise BadInput if a step has too few micro-batches for every process to have one."""
+def check_shares(config: RunConfig | TrainingConfig, ranks: Ranks) -> None:
+    """Raise BadInput if several processes cannot train the run: a step has too few micro-batches, or it is of a GAN."""
+    if isinstance(config, GeneratorConfig):
+        if ranks.size > 1:
+            raise BadInput("a generator is trained by one process: make its run without torchrun")
+        return
     micro_batches = -(-config.batch_size // (config.micro_batch_size or config.batch_size))
     if micro_batches < ranks.size:
         raise BadInput(
