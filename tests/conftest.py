@@ -40,7 +40,8 @@ def _one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def cluster(_one_cluster: Cluster) -> Iterator[Cluster]:
     """A running one-machine Slurm without jobs, shared by all tests; whatever they kill is started again."""
     yield _one_cluster
-    _one_cluster.start()
+    if not all(daemon.pid() for daemon in _one_cluster.daemons):
+        _one_cluster.start()
     _one_cluster.cancel_jobs()
 
 

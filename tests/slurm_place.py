@@ -3,19 +3,24 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from repro.cli import main
 from repro.store import RunDirectory, Store
 from slurm.devcluster import Cluster
 
 PATIENCE = 600.0
 """Seconds after which what does not happen is given up; far more than it needs, also on a busy machine."""
+
+BOOT_SECONDS = 12.0
+"""Of a job that a node lost within BatchStartTimeout (10 s) of its start, Slurm believes for minutes that it runs."""
 
 DIGITS = Path(__file__).parents[1] / "sweeps" / "digits.yaml"
 
@@ -29,8 +34,8 @@ time: "00:10:00"
 cpus: 1
 memory: 500M
 device: cpu
-runs_per_job: 4
-warning_seconds: 30
+runs_per_job: 6
+warning_seconds: 90
 """
 
 
@@ -57,32 +62,23 @@ class Place:
         (self.folder / "profiles").mkdir(exist_ok=True)
         (self.folder / "profiles" / "test.yaml").write_text("\n".join(lines) + "\n")
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> "Command":
         """Start a `repro` command."""
         environment = self.cluster.environment() | {
             "REPRO_RUNS": str(self.folder / "runs"),
             "REPRO_PROFILES": str(self.folder / "profiles"),
-            "REPRO_DATA": str(self.folder / "no data"),
+            "REPRO_DATA": str(self.folder / "data"),
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "repro", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return Command(arguments, self.folder, environment)
 
-    def start_launch(self, sweep: Sequence[str] = SWEEP, *options: str) -> "subprocess.Popen[str]":
+    def start_launch(self, sweep: Sequence[str] = SWEEP, *options: str) -> "Command":
         return self.start("launch", *sweep, "--cluster", "slurm", "--profile", "test", *options)
 
     def launch(self, sweep: Sequence[str] = SWEEP, *options: str) -> Done:
         return finish(self.start_launch(sweep, *options))
 
-    def start_launch_again(self) -> "subprocess.Popen[str]":
+    def start_launch_again(self) -> "Command":
         return self.start_launch(SWEEP, "--retry", "failed")
 
     def launch_again(self) -> Done:
@@ -130,17 +126,67 @@ class Place:
         wait_until(lambda: not self.queue(), "no job is left in the queue")
 
 
-def finish(process: "subprocess.Popen[str]") -> Done:
+class Command:
+    """A `repro` command in a process, session and environment of its own, whose output goes to files.
+
+    It is forked off, not started: so it need not import torch, which takes seconds, and can be killed all the same.
+    """
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._code: int | None = None
+        self._outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(arguments, folder, environment)
+
+    def _run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> NoReturn:
+        code = 99
+        try:
+            os.setsid()
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            for number, file in enumerate(self._outputs, start=1):
+                os.dup2(file.fileno(), number)
+            sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+            code = main(arguments)
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        if self._code is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            self._code = os.waitstatus_to_exitcode(ended[1])
+        return self._code
+
+    def output(self) -> list[str]:
+        """What it has written to stdout and to stderr."""
+        for file in self._outputs:
+            file.seek(0)
+        return [file.read() for file in self._outputs]
+
+
+def finish(command: Command) -> Done:
     """Wait for a command; its standard error by lines."""
-    out, error = process.communicate(timeout=PATIENCE)
-    return Done(process.returncode, out, error.splitlines())
+    deadline = time.monotonic() + PATIENCE
+    while (code := command.poll()) is None:
+        assert time.monotonic() < deadline, "the command does not end"
+        time.sleep(0.05)
+    out, error = command.output()
+    return Done(code, out, error.splitlines())
 
 
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, patience: float = PATIENCE, seconds_between: float = 0.3
+) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience:.0f} s: {what}"
-        time.sleep(0.3)
+        time.sleep(seconds_between)
 
 
 def look_at_process(pid: int) -> tuple[str, dict[str, str]]:
@@ -157,3 +203,8 @@ def kill(pid: int, number: int) -> None:
     """Send a signal; that the process has ended by itself is as well."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def process_of(run: RunDirectory) -> int:
+    """The process that held the run's lock last."""
+    return int((run.path / "lock").read_text().split()[1])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm_place import PATIENCE, RUNS, Place, finish, kill, look_at_process, wait_until
+from slurm_place import BOOT_SECONDS, PATIENCE, RUNS, Place, finish, kill, look_at_process, wait_until
 
 from repro.store import RunDirectory
 from slurm.devcluster import Cluster, ClusterError
@@ -23,8 +23,6 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
-BOOT_SECONDS = 12.0
-"""Of a job that a node lost within BatchStartTimeout (10 s) of its start, Slurm believes for minutes that it runs."""
 
 
 def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
@@ -33,7 +31,7 @@ def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
     seed = int(os.environ.get("REPRO_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
     print(f"REPRO_CHAOS_SEED={seed}")
     place = Place(cluster, tmp_path)
-    place.write_profile()
+    place.write_profile(runs_per_job=4)
     chaos = Chaos(place, random.Random(seed))
     chaos.rage()
     for _ in range(RELAUNCHES):

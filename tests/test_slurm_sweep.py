@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from slurm_place import DIGITS, RUNS, Done, Place, finish, wait_until
+from slurm_place import DIGITS, RUNS, Done, Place, finish, process_of, wait_until
 
+from repro.store import Store
 from slurm.devcluster import Cluster
 
 pytestmark = pytest.mark.slurm
@@ -39,7 +40,7 @@ def test_students_start_after_their_teachers_in_an_array_of_their_own(undisturbe
     teachers, students = undisturbed.submissions()
     assert {undisturbed.kind(run_id) for job in teachers["jobs"] for run_id in job} == {"teacher"}
     assert {undisturbed.kind(run_id) for job in students["jobs"] for run_id in job} == {"student"}
-    assert [len(note["jobs"]) for note in (teachers, students)] == [2, 4]
+    assert [len(note["jobs"]) for note in (teachers, students)] == [2, 3]
     assert (
         undisturbed.cluster.command(
             "sacct",
@@ -50,8 +51,17 @@ def test_students_start_after_their_teachers_in_an_array_of_their_own(undisturbe
             "--jobs",
             students["job_id"],
         ).split()
-        == ["COMPLETED|0:0"] * 4
+        == ["COMPLETED|0:0"] * 3
     )
+
+
+def test_runs_of_a_job_are_made_one_after_another_by_one_process(undisturbed: Place) -> None:
+    store = Store(undisturbed.folder / "runs")
+    for note in undisturbed.submissions():
+        for job in note["jobs"]:
+            assert len({process_of(store.run(run_id)) for run_id in job}) == 1
+            attempts = [undisturbed.attempts(store.run(run_id))[0] for run_id in job]
+            assert [attempt["started"] for attempt in attempts] == sorted(attempt["started"] for attempt in attempts)
 
 
 def test_a_second_launch_submits_nothing(undisturbed: Place) -> None:
@@ -130,7 +140,7 @@ def test_a_profile_that_cannot_be_is_refused_in_one_line(place: Place, changes: 
 
 def test_a_launcher_killed_in_the_middle_leaves_nothing_that_the_next_does_not_put_right(place: Place) -> None:
     killed = place.start_launch(ONE)
-    wait_until(place.submissions, "it has noted what it is about to submit")
+    wait_until(place.submissions, "it has noted what it is about to submit", seconds_between=0.001)
     os.killpg(killed.pid, signal.SIGKILL)
     assert finish(killed).code == -signal.SIGKILL
     assert place.launch(ONE).code == 0
