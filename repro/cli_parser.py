@@ -127,6 +127,7 @@ def build_parser() -> Parser:
     )
     sync.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
     sync.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    sync.add_argument("--models", action="store_true", help="also the weights, as artifacts linked to their teachers'")
     _runs_option(sync)
     dashboard = _command(
         wandb_commands,

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,38 @@ def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs:
     folder = fetch(ENTITY, PROJECT, said.append)
     assert "4 records, 1 downloaded" in said[-1]
     assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'
+
+
+def test_weights_are_sent_only_when_asked_for_and_linked_to_the_teachers(server: StandInServer, runs: Path) -> None:
+    for record in Store(runs).runs():
+        (record.path / "model.safetensors").write_bytes(f"weights of {record.run_id}".encode())
+    command = ["wandb", "sync", "--runs", str(runs)]
+    assert main(command) == 0
+    assert not server.artifacts
+    for _ in range(2):  # the second time all is there
+        assert main([*command, "--models"]) == 0
+        assert len(server.artifacts) == 4
+    for record in Store(runs).runs():
+        (model,) = (one for one in server.artifacts.values() if one.made_by == record.run_id)
+        assert model.name == f"model-{record.run_id}" and model.committed
+        children = {
+            child.run_id
+            for child in Store(runs).runs()
+            if record.run_id in [parent.run_id for parent in child.config().parents()]
+        }
+        assert model.used_by == children
+        assert server.runs[record.run_id].exit_code == 0
+
+
+def test_weights_whose_teacher_w_and_b_lacks_are_a_problem(
+    server: StandInServer, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = next(run for run in Store(runs).runs() if run.config().kind == "student")
+    shutil.copytree(student.path, tmp_path / "runs" / student.run_id)
+    (tmp_path / "runs" / student.run_id / "model.safetensors").write_bytes(b"weights")
+    assert main(["wandb", "sync", "--models", "--runs", str(tmp_path / "runs")]) == 1
+    assert f"W&B lacks the weights of its teacher {student.config().parents()[0].run_id}" in capsys.readouterr().out
+    assert not server.artifacts
 
 
 @pytest.mark.usefixtures("server")

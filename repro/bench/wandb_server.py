@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from repro.bench.wandb_server_artifacts import Artifacts, StoredArtifact
 from repro.bench.wandb_server_sweeps import StoredSweep, Sweeps
 from repro.bench.wandb_server_views import ENTITY, SavedViews
 
@@ -64,7 +65,7 @@ class Quiet(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class StandInServer(SavedViews, Sweeps):
+class StandInServer(SavedViews, Sweeps, Artifacts):
     """The server and what it was told. `fault` may be changed at any time."""
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class StandInServer(SavedViews, Sweeps):
         self.views: dict[str, dict[str, Any]] = {}
         self.sweeps: dict[str, StoredSweep] = {}
         self.agents: dict[str, str] = {}
+        self.artifacts: dict[str, StoredArtifact] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
         self.requests = 0
@@ -272,9 +274,10 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             if self._misbehaves():
                 return
-            found = re.fullmatch(r"/upload/([^/]+)/(.+)", self.path)
+            found = re.fullmatch(r"/(upload|artifact)/([^/]+)/(.+)", self.path)
             if found:
-                server.runs[found[1]].files[found[2]] = body
+                owner = server.runs if found[1] == "upload" else server.artifacts
+                owner[found[2]].files[found[3]] = body
             self._send({})
 
         def do_GET(self) -> None:

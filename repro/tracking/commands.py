@@ -25,12 +25,14 @@ def sync(options: argparse.Namespace) -> None:
     store = Store(options.runs)
     records = _of_sweep(store, options) if options.sweep is not None else _of_folder(store)
     begun = [(record, label) for record, label in records if (record.path / "environment.json").exists()]
+    # Parents before children: a config contains those of its parents.
+    begun.sort(key=lambda entry: (entry[0].path / "config.json").stat().st_size)
     if not begun:
         raise BadInput(f"{store.root}: holds no run to show; see --runs")
     rows, problems = [], 0
     try:
         with _failures_of_w_and_b():
-            for one in send(begun, destination(store.root)):
+            for one in send(begun, destination(store.root), options.models):
                 problems += one.problem is not None
                 rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or "ok"])
     finally:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from wandb.apis.public import Api
 
+from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking.carried import digest
 from repro.tracking.description import Destination
 from repro.tracking.label import Label
+from repro.tracking.models import artifact_name, send_model
 from repro.tracking.publish import Publication
 
 PAGE = 100
@@ -25,9 +27,10 @@ class Synced:
     problem: str | None
 
 
-def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination) -> Iterator[Synced]:
+def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models: bool = False) -> Iterator[Synced]:
     """Send what is missing of each record, in turn; runs that W&B has in full are left alone.
 
+    With `models` the weights of finished runs too, linked from parent to child: parents must come first.
     Raises wandb.Error where W&B as a whole cannot be used: no server, no key.
     """
     api = Api()
@@ -35,23 +38,49 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination) -> Iter
     there = _finished(api, path)
     for record, label in records:
         rows = record.metrics()
-        if record.is_done() and there.get(record.run_id) == (len(rows), digest(record)):
+        wanted_model = artifact_name(record.run_id) if models and record.is_done() else None
+        known = there.get(record.run_id)
+        if (
+            known is not None
+            and record.is_done()
+            and (known.rows, known.record) == (len(rows), digest(record))
+            and wanted_model in (None, known.model)
+        ):
             yield Synced(record.run_id, label.text, len(rows), 0, None)
             continue
         publication = Publication(record, label, to)
         sent = publication.send_rows()
+        problem = None
+        if wanted_model is not None:
+            try:
+                send_model(publication.run, record)
+            except RunFailed as error:
+                problem = str(error)
         publication.finish()
         history = api.run(f"{path}/{record.run_id}").scan_history(use_cache=False)
         steps = [row["_step"] for row in history]
         wanted = [row["step"] for row in rows]
-        problem = None if steps == wanted else f"W&B holds {len(steps)} rows, the record {len(wanted)}"
+        if steps != wanted:
+            problem = f"W&B holds {len(steps)} rows, the record {len(wanted)}"
         yield Synced(record.run_id, label.text, len(rows), sent, problem)
 
 
-def _finished(api: Api, path: str) -> dict[str, tuple[int, str | None]]:
-    """Of every finished run in the project, by run id: the number of its rows, and which record it carries."""
+@dataclass(frozen=True)
+class _Finished:
+    """What W&B has of a finished run: the number of its rows, which record it carries, and its model artifact."""
+
+    rows: int
+    record: str | None
+    model: str | None
+
+
+def _finished(api: Api, path: str) -> dict[str, _Finished]:
+    """Every finished run in the project, by run id."""
     try:
         runs = [run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"]
     except ValueError:  # the project does not exist yet
         return {}
-    return {run.id: (run.historyLineCount, run.summary.get("record_digest")) for run in runs}
+    return {
+        run.id: _Finished(run.historyLineCount, run.summary.get("record_digest"), run.summary.get("model_artifact"))
+        for run in runs
+    }

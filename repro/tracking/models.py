@@ -1,0 +1,29 @@
+"""Weights of finished runs as W&B artifacts, linked from teacher to student. Only where they are asked for."""
+
+import wandb
+
+from repro.errors import RunFailed
+from repro.store import RunDirectory
+
+WEIGHTS = "model.safetensors"
+
+
+def artifact_name(run_id: str) -> str:
+    return f"model-{run_id}"
+
+
+def send_model(run: wandb.Run, record: RunDirectory) -> None:
+    """Log the record's weights as an artifact of `run`, made from the artifacts of its teachers or its generator.
+
+    The same weights again make no new version. Raises RunFailed if a parent's weights are not in W&B.
+    """
+    for parent in record.config().parents():
+        name = f"{run.entity}/{run.project}/{artifact_name(parent.run_id)}:latest"
+        try:
+            run.use_artifact(name)
+        except (wandb.errors.CommError, ValueError) as error:
+            raise RunFailed(f"W&B lacks the weights of its {parent.kind} {parent.run_id}") from error
+    artifact = wandb.Artifact(artifact_name(record.run_id), type="model", metadata={"run": record.run_id})
+    artifact.add_file(str(record.path / WEIGHTS))
+    run.log_artifact(artifact).wait()
+    run.summary["model_artifact"] = artifact_name(record.run_id)
