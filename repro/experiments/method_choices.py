@@ -1,8 +1,25 @@
-"""Which try of each method the study `methods` takes, by data set: written by `python -m analysis.choose_methods`.
+"""Which try of each method the study `methods` takes, by data set; written by
+`python -m analysis.choose_methods --preset short --runs RUNS` from the runs of `sweeps/methods_tries.yaml`.
 
 Of trial 0, with one teacher of the student's architecture, the try with the highest agreement with the teacher
-(controls: accuracy) on held-out train images; `sweeps/methods_tries.yaml` makes them. A data set that is not here takes
-each method's first try.
+(controls: accuracy) on held-out train images, in percent beside each; a dash diverged. A data set that is not here
+takes each method's first try.
 """
 
-CHOICES: dict[str, dict[str, int]] = {}
+CHOICES: dict[str, dict[str, int]] = {
+    "mnist": {
+        "label_smoothing": 0,  # 86.9 86.2 86.8 86.7
+        "hard_labels": 2,  # 93.5 92.1 94.0 93.1
+        "soft_labels": 0,  # 95.6 94.4 95.1 95.1
+        "logit_mse": 2,  # 11.5 67.5 96.3 95.3
+        "decoupled": 3,  # 11.5 93.2 94.4 96.2
+        "hint": 1,  # 11.5 96.5 95.3 94.4
+        "hidden_cosine": 3,  # 94.7 95.0 96.1 96.3
+        "attention_transfer": 1,  # 11.5 95.8 95.6 95.1
+        "flow": 1,  # 94.4 95.2 94.9 92.3
+        "relational": 1,  # - 96.0 94.6 94.5
+        "similarity": 1,  # 94.5 96.6 95.1 94.3
+        "correlation": 0,  # 95.4 94.8 93.9 11.5
+        "contrastive": 0,  # 95.7 94.7 94.6 95.2
+    },
+}
