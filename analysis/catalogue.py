@@ -31,6 +31,7 @@ MODULES = {
     "by_class": "by_class",
     "reliability": "reliability",
     "learning_curves": "learning_curves",
+    "methods": "methods",
 }
 """Name -> module. Each module's FIGURE says what it shows."""
 

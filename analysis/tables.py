@@ -101,8 +101,8 @@ def study_table(records: Records, sweep: str, preset: Preset, changes: Mapping[s
     asked = list(ids)
     more = {} if changes and "trial" in changes else _more_trials(asked, records)
     done = [point for point in asked if records.has(ids[point])] + list(more)
-    rows = [_row(point, records.record((ids | more)[point]), records) for point in done]
-    _add_control(rows, done, records)
+    known = ids | more
+    rows = rows_of({point: known[point] for point in done}, records)
     first = asked[0].settings()
     return StudyTable(
         sweep=sweep,
@@ -114,6 +114,13 @@ def study_table(records: Records, sweep: str, preset: Preset, changes: Mapping[s
         remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}",
         records=records,
     )
+
+
+def rows_of(done: Mapping[Study, str], records: Records) -> list[dict[str, Any]]:
+    """The rows of a table, of points whose runs (ids) are done; the control is from the other trials among them."""
+    rows = [_row(point, records.record(run_id), records) for point, run_id in done.items()]
+    _add_control(rows, list(done), records)
+    return rows
 
 
 def _more_trials(points: Sequence[Study], records: Records) -> dict[Study, str]:

@@ -35,6 +35,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if settings:
         options.settings = [*options.settings, *settings]
+    if getattr(options, "names", None) == ["fidelity"]:
+        # Apart from the other benches, since the user's file has to be there before the schema of a run is made.
+        options.command = "analysis.bench_fidelity:bench"
     return options
 
 
@@ -269,9 +272,22 @@ def build_parser() -> Parser:
     quality.add_argument("--samples", type=_positive, default=5000, metavar="N", help="generated images (5000)")
     _run_options(quality)
 
-    bench = _command(commands, "bench", "bench", "measure speed as ratios against baselines")
-    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all)")
+    bench = _command(
+        commands,
+        "bench",
+        "bench",
+        "measure speed as ratios against baselines, or the fidelity of a method of your own",
+        "examples:\n"
+        "  repro bench lenet --json\n"
+        "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md",
+    )
+    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity")
     bench.add_argument("--json", action="store_true", help="as JSON")
+    fidelity = bench.add_argument_group("for fidelity")
+    fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="defines one objective (docs/extending.md)")
+    fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
+    fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
+    _run_options(bench)
     return parser
 
 

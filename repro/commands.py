@@ -136,6 +136,8 @@ def bench(options: argparse.Namespace) -> None:
     """`repro bench [NAME ...]`"""
     from repro.bench import run_benches
 
+    if options.method is not None:
+        raise BadInput("--method goes with the bench fidelity alone: repro bench fidelity --method FILE.py")
     print(run_benches(options.names, as_json=options.json, say=progress.for_this_output().say))
 
 

@@ -1,0 +1,51 @@
+"""`repro bench fidelity --method FILE.py`: the user's own objective on the protocol of the study `methods`.
+
+Nothing at the top imports `repro.config`, which makes the schema of a run from the objectives that are known by then.
+"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from pydantic import ValidationError
+from tabulate import tabulate
+
+from repro import distill
+from repro.component import discover
+from repro.distill.objective import Objective
+from repro.errors import BadInput
+
+TRIALS = 3
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Train a student of three trials with the file's objective and print the row of the leaderboard it earns."""
+    if options.method is None:
+        raise BadInput("the bench fidelity needs a method: repro bench fidelity --method FILE.py")
+    method = load_method(options.method)
+    from analysis.fidelity_row import measure_row  # only now: it imports the schema
+
+    headers, row = measure_row(method, options, TRIALS)
+    print(tabulate([row], headers, tablefmt="github", disable_numparse=True))
+
+
+def load_method(path: Path) -> str:
+    """The name of the one objective that the Python file defines, which is registered now. Raises BadInput."""
+    discover(distill)
+    before = set(Objective.registry)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if path.suffix != ".py" or spec is None or spec.loader is None or not path.is_file():
+        raise BadInput(f"{path}: is no Python file with an objective; docs/extending.md shows one")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except Exception as error:  # whatever the user's code raises is shown as theirs
+        raise BadInput(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    found = sorted(set(Objective.registry) - before)
+    if len(found) != 1:
+        raise BadInput(f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it has to be one")
+    try:
+        Objective.registry[found[0]]()
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise BadInput(f"{path}: every option of {found[0]} needs a default, and '{key}' has none") from error
+    return found[0]

@@ -1,0 +1,63 @@
+"""The row of the leaderboard that an objective earns, trained and measured like the methods of the study `methods`."""
+
+import argparse
+
+import pandas as pd
+from pydantic import ValidationError
+
+from analysis.leaderboard import COLUMNS, row_of
+from analysis.tables import StudyTable, rows_of
+from repro import progress
+from repro.distill.objective import Objective
+from repro.errors import BadInput
+from repro.experiments.method_tries import Try
+from repro.experiments.methods import Methods
+from repro.experiments.study import Study
+from repro.launch.local import run_here
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
+from repro.records.folder import RunFolder
+from repro.runner import Runner
+from repro.stop import StopRequest
+from repro.store import Store
+from repro.training.hardware import choose_device, keep_freed_memory
+
+
+class OwnMethod(Methods):
+    """The study with an objective that it does not know, as its options' defaults are."""
+
+    objective: str
+
+    def setting(self) -> Try:
+        return Try(Objective.registry[self.objective]())
+
+
+def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[list[str], list[str]]:
+    """Headers and cells: of students of one teacher of their architecture. Raises BadInput, RunFailed."""
+    points = [
+        OwnMethod(preset=options.preset, data=options.on, objective=method, trial=trial) for trial in range(trials)
+    ]
+    try:
+        requests = [Request(f"{method} trial={point.trial} ({point.preset})", point.config()) for point in points]
+    except ValidationError as error:
+        raise BadInput(f"{method} does not fit the bench: {error.errors()[0]['msg']}") from error
+    keep_freed_memory()
+    store = Store(options.runs)
+    device = choose_device(options.device)
+    runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
+    with runner.stop.listening():
+        run_here(parents_first(requests), runner)
+    records = RunFolder(store)
+    done: dict[Study, str] = {point: request.run_id for point, request in zip(points, requests, strict=True)}
+    rows = pd.DataFrame(rows_of(done, records)).assign(method=method)
+    table = StudyTable(
+        sweep=f"methods_{options.on}",
+        preset=options.preset,
+        conditions=("method",),
+        rows=rows,
+        missing=(),
+        expected=trials,
+        remedy="",
+        records=records,
+    )
+    return ["method", *(column.title for column in COLUMNS)], [method, *row_of(table, method)]

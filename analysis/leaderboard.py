@@ -1,0 +1,151 @@
+"""Every method of distillation on one page, from records: `python -m analysis.leaderboard > docs/leaderboard.md`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from tabulate import tabulate
+
+from analysis.intervals import Interval, interval
+from analysis.tables import StudyTable, study_table
+from repro.experiments.method_tries import METHODS, MethodName, Try
+from repro.experiments.methods import PROTOCOLS, DataName, Methods
+from repro.experiments.study import Preset
+from repro.records import Records, open_records
+
+FAMILIES: dict[str, tuple[MethodName, ...]] = {
+    "no teacher": ("independent", "label_smoothing"),
+    "response": ("hard_labels", "soft_labels", "logit_mse", "decoupled"),
+    "feature": ("hint", "hidden_cosine", "attention_transfer", "flow"),
+    "relation": ("relational", "similarity", "correlation"),
+    "contrast": ("contrastive",),
+}
+FAMILY_OF: dict[str, str] = {method: family for family, methods in FAMILIES.items() for method in methods}
+TEACHERS = {
+    "same": "one teacher of the student's architecture",
+    "larger": "one larger teacher",
+    "ensemble": "an ensemble of three teachers",
+}
+HEADER = """# Leaderboard: which method comes closest to its teacher?
+
+Made by `python -m analysis.leaderboard > docs/leaderboard.md` from the records in `results/`. The study, its budget and
+how settings were chosen: [studies.md](studies.md), `methods`; the methods: [methods.md](methods.md). All values are of
+the test images, but for those *on train*, which are of the images a student was distilled on (of controls: of those it
+learned from). *Control*: agreement of students of other trials with this teacher; *specific*: agreement above it, with
+its 95 % interval over trials and test images ([statistics.md](statistics.md)). CKA: of each stage with the teacher's,
+where there is one teacher. Otherwise mean ± standard deviation over the trials. `repro bench fidelity --method FILE.py`
+gives a method of your own its row.
+"""
+
+
+def percent(value: Interval) -> str:
+    """`97.1 ± 0.2`, in percent."""
+    return f"{100 * value.estimate:.1f}" + (f" ± {100 * value.std:.1f}" if value.trials > 1 else "")
+
+
+def plain(value: Interval) -> str:
+    """`0.123 ± 0.004`."""
+    return f"{value.estimate:.3f}" + (f" ± {value.std:.3f}" if value.trials > 1 else "")
+
+
+def with_interval(value: Interval) -> str:
+    """`+11.2 (+9.8 to +12.6)`, in percentage points."""
+    return f"{100 * value.estimate:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+
+
+def whole(value: Interval) -> str:
+    """Seconds."""
+    return f"{value.estimate:.0f}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: a quantity of `StudyTable`, and how it is written."""
+
+    title: str
+    quantities: tuple[str, ...]
+    write: Callable[[Interval], str]
+
+
+COLUMNS = (
+    Column("agreement %", ("student_agreement",), percent),
+    Column("specific", ("specific_agreement",), with_interval),
+    Column("control %", ("control_agreement",), percent),
+    Column("KL", ("student_kl",), plain),
+    Column("accuracy %", ("student_accuracy",), percent),
+    Column("NLL", ("student_nll",), plain),
+    Column("ECE", ("student_ece",), plain),
+    Column("agreement on train %", ("train_agreement",), percent),
+    Column("KL on train", ("train_kl",), plain),
+    Column("CKA", ("cka_stage1", "cka_stage2", "cka_stage3", "cka_hidden"), lambda value: f"{value.estimate:.2f}"),
+    Column("seconds", ("seconds",), whole),
+)
+
+
+def row_of(table: StudyTable, method: str, **settings: str) -> list[str]:
+    """What the columns say of one condition."""
+    cells = []
+    for column in COLUMNS:
+        known = [name for name in column.quantities if name in table.rows]
+        values = [interval(table.sample(name, method=method, **settings)) for name in known]
+        cells.append(" ".join(column.write(value) for value in values if value.estimate == value.estimate) or "-")
+    return cells
+
+
+def describe(setting: Try) -> str:
+    """What was set of the method: `weight 10`."""
+    options = setting.objective.model_dump(exclude={"name"}, exclude_unset=True)
+    named = [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
+    return ", ".join([*named, *([f"learning rate × {setting.slower}"] if setting.slower != 1 else [])])
+
+
+def section(table: StudyTable, data: DataName, teacher: str) -> str:
+    """The methods with this kind of teacher, the most faithful first. Empty without runs."""
+    rows = table.rows[table.rows["teacher"] == teacher] if len(table.rows) else table.rows
+    if rows.empty:
+        return ""
+    ranked = rows.groupby("method")["student_agreement"].mean().sort_values(ascending=False).index
+    lines = []
+    for place, method in enumerate(ranked, start=1):
+        point = Methods(preset=table.preset, data=data, method=method, teacher=teacher)  # type: ignore[arg-type]
+        cells = row_of(table, method, teacher=teacher)
+        lines.append([place, method, FAMILY_OF[method], describe(point.setting()), *cells])
+    trials = sorted(set(rows.groupby("method")["trial"].nunique()))
+    quality = [f"{100 * rows['teacher_accuracy'].mean():.1f} % accuracy", f"NLL {rows['teacher_nll'].mean():.3f}"]
+    quality.append(f"ECE {rows['teacher_ece'].mean():.3f}")
+    missing = len(METHODS) - len(ranked)
+    heading = f"### {TEACHERS[teacher][0].upper()}{TEACHERS[teacher][1:]}"
+    said = f"Teacher: {', '.join(quality)}. n = {' or '.join(map(str, trials))} trials."
+    said += f" Not run: {missing} methods." if missing else ""
+    headers = ["", "method", "family", "setting", *(column.title for column in COLUMNS)]
+    return f"{heading}\n\n{said}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}\n"
+
+
+def leaderboard(records: Records) -> str:
+    """The page as Markdown."""
+    parts = [HEADER]
+    for data in get_args(DataName):
+        found = []
+        for preset in get_args(Preset)[:2]:
+            table = study_table(records, f"methods_{data}", preset)
+            protocol = PROTOCOLS[data, preset]
+            sections = [text for teacher in TEACHERS if (text := section(table, data, teacher))]
+            if sections:
+                what = f"{protocol.images:,} images, {protocol.epochs} epochs with one teacher; teachers learn from "
+                what += f"{protocol.labeled:,} of them."
+                found.append("\n".join([f"## {data}, preset {preset}", "", what, "", *sections]))
+        parts += found or [f"## {data}\n\nNot run: `repro launch sweeps/methods_{data}.yaml`.\n"]
+    return "\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser(description="Make docs/leaderboard.md from records.")
+    parser.add_argument("--runs", type=Path, default=Path("results"), metavar="DIR", help="records (results)")
+    print(leaderboard(open_records(parser.parse_args(arguments).runs)), end="")
+
+
+if __name__ == "__main__":
+    main()

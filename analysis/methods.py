@@ -1,0 +1,75 @@
+"""Every method of distillation: fidelity against generalization (not in the paper)."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figure import PaperFigure, main
+from analysis.leaderboard import FAMILIES, FAMILY_OF
+from analysis.panels import Evidence
+from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEACHER, canvas
+
+COLORS = {"no teacher": GREY, "response": BLUE, "feature": GREEN, "relation": PURPLE, "contrast": ORANGE}
+MARKERS: dict[str, str] = {
+    "no teacher": "Dd",
+    "response": "o^vp",
+    "feature": "sPX*",
+    "relation": "<>h",
+    "contrast": "8",
+}
+"""A shape for each method, so that none needs its colour."""
+TITLES = {"same": "teacher like the student", "larger": "larger teacher", "ensemble": "ensemble of three"}
+
+
+def draw(evidence: Evidence) -> Figure:
+    """A point a method, a row of panels a data set, a column a kind of teacher."""
+    done = evidence.table
+    data_sets = [data for data in ("digits", "mnist", "cifar100") if (done["data"] == data).any()]
+    kinds = [kind for kind in TITLES if (done["teacher"] == kind).any()]
+    figure, grid = canvas(len(data_sets), len(kinds), height=2.5 * len(data_sets), sharey="row")
+    for row, data in enumerate(data_sets):
+        for column, kind in enumerate(kinds):
+            axes = grid[row, column]
+            _draw_panel(axes, done[(done["data"] == data) & (done["teacher"] == kind)])
+            axes.set_title(f"{data}, {TITLES[kind]}" if column == 0 else TITLES[kind])
+            axes.set_xlabel("test agreement with the teacher (%)")
+        grid[row, 0].set_ylabel("test accuracy (%)")
+    return figure
+
+
+def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
+    if students.empty:
+        return
+    level = 100 * students["teacher_accuracy"].mean()
+    axes.axhline(level, color=TEACHER.color, linestyle=TEACHER.line, linewidth=0.8, zorder=1)
+    axes.plot([100], [level], label="teacher", **(TEACHER.line_style() | {"linestyle": "none"}))
+    for method, rows in students.groupby("method", sort=False):
+        family = FAMILY_OF[str(method)]
+        place = list(map(str, FAMILIES[family])).index(str(method))
+        style: dict[str, Any] = {"marker": MARKERS[family][place], "markersize": 4.5, "color": COLORS[family]}
+        label = str(method).replace("_", " ")
+        if method == "independent":
+            style["markerfacecolor"], label = "white", "independent student"
+        agreement, accuracy = (100 * rows[f"student_{metric}"] for metric in ("agreement", "accuracy"))
+        spread: dict[str, Any] = {
+            f"{axis}err": 0.0 if math.isnan(values.std()) else values.std()
+            for axis, values in (("x", agreement), ("y", accuracy))
+        }
+        axes.errorbar(
+            [agreement.mean()], [accuracy.mean()], **spread, label=label, linestyle="none", elinewidth=0.6, **style
+        )
+
+
+FIGURE = PaperFigure(
+    name="methods",
+    title="Does any method distil? Fidelity against generalization",
+    caption="A point is a method: mean and standard deviation of its trials. The line is the teacher's level.",
+    sweeps=("methods_digits", "methods_mnist", "methods_cifar100"),
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,0 +1,154 @@
+"""The table and the figure that compare methods, the choice of their settings, and a user's own method beside them."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from runs import runner
+
+from analysis.choose_methods import best, scores_of, source
+from analysis.figure import StudyTables
+from analysis.leaderboard import FAMILY_OF, describe, leaderboard, section
+from analysis.methods import FIGURE
+from analysis.tables import study_table
+from repro.errors import BadInput
+from repro.experiments.method_choices import CHOICES
+from repro.experiments.method_tries import METHODS, MethodName
+from repro.experiments.methods import Methods
+from repro.launch.local import run_here
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
+from repro.records.folder import RunFolder
+from repro.runner import Runner
+
+TRAINED: tuple[MethodName, ...] = ("independent", "soft_labels", "hint")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """Three methods, two trials, at smoke."""
+    work = runner(tmp_path_factory.mktemp("runs"))
+    points = [
+        Methods(preset="smoke", data="digits", method=method, trial=trial) for method in TRAINED for trial in (0, 1)
+    ]
+    run_here(parents_first([Request(point.label(), point.config()) for point in points]), work)
+    return work
+
+
+def test_a_section_ranks_methods_by_agreement_with_the_values_of_their_records(work: Runner) -> None:
+    table = study_table(RunFolder(work.store), "methods_digits", "smoke")
+    text = section(table, "digits", "same")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    header, *methods = rows
+    assert {row[1] for row in methods} == set(TRAINED) and [row[0] for row in methods] == ["1", "2", "3"]
+    shown = [float(row[header.index("agreement %")].split()[0]) for row in methods]
+    assert shown == sorted(shown, reverse=True)
+    row = next(row for row in methods if row[1] == "hint")
+    for title, metric, factor in (("agreement %", "test/agreement", 100), ("KL on train", "train/kl", 1)):
+        values = [
+            work.store.run(
+                Methods(preset="smoke", data="digits", method="hint", trial=trial).config().run_id
+            ).read_json("summary.json")["metrics"][metric]
+            for trial in (0, 1)
+        ]
+        assert float(row[header.index(title)].split()[0]) == pytest.approx(factor * sum(values) / 2, abs=0.06)
+    assert len(row[header.index("CKA")].split()) == 3
+    assert re.fullmatch(r"[+-]\S+ \([+-]\S+ to [+-]\S+\)", row[header.index("specific")])
+    assert "Not run: 11 methods." in text and "n = 2 trials" in text
+    assert section(table, "digits", "ensemble") == ""
+
+
+def test_the_page_says_what_was_not_run(work: Runner) -> None:
+    page = leaderboard(RunFolder(work.store))
+    assert "Not run: `repro launch sweeps/methods_digits.yaml`." in page  # smoke is no result
+
+
+def test_the_committed_page_is_that_of_the_committed_records() -> None:
+    from repro.records import open_records
+
+    root = Path(__file__).parents[1]
+    made = leaderboard(open_records(root / "results"))
+    assert (root / "docs" / "leaderboard.md").read_text() == made, (
+        "python -m analysis.leaderboard > docs/leaderboard.md"
+    )
+
+
+def test_the_figure_has_a_point_for_every_method_and_one_for_the_teacher(work: Runner) -> None:
+    evidence = FIGURE.evidence(StudyTables(RunFolder(work.store)), "smoke")
+    picture = FIGURE.picture(evidence, "smoke")
+    (axes,) = picture.axes
+    labels = axes.get_legend_handles_labels()[1]
+    assert sorted(labels) == ["hint", "independent student", "soft labels", "teacher"]
+    assert axes.get_title() == "digits, teacher like the student"
+
+
+def test_every_method_has_a_family_and_says_what_was_set() -> None:
+    assert set(FAMILY_OF) == set(METHODS)
+    assert describe(METHODS["hint"][1]) == "temperature 1.0, weight 10.0"
+    assert describe(METHODS["logit_mse"][2]) == "learning rate × 0.2"
+
+
+def test_the_best_try_is_the_first_of_the_highest_and_never_one_that_diverged() -> None:
+    assert best([0.5, 0.7, 0.7, None]) == 1
+    assert best([None, None, 0.1, 0.0]) == 2
+    assert {data: set(chosen) for data, chosen in CHOICES.items()} == {
+        data: set(METHODS) - {"independent"} for data in ("digits", "mnist")
+    }
+
+
+def test_tries_are_all_needed_before_one_is_chosen(work: Runner) -> None:
+    assert scores_of("digits", "smoke", work.store) == {}
+    with pytest.raises(BadInput, match="no try is done"):
+        source("smoke", work.store)
+    point = Methods(preset="smoke", data="digits", method="hint", tuning=2)
+    run_here(parents_first([Request("try", point.config())]), work)
+    with pytest.raises(BadInput, match=r"label_smoothing .* is not done: repro launch sweeps/methods_tries.yaml"):
+        scores_of("digits", "smoke", work.store)
+
+
+OWN = """
+from typing import Literal
+from torch import Tensor
+from repro.distill.divergences import DivergenceObjective
+
+class Own(DivergenceObjective):
+    name: Literal["own"] = "own"
+    def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        return 0.5 * (log_p.exp() - log_q.exp()).abs().sum(dim=-1)
+"""
+SESSION = """
+    import sys, torch
+    torch.set_num_threads(1)
+    from repro.cli import main
+    bench = ["bench", "fidelity", "--preset", "smoke", "--runs", "runs"]
+    for arguments in ([], ["--method", "none.py"], ["--method", "empty.py"], ["--method", "broken.py"]):
+        print(main(bench + arguments))
+    print(main(bench + ["--method", "own.py"]))
+    print(main(["bench", "lenet", "--method", "own.py"]))
+"""
+
+
+def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SESSION)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:4] == ["2"] * 4 and lines[-2:] == ["0", "2"]
+    problems = ("needs a method", "none.py: is no Python file", "empty.py: defines 0", "ZeroDivisionError")
+    for problem in (*problems, "--method goes with"):
+        assert problem in done.stderr
+    header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:-2]]
+    assert row[0] == "own" and len(row) == len(header)
+    assert 0 <= float(row[header.index("accuracy %")].split()[0]) <= 100
