@@ -19,8 +19,9 @@ from slurm.devcluster import Cluster
 PATIENCE = 600.0
 """Seconds after which what does not happen is given up; far more than it needs, also on a busy machine."""
 
-BOOT_SECONDS = 12.0
-"""Of a job that a node lost within BatchStartTimeout (10 s) of its start, Slurm believes for minutes that it runs."""
+BOOT_SECONDS = 22.0
+"""Of a job that is lost with its node, Slurm believes for minutes that it runs, if the node comes back sooner than
+BatchStartTimeout and MessageTimeout (10 s each) after the job's start."""
 
 DIGITS = Path(__file__).parents[1] / "sweeps" / "digits.yaml"
 
