@@ -156,8 +156,9 @@ class Chaos:
         wait_until(
             lambda: len(self.place.submissions()) > before or launcher.poll() is not None,
             "the launcher submits or ends",
+            seconds_between=0.001,
         )
-        time.sleep(self.chance.uniform(0.0, 1.0))
+        time.sleep(self.chance.uniform(0.0, 0.2))  # two arrays take it some tenths
         kill(launcher.pid, signal.SIGKILL)
         done = finish(launcher)
         return f"kill -9 launcher: it ended with {done.code} after {len(self.place.submissions()) - before} arrays"
