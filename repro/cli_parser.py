@@ -98,6 +98,9 @@ def build_parser() -> Parser:
     launch.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
     launch.add_argument("--dry-run", action="store_true", help="only show what would be made")
     launch.add_argument(
+        "--speeds", type=Path, metavar="FILE", help="for --dry-run: hours by what `repro bench throughput` measured"
+    )
+    launch.add_argument(
         "--cluster",
         choices=["local", "slurm", "debug"],
         default="local",
@@ -271,6 +274,21 @@ def build_parser() -> Parser:
     quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
     quality.add_argument("--samples", type=_positive, default=5000, metavar="N", help="generated images (5000)")
     _run_options(quality)
+
+    cost = _command(
+        commands,
+        "cost",
+        "repro.launch.commands:cost",
+        "predict the hours of sweeps, or of the whole paper, on a machine that was measured",
+        "examples:\n"
+        "  repro bench throughput --json > speeds.json\n"
+        "  repro cost --speeds speeds.json\n"
+        "  repro cost --speeds speeds.json sweeps/capacity_resnet20.yaml --preset short",
+    )
+    cost.add_argument("sweeps", type=Path, nargs="*", metavar="SWEEP.yaml", help="which sweeps (all)")
+    cost.add_argument("--speeds", type=Path, required=True, metavar="FILE", help="from `repro bench throughput --json`")
+    cost.add_argument("--preset", choices=["paper", "short", "smoke"], default="paper", help="(paper)")
+    _runs_option(cost)
 
     bench = _command(
         commands,

@@ -8,7 +8,7 @@ such a bench, measures it wrongly.
 import json
 from collections.abc import Callable, Sequence
 
-from repro.bench import analysis, launch, lenet, resnet, wandb
+from repro.bench import analysis, launch, lenet, resnet, throughput, wandb
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[], Report]] = {
     "lenet": lenet.measure,
     "launch": launch.measure,
     "resnet": resnet.measure,
+    "throughput": throughput.measure,
     "wandb": wandb.measure,
 }
 

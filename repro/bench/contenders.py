@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from repro.bench.timing import Work, repeat
-from repro.config import StudentConfig
+from repro.config import StudentConfig, TrainingConfig
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData, Split, as_input
@@ -33,7 +33,7 @@ from repro.training.start import build_network
 from repro.training.trainer import Trainer
 
 
-def random_images(config: StudentConfig, count: int) -> LabeledData:
+def random_images(config: TrainingConfig, count: int) -> LabeledData:
     """`count` training and 500 test images of the config's shape, with uniformly random pixels and labels."""
     dataset = config.data.train.dataset
 
@@ -96,6 +96,20 @@ def plain_loop(
         yield len(images), loss.item(), accuracy.item(), agreement.item()
 
 
+def train_work(trainer: Trainer) -> Work:
+    """Steps of a run that has epochs enough never to end."""
+
+    def work(seconds: float) -> int:
+        end, before = time.perf_counter() + seconds, trainer.images_seen
+        while time.perf_counter() < end:
+            trainer.advance(lambda: time.perf_counter() >= end)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+        return trainer.images_seen - before
+
+    return work
+
+
 @dataclass(frozen=True)
 class Distillation:
     """What every contender does: a student of a study, on random images of its shape, on a device."""
@@ -130,16 +144,7 @@ class Distillation:
 
     def ours(self) -> Work:
         datasets = {self.config.data.train.dataset: self.images}
-        trainer = Trainer(self.config, datasets, self.teachers(), self.device)
-
-        def work(seconds: float) -> int:
-            end, before = time.perf_counter() + seconds, trainer.images_seen
-            while time.perf_counter() < end:
-                trainer.advance(lambda: time.perf_counter() >= end)
-            self.synchronize()
-            return trainer.images_seen - before
-
-        return work
+        return train_work(Trainer(self.config, datasets, self.teachers(), self.device))
 
     def teacher_pass(self) -> Work:
         """What `ours` does once in a run without augmentation, here on the same images again and again."""

@@ -19,6 +19,7 @@ from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
 
 if TYPE_CHECKING:
+    from repro.launch.cost import Speeds
     from repro.launch.request import Request
     from repro.runner import Runner
 
@@ -54,7 +55,8 @@ def _refuse_options_that_say_nothing(options: argparse.Namespace) -> None:
 
 
 def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    from repro.launch.dry_run import show_cost, show_runs
+    from repro.launch.cost import show_cost
+    from repro.launch.dry_run import show_runs
     from repro.launch.local import make_in_turn, make_side_by_side
     from repro.launch.snapshot import take_snapshot
     from repro.training.hardware import choose_devices, keep_freed_memory
@@ -65,7 +67,7 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     standings = sort_out(plan, store, queued={}, retry_failed=options.retry == "failed")
     wanted = [standing.request for standing in standings if standing.stand in ("to make", "running")]
     if options.dry_run:
-        print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, devices[0])}")
+        print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, devices[0], _speeds(options))}")
         return
     keep_freed_memory()
     runner = _runner(options, devices[0])
@@ -86,7 +88,8 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
 
 
 def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    from repro.launch.dry_run import show_cost, show_jobs, show_runs
+    from repro.launch.cost import show_cost
+    from repro.launch.dry_run import show_jobs, show_runs
     from repro.launch.profile import Profile, read_profile
     from repro.launch.slurm import Submitter, arrange, make_now
     from repro.launch.snapshot import take_snapshot
@@ -103,7 +106,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
-        print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device)}\n\n{jobs}")
+        print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")
         return
     checker = _runner(options, "cpu")
     ranks = Ranks(size=profile.processes_per_run)
@@ -139,6 +142,21 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     if options.wait:
         wait(plan, options)
     _raise_if_failed(standings)
+
+
+def _speeds(options: argparse.Namespace) -> "Speeds | None":
+    from repro.launch.cost import read_speeds
+
+    return read_speeds(options.speeds) if options.speeds is not None else None
+
+
+def cost(options: argparse.Namespace) -> None:
+    """`repro cost --speeds FILE`"""
+    from repro.launch.cost import cost_report, read_speeds
+    from repro.launch.sweep import find_sweep
+
+    sweeps = options.sweeps or sorted(find_sweep("any").parent.glob("*.yaml"))
+    print(cost_report(sweeps, options.preset, read_speeds(options.speeds), Store(options.runs)))
 
 
 def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callable[[], None]:

@@ -1,21 +1,16 @@
 """What `repro launch --dry-run` shows: the runs, the work in them, and what would be asked of Slurm."""
 
 import shlex
-import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from tabulate import tabulate
 
-from repro.launch.plan import count_work, images_to_train
+from repro.launch.plan import count_work
 from repro.launch.profile import Profile
-from repro.launch.request import Request
 from repro.launch.slurm import Array, sbatch_parameters
 from repro.launch.standing import Standing
-from repro.store import RunDirectory, Store
-
-Similarity: TypeAlias = tuple[Any, ...]
 
 
 def show_runs(standings: Sequence[Standing]) -> str:
@@ -36,27 +31,6 @@ def show_runs(standings: Sequence[Standing]) -> str:
     left = [f"to make: {count_work(wanted)}"] if len(wanted) < len(standings) else []
     hint = ["`--retry failed` makes them again"] if failed else []
     return "\n".join([table, "", *failures, *hint, count_work(standing.request for standing in standings), *left])
-
-
-def show_cost(wanted: Sequence[Request], store: Store, device: str) -> str:
-    """An estimate of the runs' hours on `device` (cpu or cuda), from records of similar runs made on it.
-
-    Where several runs share a GPU, its hours are fewer.
-    """
-    unit = f"run-hours on {'a GPU' if device.startswith('cuda') else 'CPUs'}"
-    if not wanted:
-        return f"nothing to make: 0 {unit}"
-    rates = _seconds_per_image(store, "cuda" if device.startswith("cuda") else "cpu")
-    seconds, known = 0.0, 0
-    for request in wanted:
-        images, rate = images_to_train(request.config), rates.get(_similarity(request.config.model_dump(mode="json")))
-        if images is not None and rate:
-            seconds += images * statistics.median(rate)
-            known += 1
-    if known == 0:
-        return f"no similar record to estimate {unit} from"
-    rest = f"; no similar record for the other {len(wanted) - known}" if known < len(wanted) else ""
-    return f"about {seconds / 3600:.3g} {unit} for {known} of the {len(wanted)} runs to make, by similar records{rest}"
 
 
 def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str:
@@ -81,28 +55,3 @@ def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str
     packing = f"up to {profile.runs_per_job} runs a job, {profile.runs_at_once} at once, on {profile.job_device}"
     together = f"{profile.processes_per_run} processes a run, " if profile.processes_per_run > 1 else ""
     return f"{tabulate(rows, headers=headers)}\n\n{packing}, {together}{profile.threads} threads each\nsbatch {options}"
-
-
-def _seconds_per_image(store: Store, device: str) -> dict[Similarity, list[float]]:
-    """What training took in the finished records of this kind of device, by what runs have in common."""
-    rates: dict[Similarity, list[float]] = defaultdict(list)
-    for run in store.runs():
-        if run.is_done() and _device_of(run) == device:
-            summary = run.read_json("summary.json")
-            if summary.get("images_seen"):
-                similarity = _similarity(run.read_json("config.json")["config"])
-                rates[similarity].append(summary["seconds"] / summary["images_seen"])
-    return rates
-
-
-def _device_of(run: RunDirectory) -> str:
-    name: str = run.read_json("environment.json")["attempts"][-1]["machine"]["device"]
-    return "cpu" if name == "cpu" else "cuda"
-
-
-def _similarity(config: dict[str, Any]) -> Similarity:
-    """What decides the cost of one training image."""
-    teachers = [str(teacher["model"]) for teacher in config.get("teachers", ())]
-    augmented = bool(config.get("augmentation"))
-    dataset = config["data"]["train"]["dataset"]["name"]
-    return (config["kind"], str(config["model"]), dataset, config["batch_size"], augmented, *sorted(teachers))
