@@ -12,7 +12,7 @@ from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.panels import Evidence, Metric, Names, Panel, Role, Scale, cells, conditions
+from analysis.panels import Evidence, Metric, Names, Panel, Role, Scale, cells, conditions, of_panel
 from analysis.style import CONTROL, PALE, PAPER, SERIES, STUDENT, TEACHER, Look, canvas
 
 NOT_RUN = "not run"
@@ -53,7 +53,7 @@ def draw_grid(
 
 def draw_panel(axes: Axes, panel: Panel, evidence: Evidence) -> None:
     """Draw one panel: along numbers as lines, along names as rows of dots."""
-    here = evidence.where(panel.where)
+    here = of_panel(panel, evidence)
     if isinstance(panel.along, Names):
         _draw_rows(axes, panel, panel.along, here)
     else:

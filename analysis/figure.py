@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.draw import draw_grid
-from analysis.panels import Evidence, Panel, cells
+from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
@@ -76,15 +76,12 @@ class PaperFigure:
         tables = {sweep: tables_of(sweep, preset) for sweep in self.sweeps}
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
-        settings = [column for column in asked if column != "sweep"]
         paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
-        everything = Evidence(
-            rows.drop_duplicates("run_id", ignore_index=True),  # sweeps may share runs
-            asked.drop_duplicates(settings, ignore_index=True),
-            paper,
-            tables_of.records,
-        )
-        return everything.where(self.only)
+        return Evidence(rows, asked, paper, tables_of.records).where(self.only)
+
+    def has_runs(self, tables_of: StudyTables, preset: Preset) -> bool:
+        """Whether there is anything to draw at this preset."""
+        return any(len(matching(tables_of(sweep, preset).rows, self.only)) for sweep in self.sweeps)
 
     def picture(self, evidence: Evidence, preset: Preset) -> Figure:
         """The finished figure."""
@@ -98,7 +95,7 @@ class PaperFigure:
         spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
         text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))
         lines = textwrap.wrap(text, NOTE_WIDTH)
-        done, expected = len(evidence.table), len(evidence.expected)
+        done, expected = evidence.counts
         if self._lacks_control(evidence):
             lines.append("No independent control: that takes the predictions of at least two trials.")
         commands = self.missing_commands(evidence, preset)
@@ -135,17 +132,15 @@ class PaperFigure:
 
 
 def _settings(table: StudyTable) -> pd.DataFrame:
-    """The settings of every run that there is or should be."""
-    names = ["trial", *table.conditions]
-    missing = pd.DataFrame([dict(missing.settings) for missing in table.missing], columns=names)
+    """Id and settings of every run that there is or should be."""
+    names = ["run_id", "trial", *table.conditions]
+    missing = pd.DataFrame([{"run_id": one.run_id, **one.settings} for one in table.missing], columns=names)
     return pd.concat([table.rows[names], missing], ignore_index=True)
 
 
 def _lacks(evidence: Evidence, sweep: str) -> bool:
-    settings = [column for column in evidence.expected if column != "sweep"]
-    asked = evidence.expected[evidence.expected["sweep"] == sweep][settings]
-    done = evidence.table[[column for column in settings if column in evidence.table]]
-    return len(asked.merge(done, how="inner")) < len(asked)
+    asked = evidence.expected[evidence.expected["sweep"] == sweep]
+    return not set(asked["run_id"]) <= set(evidence.table["run_id"])
 
 
 def _spread(trials: Sequence[int], dots: bool) -> str:
@@ -157,7 +152,7 @@ def _spread(trials: Sequence[int], dots: bool) -> str:
 
 def drawable_presets(figure: PaperFigure, tables: StudyTables) -> list[Preset]:
     """The presets at which any of its runs is done."""
-    return [preset for preset in get_args(Preset) if len(figure.evidence(tables, preset).table)]
+    return [preset for preset in get_args(Preset) if figure.has_runs(tables, preset)]
 
 
 def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Path]:

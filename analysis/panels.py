@@ -6,7 +6,7 @@ Tables are tidy: a row per trained student, the study's settings as columns, and
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -86,31 +86,44 @@ class Evidence:
     """Everything that a figure is drawn from, at one preset."""
 
     table: pd.DataFrame
-    """The students that are done."""
+    """The students that are done; a run that several sweeps or conditions ask for has a row for each."""
     expected: pd.DataFrame
-    """The settings of every student there should be."""
+    """Run id and settings of every student there should be, in the same way."""
     paper: pd.DataFrame
     """The paper's values: settings, `metric` (a column of the table), `value`, `std`, `source`."""
     records: Records
     """Where the table comes from; has the predictions and histories of its runs."""
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many runs are done, and how many there should be."""
+        return self.table["run_id"].nunique(), self.expected["run_id"].nunique()
+
     def where(self, settings: Mapping[str, Any]) -> "Evidence":
         """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""
         return Evidence(
-            _matching(self.table, settings),
-            _matching(self.expected, settings),
-            _matching(self.paper, settings, or_missing=True),
+            matching(self.table, settings),
+            matching(self.expected, settings),
+            matching(self.paper, settings, or_missing=True),
             self.records,
         )
 
 
-def _matching(table: pd.DataFrame, settings: Mapping[str, Any], or_missing: bool = False) -> pd.DataFrame:
+def matching(table: pd.DataFrame, settings: Mapping[str, Any], or_missing: bool = False) -> pd.DataFrame:
+    """The rows with these settings; those of a column that the table has not are ignored."""
     keep = pd.Series(True, index=table.index)
     for column, value in settings.items():
         if column in table:
             same = table[column] == value
             keep &= (same | table[column].isna()) if or_missing else same
     return table[keep]
+
+
+def of_panel(panel: Panel, evidence: Evidence) -> Evidence:
+    """The part that the panel shows, each run once in each of its conditions."""
+    here = evidence.where(panel.where)
+    keys = ["run_id", *(key for key in panel.keys if key in here.table)]
+    return replace(here, table=here.table.drop_duplicates(keys))
 
 
 def conditions(panel: Panel, evidence: Evidence) -> pd.DataFrame:
@@ -140,7 +153,7 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
     `source`, where it says so. NaN where it says nothing. A condition without a run has n = 0 and no mean.
     """
     column = panel.metric.columns[role]
-    here = evidence.where(panel.where)
+    here = of_panel(panel, evidence)
     rows = conditions(panel, evidence)
     values = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0].assign(**{column: []})
     grouped = values.groupby(panel.keys, observed=True) if len(values) else None

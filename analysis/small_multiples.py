@@ -23,31 +23,34 @@ def student_sweeps() -> tuple[str, ...]:
 
 
 def students_by_sweep(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(sweep, its students), of the sweeps that have any."""
-    yield from ((str(sweep), rows) for sweep, rows in evidence.table.groupby("sweep", sort=True))
+    """(sweep, its students, each once), of the sweeps that have any."""
+    table = evidence.table.drop_duplicates(["sweep", "run_id"])
+    yield from ((str(sweep), rows) for sweep, rows in table.groupby("sweep", sort=True))
 
 
 def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], bool], x_label: str, y_label: str) -> Figure:
-    """`draw` called with axes and students for each sweep; all panels share their axes.
+    """`draw` called with axes and students for each sweep; all panels have the same limits.
 
     Where it returns False the records do not hold what is to be drawn, and the panel says so.
     """
     groups = list(students_by_sweep(evidence))
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
-    figure, grid = canvas(rows, columns, height=2.2 * rows + 0.2, sharex=True, sharey=True)
-    for axes, (sweep, students) in zip(grid.flat, groups, strict=False):
+    figure, grid = canvas(rows, columns, height=2.2 * rows + 0.2)
+    panels = list(grid.flat)[: len(groups)]
+    for axes, (sweep, students) in zip(panels, groups, strict=True):
         if not draw(axes, students):
             at = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "not in the records", color=PALE, **at)
         axes.set_title(f"{sweep}, {len(students)} student{'s' if len(students) > 1 else ''}", loc="left")
     for axes in list(grid.flat)[len(groups) :]:
         axes.set_visible(False)
-    for index in range(len(groups)):
-        row, column = divmod(index, columns)
-        if column == 0:
-            grid[row, column].set_ylabel(y_label)
-        if index + columns >= len(groups):
-            grid[row, column].set_xlabel(x_label)
-            grid[row, column].xaxis.set_tick_params(labelbottom=True)
+    # Not axes that matplotlib shares: with twenty of them it spends more time on that than on drawing.
+    x_limits = min(axes.get_xlim()[0] for axes in panels), max(axes.get_xlim()[1] for axes in panels)
+    y_limits = min(axes.get_ylim()[0] for axes in panels), max(axes.get_ylim()[1] for axes in panels)
+    for index, axes in enumerate(panels):
+        axes.set(xlim=x_limits, ylim=y_limits)
+        left, bottom = index % columns == 0, index + columns >= len(groups)
+        axes.tick_params(labelleft=left, labelbottom=bottom)
+        axes.set(xlabel=x_label if bottom else "", ylabel=y_label if left else "")
     return figure

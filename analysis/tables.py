@@ -28,6 +28,7 @@ FIDELITY = ("agreement", "kl")
 class Missing:
     """A run that a sweep asks for and that is not done: the study's settings, and the command that makes it."""
 
+    run_id: str
     settings: Mapping[str, Any]
     label: str
     command: str
@@ -109,7 +110,7 @@ def study_table(records: Records, sweep: str, preset: Preset, changes: Mapping[s
         preset=preset,
         conditions=tuple(name for name in first if name not in ("preset", "trial")),
         rows=pd.DataFrame(rows, columns=None if rows else [*first, "run_id", "label", "teacher_key"]),
-        missing=tuple(_missing(point) for point in asked if not records.has(ids[point])),
+        missing=tuple(_missing(point, ids[point]) for point in asked if not records.has(ids[point])),
         expected=len(asked),
         remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}",
         records=records,
@@ -137,9 +138,9 @@ def _more_trials(points: Sequence[Study], records: Records) -> dict[Study, str]:
         found |= done
 
 
-def _missing(point: Study) -> Missing:
+def _missing(point: Study, run_id: str) -> Missing:
     settings = " ".join(f"{name}={value}" for name, value in point.settings().items())
-    return Missing(point.settings(), point.label(), f"repro run {point.name} {settings}")
+    return Missing(run_id, point.settings(), point.label(), f"repro run {point.name} {settings}")
 
 
 def _row(point: Study, record: Record, records: Records) -> dict[str, Any]:

@@ -104,9 +104,8 @@ def _not_run(claim: str, judged: Mapping[Preset, Mapping[str, Judgement]]) -> Ju
 def _section(figure: PaperFigure, tables: StudyTables) -> Section:
     pictures = []
     for preset in get_args(Preset):
-        evidence = figure.evidence(tables, preset)
-        if len(evidence.table):
-            pictures.append(_picture(figure, evidence, tables, preset))
+        if figure.has_runs(tables, preset):
+            pictures.append(_picture(figure, figure.evidence(tables, preset), tables, preset))
     return Section(
         anchor=figure.file_stem,
         title=figure.title,
@@ -119,7 +118,7 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
 def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, preset: Preset) -> Picture:
     drawn = as_png(figure.picture(evidence, preset), PICTURE_DOTS_PER_INCH)
     own_tables = [tables(sweep, preset) for sweep in figure.sweeps]
-    done, expected = len(evidence.table), len(evidence.expected)
+    done, expected = evidence.counts
     return Picture(
         preset=preset,
         alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",

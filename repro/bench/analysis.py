@@ -5,6 +5,7 @@ student has its own teacher and two controls. And once every figure of the suite
 with more and more trials. What the runs say is random, which compresses and reads like the real thing.
 """
 
+import functools
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -39,6 +40,7 @@ class RandomRecords:
 
     def __init__(self, studies: Iterable[Study], examples: int) -> None:
         self._configs: dict[str, Any] = {}
+        self.record = functools.cache(self._record)
         for point in studies:
             config = point.config()
             self._configs |= {parent.run_id: parent for parent in config.parents()} | {config.run_id: config}
@@ -61,7 +63,7 @@ class RandomRecords:
     def has(self, run_id: str) -> bool:
         return run_id in self._configs
 
-    def record(self, run_id: str) -> Record:
+    def _record(self, run_id: str) -> Record:
         config = self._configs[run_id]
         metrics = {f"{part}/{name}": 0.5 for part in ("test", "train") for name in ("accuracy", "nll", "brier", "ece")}
         teachers = tuple(parent.run_id for parent in config.parents())
