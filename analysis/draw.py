@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.panels import Evidence, Metric, Names, Panel, Role, Scale, cells, conditions, of_panel
-from analysis.style import CONTROL, PALE, PAPER, SERIES, STUDENT, TEACHER, Look, canvas
+from analysis.style import CONTROL, PALE, PAPER, SERIES, SMALL, STUDENT, TEACHER, Look, canvas
 
 NOT_RUN = "not run"
 
@@ -108,8 +108,8 @@ def _paper_style(series: Series) -> dict[str, Any]:
 
 def _format(axis: Any, metric: Metric, ticks: int) -> None:
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-    if metric.percent:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+    factor = 100 if metric.percent else 1
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:.4g}"))
 
 
 # -- lines ------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any
                 "va": "bottom",
                 "rotation": 90,
             }
-            axes.text(place, 0.04, NOT_RUN, color=PALE, fontsize=6.5, **at)
+            axes.text(place, 0.04, NOT_RUN, color=PALE, fontsize=SMALL, **at)
     low, high = min(places.values()), max(places.values())
     if scale.spacing == "log":
         room = (high / low) ** 0.08 if high > low else 1.5
@@ -240,14 +240,14 @@ def _draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
     for value, place in places.items():
         if value not in done:
             at: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
-            axes.text(0.03, place, NOT_RUN, color=PALE, fontsize=6.5, **at)
+            axes.text(0.03, place, NOT_RUN, color=PALE, fontsize=SMALL, **at)
     axes.set_yticks(list(places.values()), [names.names[value] for value in places])
     axes.set_ylim(min(places.values(), default=0) - 0.6, 0.6)
     axes.grid(visible=False, axis="y")
     for place in list(places.values())[1::2]:
         axes.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0)
-    axes.set_xlabel(panel.metric.label)
-    _format(axes.xaxis, panel.metric, ticks=4)
+    axes.set_xlabel(panel.metric.label.replace(" (", "\n("))
+    _format(axes.xaxis, panel.metric, ticks=3 if axes.get_position().width > 0.2 else 2)
     axes.margins(x=0.08)
 
 

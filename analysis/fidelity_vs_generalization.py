@@ -1,7 +1,5 @@
 """Do more faithful students generalize better, and are they better calibrated? Over all runs (not in the paper)."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,29 +7,36 @@ from scipy.stats import spearmanr
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
-from analysis.small_multiples import student_sweeps, students_by_sweep
+from analysis.small_multiples import student_sweeps, students_by_study
 from analysis.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, canvas
 
-MARKS = list(itertools.product("osD^vPX", (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)))
+LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORANGE), ("P", SKY), ("X", "black"))
+"""Of the studies with the most students; those of all others are one quiet layer."""
 
 
 def draw(evidence: Evidence) -> Figure:
     """A mark per student: agreement against the gain in accuracy over the teacher, and against the ECE."""
-    figure, grid = canvas(1, 2, height=2.7)
+    figure, grid = canvas(1, 2, height=2.6)
     gain, calibration = grid[0]
-    # Steps of 8 through the 42 pairs change shape and colour together.
-    for index, (sweep, students) in enumerate(students_by_sweep(evidence)):
-        marker, color = MARKS[8 * index % len(MARKS)]
+    studies = sorted(students_by_study(evidence), key=lambda study: -len(study[1]))
+    layers = [(name, students, *look) for (name, students), look in zip(studies, LOOKS, strict=False)]
+    others = [students for _, students in studies[len(LOOKS) :]]
+    if others:
+        layers.insert(0, (f"{len(others)} other studies", pd.concat(others).drop_duplicates("run_id"), ".", PALE))
+    for name, students, marker, color in layers:
         style = {"marker": marker, "color": color, "linestyle": "none", "markersize": 3.5, "alpha": 0.65}
         above = 100 * (students["student_accuracy"] - students["teacher_accuracy"])
-        gain.plot(students["student_agreement"], above, label=f"{sweep} {_correlation(students, above)}", **style)
-        calibration.plot(students["student_agreement"], students["student_ece"], **style)
+        agreement = 100 * students["student_agreement"]
+        rho = "" if color == PALE else _correlation(students, above)
+        gain.plot(agreement, above, label=f"{name} {rho}".strip(), **style)
+        calibration.plot(agreement, students["student_ece"], **style)
     gain.axhline(0, color=PALE, linewidth=0.8, zorder=1)
-    gain.set(title="Generalization", ylabel="accuracy above the teacher's (points)")
-    calibration.set(title="Calibration", ylabel="student's test ECE")
+    gain.set(ylabel="accuracy above the teacher's (points)")
+    gain.set_title("Generalization", loc="left")
+    calibration.set(ylabel="student's test ECE ↓")
+    calibration.set_title("Calibration", loc="left")
     for axes in (gain, calibration):
-        axes.set_xlabel("test agreement with the teacher")
-        axes.title.set_ha("center")
+        axes.set_xlabel("test agreement with the teacher (%)")
     return figure
 
 

@@ -26,7 +26,7 @@ PRESET_NOTES = {
     "smoke": "Preset smoke: a test of the machinery, no result",
 }
 
-NOTE_WIDTH = 118
+NOTE_WIDTH = 96
 """Characters that fit on a line under the title."""
 MOST_COMMANDS = 4
 """So many lines a title may have for them."""

@@ -7,7 +7,7 @@ from analysis.draw import draw_grid
 from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Evidence, Panel, Scale
 
-POOL = Scale("pool", "share of EMNIST added to MNIST, and images in all", "even")
+POOL = Scale("pool", "share of EMNIST added, and images in all", "even")
 PANELS = [[Panel(AGREEMENT, POOL, title="Fidelity"), Panel(ACCURACY, POOL, title="Generalization")]]
 
 

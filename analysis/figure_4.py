@@ -16,10 +16,14 @@ FIGURE = PaperFigure(
     title="Figure 4: the teachers' training images again, or fresh ones? (ResNet-56)",
     sweeps=("data_recycling", "data_recycling_temperature"),
     panels=[
-        [Panel(metric, MEMBERS, SPLITS, {"temperature": 4.0}) for metric in METRICS],
-        [Panel(metric, TEMPERATURES, SPLITS, {"members": 3}) for metric in METRICS],
+        [
+            Panel(metric, MEMBERS, SPLITS, {"temperature": 4.0}, "temperature 4"),
+            Panel(metric, TEMPERATURES, SPLITS, {"members": 3}, "3 teachers"),
+        ]
+        for metric in METRICS
     ],
-    row_height=1.75,
+    row_height=1.4,
+    share_y=True,
 )
 
 if __name__ == "__main__":

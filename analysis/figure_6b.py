@@ -3,7 +3,7 @@
 from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 
-WEIGHT = Scale("weight", "teacher's weight λ in the start")
+WEIGHT = Scale("weight", "teacher's weight λ in the start", "even")
 LEARNING_RATES = Names("learning_rate", {"constant": "same learning rate", "scaled": "learning rate × (1 − λ)"})
 
 FIGURE = PaperFigure(

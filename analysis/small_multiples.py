@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.panels import Evidence
-from analysis.style import PALE, canvas
+from analysis.style import PALE, SMALL, canvas
 from repro.launch.sweep import find_sweep
 
-COLUMNS = 3
+COLUMNS = 4
 WITHOUT_STUDENTS = ("sngan", "teacher_distributions", "methods_tries")
 """Sweeps whose runs are not shown as students; those of `methods_tries` are not measured on test images."""
 
@@ -22,27 +23,34 @@ def student_sweeps() -> tuple[str, ...]:
     return tuple(name for name in names if name not in WITHOUT_STUDENTS)
 
 
-def students_by_sweep(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(sweep, its students, each once), of the sweeps that have any."""
-    table = evidence.table.drop_duplicates(["sweep", "run_id"])
-    yield from ((str(sweep), rows) for sweep, rows in table.groupby("sweep", sort=True))
+def study_of(sweep: str) -> str:
+    """The study whose runs a sweep makes."""
+    return Path(yaml.safe_load(find_sweep(sweep).read_text())["program"]).stem
+
+
+def students_by_study(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(study, its students, each once), of the studies that have any; several sweeps may belong to one study."""
+    studies = {sweep: study_of(sweep) for sweep in evidence.table["sweep"].unique()}
+    table = evidence.table.assign(study=evidence.table["sweep"].map(studies)).drop_duplicates(["study", "run_id"])
+    yield from ((str(study), rows) for study, rows in table.groupby("study", sort=True))
 
 
 def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], bool], x_label: str, y_label: str) -> Figure:
-    """`draw` called with axes and students for each sweep; all panels have the same limits.
+    """`draw` called with axes and students for each study; all panels have the same limits.
 
     Where it returns False the records do not hold what is to be drawn, and the panel says so.
     """
-    groups = list(students_by_sweep(evidence))
+    groups = list(students_by_study(evidence))
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
-    figure, grid = canvas(rows, columns, height=2.2 * rows + 0.2)
+    figure, grid = canvas(rows, columns, height=1.35 * rows + 0.3)
     panels = list(grid.flat)[: len(groups)]
-    for axes, (sweep, students) in zip(panels, groups, strict=True):
+    for axes, (study, students) in zip(panels, groups, strict=True):
         if not draw(axes, students):
             at = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "not in the records", color=PALE, **at)
-        axes.set_title(f"{sweep}, {len(students)} student{'s' if len(students) > 1 else ''}", loc="left")
+        count = f"{len(students)} student{'s' if len(students) > 1 else ''}"
+        axes.set_title(f"{study}\n{count}", loc="left", fontsize=SMALL, fontweight="normal")
     for axes in list(grid.flat)[len(groups) :]:
         axes.set_visible(False)
     # Not axes that matplotlib shares: with twenty of them it spends more time on that than on drawing.
@@ -52,5 +60,6 @@ def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], bool]
         axes.set(xlim=x_limits, ylim=y_limits)
         left, bottom = index % columns == 0, index + columns >= len(groups)
         axes.tick_params(labelleft=left, labelbottom=bottom)
-        axes.set(xlabel=x_label if bottom else "", ylabel=y_label if left else "")
+    figure.supxlabel(x_label, fontsize=7.5)
+    figure.supylabel(y_label, fontsize=7.5)
     return figure

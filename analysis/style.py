@@ -5,6 +5,7 @@ control: the student's mark hollow, dotted. Paper: grey cross, thin.
 """
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-WIDTH, COLUMN = 6.75, 3.35
-"""Inches: the text width and the column width of a two-column paper."""
+WIDTH = 5.5
+"""Inches: the text width of NeurIPS, where nothing is set smaller than SMALL."""
+SMALL = 7
+"""Points: the smallest type."""
+TITLE_WIDTH = 68
+"""Characters that fit on a line of the title."""
 DOTS_PER_INCH = 200
 MOST_COLORS = 20_000
 """Of a drawing, counting those of smoothed edges; a photograph has more."""
-LEGEND: dict[str, Any] = {"handlelength": 2.4, "columnspacing": 1.4}
+LEGEND: dict[str, Any] = {"handlelength": 2.8, "columnspacing": 1.2}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Look:
 
     color: str
     marker: str
-    line: str
+    line: str | tuple[float, tuple[float, ...]]
     filled: bool = True
     size: float = 4.5
 
@@ -58,8 +63,13 @@ STUDENT = Look(BLUE, "o", "-")
 TEACHER = Look(VERMILLION, "s", "--")
 CONTROL = Look(GREY, "D", ":", filled=False, size=4.0)
 PAPER = Look(PALE, "x", "-", size=4.0)
-SERIES = (STUDENT, Look(GREEN, "^", "-"), Look(PURPLE, "v", "-"), Look(ORANGE, "P", "-"))
-"""Students of several conditions in one panel."""
+SERIES = (
+    STUDENT,
+    Look(GREEN, "^", (0, (4, 1.2))),
+    Look(PURPLE, "v", (0, (6, 1, 1.2, 1))),
+    Look(ORANGE, "P", (0, (1.2, 0.9))),
+)
+"""Students of several conditions in one panel; blue and green are the same grey, so their lines differ."""
 
 
 def use_style() -> None:
@@ -71,10 +81,10 @@ def use_style() -> None:
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.titleweight": "bold",
-            "axes.labelsize": 8,
-            "xtick.labelsize": 7.5,
-            "ytick.labelsize": 7.5,
-            "legend.fontsize": 7.5,
+            "axes.labelsize": 7.5,
+            "xtick.labelsize": SMALL,
+            "ytick.labelsize": SMALL,
+            "legend.fontsize": SMALL,
             "axes.edgecolor": "0.6",
             "axes.linewidth": 0.7,
             "grid.linewidth": 0.5,
@@ -84,7 +94,6 @@ def use_style() -> None:
             "pdf.fonttype": 42,
             # As wide at every resolution, so that a figure laid out once fits them all.
             "text.hinting": "none",
-            "text.hinting_factor": 1,
         }
     )
 
@@ -102,27 +111,28 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
     """
     width, height = figure.get_size_inches()
     line = 0.155  # inches
+    titles = textwrap.wrap(title, TITLE_WIDTH)
     handles = _legend_handles(figure.axes)
     columns = _legend_columns(figure, handles)
     rows = -(-len(handles) // columns)
-    header = 0.06 + line * 1.25 + line * len(notes) + 0.18 * rows + (0.1 if rows else 0.04)
+    above_notes = 1.1 * line * len(titles) + 0.02
+    header = 0.06 + above_notes + line * len(notes) + 0.175 * rows + (0.1 if rows else 0.04)
     total = height + header
     figure.set_size_inches(width, total)
     engine = figure.get_layout_engine()
     assert engine is not None, "figures come from canvas()"
     engine.set(rect=(0.0, 0.0, 1.0, height / total))  # type: ignore[call-arg]
     top = 1 - 0.05 / total
-    figure.suptitle(title, x=0.01, y=top, ha="left", va="top", fontsize=9, fontweight="bold")
-    text = figure.text(
-        0.01, top - 1.2 * line / total, "\n".join(notes), ha="left", va="top", fontsize=7, color="0.3", linespacing=1.35
-    )
+    figure.suptitle("\n".join(titles), x=0.01, y=top, ha="left", va="top", fontsize=9, fontweight="bold")
+    small: dict[str, Any] = {"fontsize": SMALL, "color": "0.3", "linespacing": 1.35}
+    text = figure.text(0.01, top - above_notes / total, "\n".join(notes), ha="left", va="top", **small)
     text.set_in_layout(False)
     if handles:
         legend = figure.legend(
             list(handles.values()),
             list(handles),
             loc="upper left",
-            bbox_to_anchor=(0.0, top - (1.25 + len(notes)) * line / total),
+            bbox_to_anchor=(0.0, top - (above_notes + line * len(notes)) / total),
             ncols=columns,
             **LEGEND,
         )

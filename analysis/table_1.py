@@ -2,17 +2,21 @@
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, KL, Metric, Names, Panel
-from analysis.typeset import draw_table
+from analysis.typeset import PAPER_IS_GREY, draw_table
 
 STARTS = Names("start", {"random": "random", "teachers_initial": "teacher's initial weights"})
 CKA = [Metric(f"CKA {stage}", f"CKA, stage {stage} ↑", {"student": f"cka_stage{stage}"}) for stage in (1, 2, 3)]
-PANELS = [[Panel(metric, STARTS, title="Start of the student") for metric in (AGREEMENT, KL, *CKA)]]
+PANELS = [
+    [Panel(metric, STARTS, title="Fidelity, by start of the student") for metric in (AGREEMENT, KL)],
+    [Panel(metric, STARTS, title="Similarity of the stages") for metric in CKA],
+]
 
 FIGURE = PaperFigure(
     name="table_1",
     title="Table 1: does it help to start where the teacher started? (ResNet-20, test)",
     sweeps=("shared_init",),
     panels=PANELS,
+    caption=PAPER_IS_GREY,
     draw=lambda evidence: draw_table(PANELS, evidence),
 )
 

@@ -3,7 +3,7 @@
 from analysis.figure import PaperFigure, main
 from analysis.figure_11 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, KL, Panel
-from analysis.typeset import draw_table
+from analysis.typeset import PAPER_IS_GREY, draw_table
 
 DOMAINS = {"text": "IMDB, LSTM", "imagenet": "ImageNet, ResNet-50"}
 PANELS = [
@@ -16,6 +16,7 @@ FIGURE = PaperFigure(
     title="Table 2: is it the same for text and for large images?",
     sweeps=("text", "imagenet"),
     panels=PANELS,
+    caption=PAPER_IS_GREY,
     draw=lambda evidence: draw_table(PANELS, evidence),
 )
 

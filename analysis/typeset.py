@@ -9,62 +9,71 @@ from matplotlib.figure import Figure
 
 from analysis.draw import NOT_RUN
 from analysis.panels import Evidence, Metric, Names, Panel, Role, cells
-from analysis.style import GREY, PALE, canvas
+from analysis.style import GREY, PALE, SMALL, canvas
 
-LINE = 0.19
+LINE = 0.17
 """Inches between two lines of a table."""
+HEAD, TITLE, ROW = 2.6, 1.4, 2.1
+"""Lines that the head, the name of a group and a condition take."""
+CHARACTER = 0.0098
+"""The share of the width that a character of a condition's name takes."""
+PAPER_IS_GREY = "Beneath, in grey: the paper."
 
 
 def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:
-    """Draw groups of rows; the panels of a group share their conditions. Every group has the same columns."""
-    columns = [(panel.metric, role) for panel in groups[0] for role in panel.metric.columns]
-    lines = _lines(groups, evidence)
-    height = LINE * (sum(2.1 if values else 1.5 for _, values in lines) + 2.2)
+    """Draw groups of rows; the panels of a group share their conditions. A group with new columns has a new head."""
+    tables = [(_columns(panels), _lines(panels, evidence)) for panels in groups]
+    heads = [index == 0 or columns != tables[index - 1][0] for index, (columns, _) in enumerate(tables)]
+    lines = sum(HEAD * head + TITLE + ROW * len(rows) for head, (_, rows) in zip(heads, tables, strict=True))
+    height = LINE * (lines + 0.2)
     figure, grid = canvas(1, 1, height=height)
     axes = grid[0, 0]
     axes.set(xlim=(0, 1), ylim=(-height / LINE, 0))
     axes.axis("off")
-    first = 0.2
-    places = [first + (1 - first) * (column + 0.5) / len(columns) for column in range(len(columns))]
-    for x, (metric, role) in zip(places, columns, strict=True):
-        axes.text(x, -0.75, _heading(metric, role), ha="center", va="center", fontsize=7, linespacing=1.3)
-    _rule(axes, -0.05, 1.0)
-    _rule(axes, -1.6, 0.6)
-    y = -2.2
-    for label, values in lines:
-        axes.text(
-            0.0 if not values else 0.015, y, label, va="center", fontsize=7.5, fontweight=None if values else "bold"
-        )
-        for x, (ours, paper) in zip(places, values, strict=False):
-            missing = ours == NOT_RUN
-            axes.text(x, y, ours, ha="center", va="center", fontsize=7, color=PALE if missing else "black")
-            axes.text(x, y - 0.85, paper, ha="center", va="center", fontsize=6.5, color=GREY)
-        y -= 2.1 if values else 1.5
-    _rule(axes, y + 0.9, 1.0)
+    y = -0.05
+    first = 0.04 + CHARACTER * max(len(label) for _, rows in tables for label, _ in rows)
+    for panels, head, (columns, rows) in zip(groups, heads, tables, strict=True):
+        places = [first + (1 - first) * (column + 0.5) / len(columns) for column in range(len(columns))]
+        if head:
+            _rule(axes, y, 1.0)
+            for x, (metric, role) in zip(places, columns, strict=True):
+                text = _heading(metric, role)
+                axes.text(x, y - 1.25, text, ha="center", va="center", fontsize=SMALL, linespacing=1.3)
+            _rule(axes, y - 2.5, 0.6)
+            y -= HEAD
+        axes.text(0.0, y - 0.7, panels[0].title, va="center", fontsize=7.5, fontweight="bold")
+        y -= TITLE
+        for label, values in rows:
+            axes.text(0.015, y - 0.5, label, va="center", fontsize=SMALL)
+            for x, (ours, paper) in zip(places, values, strict=True):
+                color = PALE if ours == NOT_RUN else "black"
+                axes.text(x, y - 0.5, ours, ha="center", va="center", fontsize=SMALL, color=color)
+                axes.text(x, y - 1.35, paper, ha="center", va="center", fontsize=SMALL, color=GREY)
+            y -= ROW
+    _rule(axes, y, 1.0)
     return figure
 
 
-def _lines(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(label, (ours, paper) of every column) for each row; a group's heading has no values."""
+def _columns(panels: Sequence[Panel]) -> list[tuple[Metric, Role]]:
+    return [(panel.metric, role) for panel in panels for role in panel.metric.columns]
+
+
+def _lines(panels: Sequence[Panel], evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(label, (ours, paper) of every column) for each row."""
     lines: list[tuple[str, list[tuple[str, str]]]] = []
-    for panels in groups:
-        lines.append((panels[0].title, []))
-        columns = [(panel.metric, cells(panel, evidence, role)) for panel in panels for role in panel.metric.columns]
-        for row in columns[0][1].index:
-            condition = columns[0][1].loc[row, panels[0].along.column]
-            along = panels[0].along
-            label = along.names[condition] if isinstance(along, Names) else str(condition)
-            lines.append(
-                (label, [(_ours(metric, table.loc[row]), _paper(metric, table.loc[row])) for metric, table in columns])
-            )
-        if columns[0][1].empty:
-            lines.append(("", [(NOT_RUN, "")] * len(columns)))
-    return lines
+    columns = [(panel.metric, cells(panel, evidence, role)) for panel in panels for role in panel.metric.columns]
+    for row in columns[0][1].index:
+        condition = columns[0][1].loc[row, panels[0].along.column]
+        along = panels[0].along
+        label = along.names[condition] if isinstance(along, Names) else str(condition)
+        lines.append(
+            (label, [(_ours(metric, table.loc[row]), _paper(metric, table.loc[row])) for metric, table in columns])
+        )
+    return lines or [("", [(NOT_RUN, "")] * len(columns))]
 
 
 def _heading(metric: Metric, role: Role) -> str:
-    unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{role}\n{metric.name}{unit}"
+    return "\n".join([role, metric.name, f"({metric.unit})" if metric.unit else ""])
 
 
 def _ours(metric: Metric, cell: "pd.Series[Any]") -> str:
@@ -74,7 +83,7 @@ def _ours(metric: Metric, cell: "pd.Series[Any]") -> str:
 def _paper(metric: Metric, cell: "pd.Series[Any]") -> str:
     if pd.isna(cell["paper"]):
         return ""
-    return "paper " + spread_text(metric, cell["paper"], cell["paper_std"])
+    return spread_text(metric, cell["paper"], cell["paper_std"])
 
 
 def spread_text(metric: Metric, value: float, spread: float) -> str:

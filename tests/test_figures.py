@@ -24,8 +24,8 @@ from analysis.figure import PaperFigure, StudyTables, draw_figure, drawable_pres
 from analysis.learning_curves import learning_curve
 from analysis.panels import Evidence, Names, Panel
 from analysis.reliability import reliability
-from analysis.small_multiples import student_sweeps
-from analysis.style import DOTS_PER_INCH, as_png
+from analysis.small_multiples import student_sweeps, study_of
+from analysis.style import DOTS_PER_INCH, SMALL, WIDTH, as_png
 from repro.cli import main
 from repro.errors import BadInput
 from repro.records import RunFolder, write_export
@@ -130,7 +130,9 @@ def test_every_figure_that_the_suite_can_make_is_drawn(
 
 def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]) -> None:
     for name, (figure, _, picture) in drawn.items():
-        assert picture.get_suptitle() == figure.title
+        assert picture.get_suptitle().replace("\n", " ") == figure.title
+        assert picture.get_size_inches()[0] == WIDTH
+        assert min(text.get_fontsize() for text in picture.findobj(Text) if text.get_text()) >= SMALL, name
         assert "Preset short" in texts(picture), name
         if figure.panels:
             assert re.search("n = (1 to )?2 trials", texts(picture)), name  # ImageNet is asked for once
@@ -141,7 +143,7 @@ def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Ev
         if name == "7":
             assert (picture.axes[0].images[0].get_array()[..., :3] == pytest.approx(77 / 255)).all()
             continue
-        assert any(axes.get_xlabel() for axes in picture.axes), name
+        assert picture.get_supxlabel() or any(axes.get_xlabel() for axes in picture.axes), name
         assert legend(picture), name
 
 
@@ -209,7 +211,7 @@ def test_the_paper_is_drawn_beside_with_its_own_values(
     assert list(lines["paper: teacher"].get_ydata())[-1] == 0.776
     policies = {line.get_label(): line for line in drawn["3"][2].axes[0].lines}
     assert policies["paper"].get_xdata()[0] == 0.790  # Baseline at temperature 1
-    assert "paper 77.2 ± 0.4" in texts(drawn["table_1"][2])
+    assert "\n77.2 ± 0.4\n" in texts(drawn["table_1"][2]) and "in grey: the paper" in texts(drawn["table_1"][2])
     assert "paper: more than" in legend(drawn["2"][2])
 
 
@@ -324,8 +326,8 @@ def test_a_learning_curve_ends_at_the_last_epoch(tables: StudyTables) -> None:
 def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]) -> None:
     for name in OVERVIEWS[1:]:
         _, evidence, picture = drawn[name]
-        titles = {axes.get_title(loc="left").split(",")[0] for axes in picture.axes if axes.get_visible()}
-        assert titles == set(evidence.table["sweep"])
+        titles = {axes.get_title(loc="left").split("\n")[0] for axes in picture.axes if axes.get_visible()}
+        assert titles == {study_of(sweep) for sweep in set(evidence.table["sweep"])}
 
 
 def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from analysis.catalogue import MODULES, find_figure
 from analysis.claims import CLAIMS, Judgement, judge, statement
 from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
+from analysis.small_multiples import study_of
 from analysis.style import as_png
 from analysis.tables import StudyTable
 from repro.experiments.study import Preset, find_study
-from repro.launch.sweep import find_sweep
 from repro.records import Record, Records
 
 PICTURE_DOTS_PER_INCH = 150
@@ -148,11 +146,6 @@ def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, 
         for table in tables
         for row in table.rows.to_dict("records")
     }
-
-
-def study_of(sweep: str) -> str:
-    """The study whose runs a sweep makes."""
-    return Path(yaml.safe_load(find_sweep(sweep).read_text())["program"]).stem
 
 
 def _about(figure: PaperFigure) -> list[str]:
