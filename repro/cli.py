@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from repro.cli_parser import parse
 from repro.errors import BadInput, RunFailed
 from repro.tracking.report import reported
+from repro.usage import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

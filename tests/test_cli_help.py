@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from repro.cli import main
-from repro.cli_parser import parse
 from repro.launch.sweep import find_sweep
+from repro.usage import parse
 
 COMMANDS = [
     "",

@@ -1,0 +1,60 @@
+"""What the records say."""
+
+from pathlib import Path
+
+from repro.usage.options import Commands, command, run_options, source_option
+
+
+def add(commands: Commands) -> None:
+    """`figures`, `report`, `compare`, `bench`."""
+    figures = command(
+        commands,
+        "figures",
+        "analysis.commands:figures",
+        "draw the paper's figures and tables from the records, ours beside theirs",
+        "examples:\n"
+        "  repro figures                                  # all that have runs\n"
+        "  repro figures 2 table_1 --out figures\n"
+        "  repro figures --runs results                   # from exports",
+    )
+    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
+    figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
+    source_option(figures)
+
+    report = command(
+        commands,
+        "report",
+        "analysis.commands:report",
+        "write one web page with every claim, figure and table, ours beside the paper's",
+        "examples:\n  repro report\n  repro report --runs results --out results",
+    )
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
+    source_option(report)
+
+    compare = command(
+        commands,
+        "compare",
+        "analysis.commands:compare",
+        "show two runs side by side: what differs in their configs, metrics and predictions",
+        "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
+    )
+    compare.add_argument("one", metavar="RUN")
+    compare.add_argument("other", metavar="RUN")
+    source_option(compare)
+
+    bench = command(
+        commands,
+        "bench",
+        "bench",
+        "measure speed as ratios against baselines, or the fidelity of a method of your own",
+        "examples:\n"
+        "  repro bench lenet --json\n"
+        "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md",
+    )
+    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity")
+    bench.add_argument("--json", action="store_true", help="as JSON")
+    fidelity = bench.add_argument_group("for fidelity")
+    fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="defines one objective (docs/extending.md)")
+    fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
+    fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
+    run_options(bench)

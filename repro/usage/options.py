@@ -1,0 +1,98 @@
+"""What the commands' options have in common."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from repro.errors import BadInput
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but bad usage is one line on stderr, and an epilog may be made when the help is shown."""
+
+    make_epilog: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.make_epilog is not None:
+            self.epilog = f"{self.epilog}\n\n{self.make_epilog()}"
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message} (see `{self.prog} --help`)")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def command(
+    commands: Commands,
+    name: str,
+    function: str | None,
+    summary: str,
+    examples: str | None = None,
+) -> Parser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if function is not None:
+        parser.set_defaults(command=function)
+    return parser
+
+
+def runs_option(parser: Parser) -> None:
+    default = Path(os.environ.get("REPRO_RUNS", "runs"))
+    parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
+
+
+def source_option(parser: Parser) -> None:
+    """For commands that only read records."""
+    runs_option(parser)
+    parser.add_argument(
+        "--source",
+        type=_source,
+        default="runs",
+        metavar="S",
+        help="runs: what --runs says (runs); wandb, or wandb:ENTITY/PROJECT: the records in W&B (docs/wandb.md)",
+    )
+
+
+def _source(text: str) -> str:
+    entity, slash, project = text.removeprefix("wandb:").partition("/")
+    if text in ("runs", "wandb") or (text.startswith("wandb:") and entity and slash and project and "/" not in project):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is neither runs nor wandb nor wandb:ENTITY/PROJECT")
+
+
+def data_option(parser: Parser) -> None:
+    default = Path(os.environ.get("REPRO_DATA", "data"))
+    parser.add_argument("--data", type=Path, default=default, metavar="DIR", help="prepared data ($REPRO_DATA or data)")
+
+
+def wandb_option(parser: Parser) -> None:
+    modes = ["online", "offline", "disabled", "auto"]
+    # Whoever works on a W&B sweep wants to see it there.
+    default = os.environ.get("WANDB_MODE", "online" if "WANDB_SWEEP_ID" in os.environ else "disabled")
+    parser.add_argument(
+        "--wandb",
+        choices=modes,
+        default=default if default in modes else "disabled",
+        help="show runs in W&B while they are made ($WANDB_MODE; under an agent online, else disabled)",
+    )
+
+
+def run_options(parser: Parser) -> None:
+    runs_option(parser)
+    data_option(parser)
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)

@@ -1,0 +1,102 @@
+"""Single runs: make them, look around and into them, pack them up."""
+
+import argparse
+from pathlib import Path
+
+from repro.usage.options import Commands, command, data_option, positive, run_options, runs_option, wandb_option
+
+
+def add(commands: Commands) -> None:
+    """`demo`, `data`, `run`, `surface`, `sample-quality`, `export`."""
+    demo = command(commands, "demo", "demo", "answer the paper's question on the embedded digits, offline")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs, table and figure")
+
+    data = command(commands, "data", None, "list the data sets, or prepare one")
+    data_commands = data.add_subparsers(metavar="list|prepare", required=True)
+    data_option(command(data_commands, "list", "data_list", "every data set and the state of its file"))
+    prepare = command(
+        data_commands,
+        "prepare",
+        "data_prepare",
+        "download a data set and write its file",
+        "example:\n  repro data prepare mnist --data data",
+    )
+    prepare.add_argument("name", metavar="NAME", help="as `repro data list` shows it")
+    data_option(prepare)
+
+    run = command(
+        commands,
+        "run",
+        "run",
+        "make one run of a study, its missing parents first",
+        "examples:\n"
+        "  repro run lenet_mnist preset=smoke\n"
+        "  repro run lenet_mnist preset=short pool=0.25 trial=1 --data data\n"
+        "  repro run lenet_mnist preset=smoke optimizer.learning_rate=0.01 teachers.epochs=5",
+    )
+    run.add_argument("study", metavar="STUDY", help="a name from the list below")
+    run.add_argument("settings", nargs="*", metavar="key=value", help="settings of the study, or keys of the config")
+    run_options(run)
+    wandb_option(run)
+    run.make_epilog = _list_studies
+
+    surface = command(
+        commands,
+        "surface",
+        "surface",
+        "measure the loss around a finished student, for Figure 6c",
+        "Loss and agreement on a grid over the plane through the teacher, the student as it started and as it\n"
+        "ended. Writes surface.json into the student's record; interrupted, the same command goes on.\n\n"
+        "examples:\n"
+        "  repro surface init_interpolation preset=smoke weight=0.25 --points 5\n"
+        "  repro surface init_interpolation preset=short weight=0.25 --data data",
+    )
+    surface.add_argument("study", metavar="STUDY", help="as for `repro run`")
+    surface.add_argument("settings", nargs="*", metavar="key=value", help="as for `repro run`")
+    surface.add_argument("--points", type=_grid, default=21, metavar="N", help="points along each axis (21)")
+    surface.add_argument(
+        "--images", type=positive, default=1000, metavar="N", help="images of train sample and test set each (1000)"
+    )
+    run_options(surface)
+
+    quality = command(
+        commands,
+        "sample-quality",
+        "sample_quality",
+        "FID and inception score of a finished generator run",
+        "example:\n  repro sample-quality 0123456789ab --samples 5000 --data data\n\n"
+        "Needs torch-fidelity (`pip install 'repro[fid]'`) and, in the data folder, the Inception network's weights;\n"
+        "without them it says where to get them. The result is kept in the run's folder as quality.json.",
+    )
+    quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
+    quality.add_argument("--samples", type=positive, default=5000, metavar="N", help="generated images (5000)")
+    run_options(quality)
+
+    export = command(
+        commands,
+        "export",
+        "export",
+        "write finished runs as one compact file, from which every figure can be drawn",
+        "examples:\n"
+        "  repro export --out results/all.npz\n"
+        "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
+        "  repro figures --runs results/all.npz",
+    )
+    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
+    export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
+    runs_option(export)
+
+
+def _list_studies() -> str:
+    from repro.experiments.study import studies
+
+    known = studies()
+    width = max(len(name) for name in known)
+    return "studies:\n" + "\n".join(f"  {name:{width}}  {study.headline()}" for name, study in known.items())
+
+
+def _grid(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 2")
+    return int(text)
