@@ -1,20 +1,20 @@
 """W&B shows what the records hold, and whatever goes wrong with it hurts no run. The real client, a server of ours."""
 
+import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from runs import runner, small_student
+from synthetic_records import SyntheticRecords, Truth, everywhere
 
+from repro.bench.wandb_faults import FAULTS, Fault, errors_500, full_disk, no_key, nothing, unreachable, wait_for
 from repro.bench.wandb_server import ENTITY, KEY, StandInServer
+from repro.cli import main
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
@@ -133,153 +133,114 @@ def test_an_interrupted_run_goes_on_in_the_same_w_and_b_run_without_gap_or_dupli
     assert_shows(server, student)
 
 
-def nothing(_server: StandInServer, _patch: pytest.MonkeyPatch) -> None:
-    """The server is as it should be."""
-
-
-def no_key(_server: StandInServer, patch: pytest.MonkeyPatch) -> None:
-    patch.delenv("WANDB_API_KEY")
-
-
-def wrong_key(_server: StandInServer, patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("WANDB_API_KEY", KEY.replace("a", "b"))
-
-
-def unreachable(_server: StandInServer, patch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
-
-
-def error_500(server: StandInServer, _patch: pytest.MonkeyPatch) -> None:
-    server.fault = "error_500"
-
-
-def slow(server: StandInServer, _patch: pytest.MonkeyPatch) -> None:
-    server.fault = "slow"
-    server.slow_seconds = 30.0
-
-
-def dropped(server: StandInServer, _patch: pytest.MonkeyPatch) -> None:
-    server.fault = "dropped"
-
-
-def gone_at_the_end(server: StandInServer, _patch: pytest.MonkeyPatch) -> None:
-    def later() -> None:
-        while not server.runs:
-            time.sleep(0.05)
-        time.sleep(0.3)
-        server.fault = "dropped"
-
-    threading.Thread(target=later, daemon=True).start()
-
-
 BOUND = 3.0
 
 
-@pytest.mark.parametrize("fault", [no_key, wrong_key, unreachable, error_500, slow, dropped, gone_at_the_end])
+@pytest.mark.parametrize("name", FAULTS)
 def test_no_fault_of_w_and_b_reaches_the_run_nor_holds_it_longer_than_the_bound(
-    fault: Callable[[StandInServer, pytest.MonkeyPatch], None],
+    name: str,
     finished: list[RunDirectory],
     server: StandInServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """`repro bench wandb_faults` measures the same with real training and the bound that commands have."""
+    if FAULTS[name] is full_disk and os.geteuid() != 0:
+        pytest.skip("a small disk to fill: only root can mount one")
     monkeypatch.setattr(mirror, "END_SECONDS", BOUND)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no key in ~/.netrc
-    fault(server, monkeypatch)
-    said: list[str] = []
-    began = time.monotonic()
-    with mirrored("online", tmp_path / "runs", labels(finished), said.append):
-        entered = time.monotonic()
-        made_again(finished, tmp_path / "runs")
-        left = time.monotonic()
-    waited = entered - began + time.monotonic() - left
+    runs = tmp_path / "runs"
+    waited, said = wait_for(FAULTS[name], server, runs, labels(finished), lambda: made_again(finished, runs))
     assert waited < BOUND + 1.5
     assert len(said) == 1
     assert said[0].startswith("warning: W&B lacks something (")
     assert "`repro wandb sync --runs" in said[0]
-    for record in finished:
-        assert (tmp_path / "runs" / record.run_id / "summary.json").exists()
 
 
-@pytest.mark.parametrize("fault", [nothing, no_key, unreachable, error_500])
+@pytest.mark.parametrize("fault", [nothing, no_key, unreachable, errors_500])
 def test_auto_is_online_only_where_w_and_b_can_be_used(
-    fault: Callable[[StandInServer, pytest.MonkeyPatch], None],
-    server: StandInServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    fault(server, monkeypatch)
-    assert (why_offline() is None) == (fault is nothing)
-    said: list[str] = []
-    with mirrored("auto", tmp_path, {}, said.append):
-        pass
+    with fault(server, tmp_path) as changes:
+        for key, value in changes.items():
+            monkeypatch.setenv(key, value)
+        assert (why_offline() is None) == (fault is nothing)
+        said: list[str] = []
+        with mirrored("auto", tmp_path, {}, said.append):
+            pass
     assert len(said) == (0 if fault is nothing else 1)
 
 
-def run_repro(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "repro", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def write_part(whole: RunDirectory, rows: int, runs: Path, torn: bool = False) -> None:
+    """The record as it stands when so many rows are written, or when its writer was killed in the next one."""
+    part = RunDirectory(runs / whole.run_id)
+    shutil.rmtree(part.path, ignore_errors=True)
+    part.path.mkdir(parents=True)
+    for name in ("config.json", "environment.json"):
+        shutil.copy(whole.path / name, part.path / name)
+    lines = (whole.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (part.path / "metrics.jsonl").write_text("".join(lines[:rows]) + (lines[rows][:20] if torn else ""))
 
 
-def wait_for_metrics(root: Path, of_runs: int) -> None:
-    """Until so many runs have written a row."""
-    deadline = time.monotonic() + 300
-    while len(list(root.glob("*/metrics.jsonl"))) < of_runs:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_online_equals_offline_and_sync_for_a_whole_sweep_with_runs_killed_on_the_way(
-    server: StandInServer, tmp_path: Path
+def test_online_is_offline_and_sync_for_twenty_runs_some_killed_and_resumed(
+    server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 runs: made online without trouble, and made offline, killed twice, then synced. W&B shows the same."""
-    sweep = ["sweeps/digits.yaml", "preset=smoke", "trial=[0, 1, 2, 3, 4]"]
-
-    def launch(runs: Path, mode: str) -> list[str]:
-        return ["launch", *sweep, "--runs", str(runs), "--workers", "2", "--wandb", mode]
-
-    assert run_repro(*launch(tmp_path / "online", "online")).returncode == 0
-    # So many runs within seconds may be more than can be shown before the bound: then this sends the rest.
-    assert run_repro("wandb", "sync", *sweep, "--runs", str(tmp_path / "online")).returncode == 0
+    """20 runs shown while they are made, and the same runs killed, gone on with and synced: W&B shows the records."""
+    monkeypatch.setattr(mirror, "END_SECONDS", 120.0)  # so many runs within seconds may take longer than real ones
+    sweep = {"trial": [0, 1, 2, 3, 4]}
+    whole = (
+        SyntheticRecords(examples=50).add("digits", everywhere(Truth()), only=sweep).write(tmp_path / "whole").runs()
+    )
+    assert len(whole) == 20
+    said: list[str] = []
+    with mirrored("online", tmp_path / "online", labels(whole), said.append):
+        for record in whole:
+            for rows in (1, 4):
+                write_part(record, rows, tmp_path / "online")
+            shutil.copytree(record.path, tmp_path / "online" / record.run_id, dirs_exist_ok=True)
+    assert said == []
     online = server.runs
-    assert len(online) >= 20
 
     server.forget()
-    for runs in (2, 7):
-        command = [sys.executable, "-m", "repro"]
-        process = subprocess.Popen([*command, *launch(tmp_path / "offline", "offline")], start_new_session=True)
-        wait_for_metrics(tmp_path / "offline", of_runs=runs)
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-    assert run_repro("wandb", "sync", "--runs", str(tmp_path / "offline")).returncode == 0
-    assert run_repro(*launch(tmp_path / "offline", "offline")).returncode == 0
-    synced = run_repro("wandb", "sync", *sweep, "--runs", str(tmp_path / "offline"))
-    assert (synced.returncode, synced.stderr) == (0, "")
-    assert server.runs.keys() == online.keys()
-    for run_id, shown in server.runs.items():
-        record = RunDirectory(tmp_path / "offline" / run_id)
-        assert shown.history() == online[run_id].history()
-        assert [row["step"] for row in shown.history()] == [row["step"] for row in record.metrics()]
-        assert shown.exit_code == online[run_id].exit_code == 0
-        assert shown.setting("groupName") == online[run_id].setting("groupName") == "digits"
-        assert shown.setting("tags") == online[run_id].setting("tags")
-        assert {"digits", "smoke"} <= set(shown.setting("tags"))
-        metrics = record.read_json("summary.json")["metrics"].keys()
-        assert {k: shown.summary()[k] for k in metrics} == {k: online[run_id].summary()[k] for k in metrics}
+    to, named = Destination(PROJECT, ENTITY, tmp_path), labels(whole)
+    offline = Store(tmp_path / "offline")
+
+    def synced(records: list[RunDirectory]) -> list[tuple[int, str | None]]:
+        found = sync([(offline.run(record.run_id), named[record.run_id]) for record in records], to)
+        return [(one.sent, one.problem) for one in found]
+
+    killed, untouched = whole[:12], whole[12:]
+    for record in killed:
+        write_part(record, 6, offline.root, torn=True)
+    assert synced(killed) == 12 * [(6, None)]
+    assert all(server.runs[record.run_id].exit_code == 1 for record in killed)
+    for record in killed[:6]:  # gone on with from the last checkpoint: rows that were sent already are written again
+        write_part(record, 4, offline.root)
+    assert synced(killed[:6]) == 6 * [(0, "W&B holds 6 rows, the record 4")]
+    for record in whole:
+        shutil.copytree(record.path, offline.root / record.run_id, dirs_exist_ok=True)
+    assert synced(whole) == len(killed) * [(4, None)] + len(untouched) * [(10, None)]
+    assert server.runs.keys() == online.keys() == {record.run_id for record in whole}
+    for record in whole:
+        shown, live = server.runs[record.run_id], online[record.run_id]
+        assert shown.history() == live.history() == [{**row, "_step": row["step"]} for row in record.metrics()]
+        assert shown.exit_code == live.exit_code == 0
+        metrics = record.read_json("summary.json")["metrics"]
+        assert metrics.items() <= shown.summary().items() and metrics.items() <= live.summary().items()
+        for name in ("groupName", "tags", "jobType", "displayName"):
+            assert shown.setting(name) == live.setting(name)
 
 
 @pytest.mark.usefixtures("server")
 def test_sync_tells_the_truth_with_its_exit_code(
-    finished: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = run_repro("wandb", "sync", "--runs", str(tmp_path / "nothing"))
-    assert nowhere.returncode == 2 and nowhere.stderr.count("\n") == 1
-    runs = str(finished[0].path.parent)
-    done = run_repro("wandb", "sync", "--runs", runs)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert main(["wandb", "sync", "--runs", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    command = ["wandb", "sync", "--runs", str(finished[0].path.parent)]
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""
+    # The client of a process keeps the key it has once used: another needs another process.
     monkeypatch.setenv("WANDB_API_KEY", KEY.replace("a", "b"))
-    refused = run_repro("wandb", "sync", "--runs", runs)
-    assert refused.returncode == 1 and refused.stderr.startswith("repro: W&B: ") and refused.stderr.count("\n") == 1
+    refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("repro: W&B: ") and refused.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ such a bench, measures it wrongly.
 import json
 from collections.abc import Callable, Sequence
 
-from repro.bench import analysis, launch, lenet, resnet, throughput, wandb
+from repro.bench import analysis, launch, lenet, resnet, throughput, wandb, wandb_faults
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[], Report]] = {
     "resnet": resnet.measure,
     "throughput": throughput.measure,
     "wandb": wandb.measure,
+    "wandb_faults": wandb_faults.measure,
 }
 
 
