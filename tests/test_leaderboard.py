@@ -12,6 +12,7 @@ from runs import runner
 
 from analysis.choose_methods import best, scores_of, source
 from analysis.figure import StudyTables
+from analysis.generations import generations_table
 from analysis.leaderboard import FAMILY_OF, describe, leaderboard, section
 from analysis.methods import FIGURE
 from analysis.tables import study_table
@@ -84,6 +85,21 @@ def test_the_figure_has_a_point_for_every_method_and_one_for_the_teacher(work: R
     labels = axes.get_legend_handles_labels()[1]
     assert sorted(labels) == ["hint", "independent student", "soft labels", "teacher"]
     assert axes.get_title() == "digits, teacher like the student"
+
+
+def test_generations_are_compared_with_their_teacher_and_with_the_first() -> None:
+    from repro.records import open_records
+
+    records = open_records(Path(__file__).parents[1] / "results" / "generations")
+    lines = generations_table(records, "short").splitlines()
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in (line.split("|") for line in lines[2:])
+    }
+    assert list(rows) == ["born_again_1", "born_again_2", "born_again_3", "direct", "assistant"]
+    for chain in ("born_again_1", "direct"):  # one generation: the first is the teacher
+        assert rows[chain][3] == rows[chain][-1]
+    assert rows["born_again_1"][2] == rows["born_again_2"][1]  # the student of one is the teacher of the next
+    assert rows["born_again_2"][3] != rows["born_again_2"][-1]
 
 
 def test_every_method_has_a_family_and_says_what_was_set() -> None:

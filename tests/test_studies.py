@@ -29,6 +29,7 @@ WORK = {
     "digits": "12 distinct runs (3 teachers, 9 students), 2.91e+06 images to train",
     "ensemble_size": "72 distinct runs (36 teachers, 36 students), 9e+08 images to train",
     "ensemble_distillation": "46 distinct runs (15 teachers, 30 students, 1 generator), 8.89e+08 images to train",
+    "generations": "24 distinct runs (6 teachers, 18 students), 1.59e+06 images to train",
     "imagenet": "8 distinct runs (5 teachers, 3 students), 9.22e+08 images to train",
     "init_interpolation": "42 distinct runs (3 teachers, 39 students), 6.15e+08 images to train",
     "lenet_mnist": "15 distinct runs (3 teachers, 12 students), 1.32e+09 images to train",
@@ -55,7 +56,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "1096 distinct runs (162 teachers, 933 students, 1 generator), 1.52e+10 images to train"
+    assert count_work(plan) == "1117 distinct runs (165 teachers, 951 students, 1 generator), 1.52e+10 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -95,7 +96,8 @@ def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
             preset: sum(images_to_train(r.config) or 0 for r in parents_first(read_sweep(path, {"preset": preset})))
             for preset in ("paper", "short")
         }
-        if name not in ("digits", "lenet_mnist", "methods_digits", "methods_tries"):  # small networks, small data
+        small = ("digits", "generations", "lenet_mnist", "methods_digits", "methods_tries")  # networks, and images
+        if name not in small:
             assert work["short"] <= 0.015 * work["paper"], name
         for request in parents_first(read_sweep(path, {"preset": "smoke"})):
             assert not any(isinstance(dataset, PreparedFile) for dataset in request.config.data.datasets)
@@ -134,7 +136,7 @@ def test_every_study_has_a_sweep_and_says_what_the_paper_found() -> None:
         assert f"repro/experiments/{name}.py" in swept
         text = study.__doc__ or ""
         assert "Question:" in text and "Conditions:" in text
-        assert name in ("digits", "methods", "teacher_distributions") or "The paper found" in text
+        assert name in ("digits", "generations", "methods", "teacher_distributions") or "The paper found" in text
 
 
 def test_poisoned_labels_leave_a_study_without_labels_unchanged() -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from repro.config import DataConfig, Selection, StudentConfig
+from repro.config import ClassifierConfig, DataConfig, Selection, StudentConfig, TeacherConfig
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import Dataset
 from repro.data.digits import Digits
@@ -117,31 +117,47 @@ class Methods(Study):
         everything = Selection(dataset=protocol.dataset, size=protocol.images)
         own = labeled if self.method in CONTROLS else everything
         members = MEMBERS[self.teacher]
-        teachers = tuple(
-            teacher(
-                data=labeled,
-                model=protocol.larger if self.teacher == "larger" else protocol.model,
-                augmentation=protocol.augmentation,
-                epochs=protocol.teacher_epochs,
-                batch_size=protocol.batch_size,
-                learning_rate=protocol.learning_rate,
-                seed=self.trial * 100 + member,
-            )
-            for member in range(members)
-        )
+        model = protocol.larger if self.teacher == "larger" else protocol.model
+        teachers = tuple(teacher_of(protocol, model, self.trial * 100 + member) for member in range(members))
         passes = 4 * protocol.epochs * protocol.images
         epochs = passes // ((3 if self.method in CONTROLS else 3 + members) * (own.size or 1))
-        setting = self.setting()
-        config = student(
-            teachers=teachers,
-            data=DataConfig(train=own, validation=None if self.tuning is None else protocol.validation),
-            augmentation=protocol.augmentation,
-            model=protocol.model,
-            objective=setting.objective,
-            epochs=epochs,
-            batch_size=protocol.batch_size,
-            seed=self.trial,
-        )
-        rate = config.optimizer.learning_rate * protocol.batch_size / COMMON_BATCH * setting.slower
-        optimizer = SGD(**{**config.optimizer.model_dump(exclude={"name"}), "learning_rate": rate})
-        return config.model_copy(update={"optimizer": optimizer, "evaluate_every": max(1, epochs // 3)})
+        data = DataConfig(train=own, validation=None if self.tuning is None else protocol.validation)
+        return student_of(protocol, teachers, protocol.model, data, epochs, self.setting(), self.trial)
+
+
+def teacher_of(protocol: Protocol, model: Model, seed: int) -> TeacherConfig:
+    """A teacher that learns from the labeled images."""
+    return teacher(
+        data=Selection(dataset=protocol.dataset, size=protocol.labeled),
+        model=model,
+        augmentation=protocol.augmentation,
+        epochs=protocol.teacher_epochs,
+        batch_size=protocol.batch_size,
+        learning_rate=protocol.learning_rate,
+        seed=seed,
+    )
+
+
+def student_of(
+    protocol: Protocol,
+    teachers: tuple[ClassifierConfig, ...],
+    model: Model,
+    data: DataConfig,
+    epochs: int,
+    setting: Try,
+    seed: int,
+) -> StudentConfig:
+    """A student of the bench."""
+    config = student(
+        teachers=teachers,
+        data=data,
+        augmentation=protocol.augmentation,
+        model=model,
+        objective=setting.objective,
+        epochs=epochs,
+        batch_size=protocol.batch_size,
+        seed=seed,
+    )
+    rate = config.optimizer.learning_rate * protocol.batch_size / COMMON_BATCH * setting.slower
+    optimizer = SGD(**{**config.optimizer.model_dump(exclude={"name"}), "learning_rate": rate})
+    return config.model_copy(update={"optimizer": optimizer, "evaluate_every": max(1, epochs // 3)})

@@ -1,0 +1,61 @@
+"""The table of the study `generations`, with what is left of the first teacher: `python -m analysis.generations`."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from tabulate import tabulate
+
+from analysis.intervals import interval
+from analysis.leaderboard import percent, plain
+from analysis.sample import Sample
+from analysis.tables import StudyTable, study_table
+from repro.config import StudentConfig, TrainingConfig
+from repro.experiments.generations import CHAINS, Generations
+from repro.experiments.study import Preset
+from repro.records import Records, open_records
+
+
+def with_the_first(table: StudyTable, records: Records, chain: str) -> Sample:
+    """Agreement of the last network of a chain with the first one, on test, trial by trial."""
+    trials, values = [], []
+    for trial in sorted(table.rows.loc[table.rows["chain"] == chain, "trial"]):
+        last: TrainingConfig = Generations(preset=table.preset, chain=chain, trial=trial).config()  # type: ignore[arg-type]
+        first = last
+        while isinstance(first, StudentConfig):
+            first = first.teachers[0]
+        ours, theirs = records.predictions(last.run_id), records.predictions(first.run_id)
+        if ours is not None and theirs is not None:
+            trials.append(int(trial))
+            values.append(float((ours.top_class == theirs.top_class).mean()))
+    return Sample(tuple(trials), np.array(values), None)
+
+
+def generations_table(records: Records, preset: Preset) -> str:
+    """A line for each chain that has runs, as Markdown."""
+    table = study_table(records, "generations", preset)
+    columns = {
+        "teacher's accuracy %": ("teacher_accuracy", percent),
+        "accuracy %": ("student_accuracy", percent),
+        "agreement %": ("student_agreement", percent),
+        "control %": ("control_agreement", percent),
+        "KL": ("student_kl", plain),
+    }
+    lines = []
+    for chain, widths in CHAINS.items():
+        if table.rows.empty or not (table.rows["chain"] == chain).any():
+            continue
+        cells = [write(interval(table.sample(quantity, chain=chain))) for quantity, write in columns.values()]
+        first = percent(interval(with_the_first(table, records, chain)))
+        lines.append([chain, " → ".join(f"{width}×" for width in widths), *cells, first])
+    headers = ["chain", "widths", *columns, "agreement with the first %"]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Born-again generations and assistants, from records.")
+    parser.add_argument("--runs", type=Path, default=Path("results"), metavar="DIR", help="records (results)")
+    parser.add_argument("--preset", choices=get_args(Preset), default="short")
+    options = parser.parse_args()
+    print(generations_table(open_records(options.runs), options.preset))

@@ -1,0 +1,53 @@
+"""Students as teachers: born-again networks and teacher assistants (not in the paper)."""
+
+from typing import ClassVar, Literal
+
+from repro.config import ClassifierConfig, DataConfig, Selection, StudentConfig
+from repro.distill.divergences import ForwardCrossEntropy
+from repro.experiments.method_tries import Try
+from repro.experiments.methods import PROTOCOLS, student_of, teacher_of
+from repro.experiments.study import Study
+from repro.models.lenet import LeNet5
+
+CHAINS: dict[str, tuple[int, ...]] = {
+    "born_again_1": (1, 1),
+    "born_again_2": (1, 1, 1),
+    "born_again_3": (1, 1, 1, 1),
+    "direct": (4, 1),
+    "assistant": (4, 2, 1),
+}
+"""The widths of the LeNet-5s, the first one trained on labels, each other one distilled from the one before."""
+
+
+class Generations(Study):
+    """Born-again generations and teacher assistants: students as teachers of students (not in the paper).
+
+    Question: does fidelity get lost from generation to generation, and does a network of middle size between a large
+    teacher and a small student help (Furlanello et al. 2018, arXiv:1805.04770; Mirzadeh et al. 2020, arXiv:1902.03393)?
+
+    Conditions: `data` (digits, mnist); `chain`: one to three generations of the same network (`born_again_1` to
+    `born_again_3`), or a teacher four times as wide as its student, `direct` or through an `assistant` twice as wide.
+    Data, labels and lengths as in the study `methods`; soft labels at temperature 1, every generation as long. Metrics
+    compare a network with the one it was distilled from.
+    """
+
+    name: Literal["generations"] = "generations"
+    data: Literal["digits", "mnist"] = "digits"
+    chain: Literal["born_again_1", "born_again_2", "born_again_3", "direct", "assistant"] = "born_again_1"
+    figures: ClassVar[str] = "none"
+
+    def config(self) -> StudentConfig:
+        protocol = PROTOCOLS[self.data, self.preset]
+        images = DataConfig(train=Selection(dataset=protocol.dataset, size=protocol.images))
+        setting = Try(ForwardCrossEntropy(temperature=1.0))
+        first, second, *others = CHAINS[self.chain]
+        oldest: ClassifierConfig = teacher_of(protocol, LeNet5(width=first), self.trial * 100)
+
+        def child(parent: ClassifierConfig, width: int, generation: int) -> StudentConfig:
+            seed = self.trial * 100 + generation
+            return student_of(protocol, (parent,), LeNet5(width=width), images, protocol.epochs, setting, seed)
+
+        youngest = child(oldest, second, 1)
+        for generation, width in enumerate(others, start=2):
+            youngest = child(youngest, width, generation)
+        return youngest
