@@ -1,64 +1,100 @@
 """Figure 8: how much a teacher says beside its top class, by depth, ensemble size and temperature."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import log_softmax, logsumexp, softmax
 
+from analysis.draw import NOT_RUN
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
-from analysis.style import BLUE, ORANGE, canvas
+from analysis.style import BLUE, ORANGE, PALE, SMALL, canvas
+from repro.records.record import Floats
 
-EXAMPLES = 4
-"""Test images shown: the first ones, none chosen."""
+EXAMPLES = 3
+"""Training images shown, and as many test images: the first ones, none chosen."""
 CLASSES = 10
 """The most probable classes of each."""
 TEACHERS = ((20, 1), (20, 5), (56, 1), (56, 5))
 """Depth and ensemble size."""
+NOT_SHARED = "no image that\nall members keep"
 
 
 def draw(evidence: Evidence) -> Figure:
     """Probabilities of the ten most probable classes, at temperature 1 and 4: a row per teacher, a column per image."""
-    figure, grid = canvas(len(TEACHERS), EXAMPLES, height=1.05 * len(TEACHERS), sharex=True, sharey=True)
-    places = np.arange(1, CLASSES + 1)
+    figure, grid = canvas(len(TEACHERS), 2 * EXAMPLES, height=1.0 * len(TEACHERS), sharex=True, sharey=True)
     for row, (depth, members) in zip(grid, TEACHERS, strict=True):
         row[0].set_ylabel(f"ResNet-{depth}\nm = {members}")
-        logits = ensemble(evidence, depth, members)
-        for example, axes in enumerate(row):
-            axes.set(xticks=[1, 5, 10], ylim=(0, 1))
-            axes.grid(visible=False, axis="x")
-            if logits is None or example >= len(logits):
-                axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.6")
-                continue
-            order = np.argsort(-logits[example])[:CLASSES]
-            one, four = softmax(logits[example])[order], softmax(logits[example] / 4)[order]
-            axes.bar(places[: len(one)] - 0.2, one, 0.4, color=BLUE, label="softmax(z), τ = 1")
-            style = {"color": "white", "edgecolor": ORANGE, "hatch": "/////", "linewidth": 0.7}
-            axes.bar(places[: len(four)] + 0.2, four, 0.4, label="softmax(z / 4), τ = 4", **style)
-    for example, axes in enumerate(grid[0]):
-        axes.set_title(f"test image {example + 1}", loc="left")
-    for axes in grid[-1]:
-        axes.set_xlabel("class, by probability")
+        runs = member_runs(evidence, depth, members)
+        on_train, on_test = train_logits(evidence, runs), test_logits(evidence, runs)
+        for example, (ours, theirs) in enumerate(zip(row[:EXAMPLES], row[EXAMPLES:], strict=True)):
+            _draw_example(ours, on_train, example, NOT_RUN if not runs else NOT_SHARED)
+            _draw_example(theirs, on_test, example, NOT_RUN)
+    for column, axes in enumerate(grid[0]):
+        number = column % EXAMPLES + 1
+        axes.set_title(f"train {number}" if column < EXAMPLES else f"test {number}", loc="left")
+    figure.supxlabel("class, by probability", fontsize=7.5)
     return figure
 
 
-def ensemble(evidence: Evidence, depth: int, members: int) -> "np.ndarray[Any, Any] | None":
-    """Logits of the shown test images, the log of the members' mean probability; None unless all members are done."""
+def _draw_example(axes: Axes, logits: Floats | None, example: int, otherwise: str) -> None:
+    axes.set(xticks=[1, 5, 10], ylim=(0, 1))
+    axes.grid(visible=False, axis="x")
+    if logits is None or example >= len(logits):
+        at: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, otherwise, color=PALE, fontsize=SMALL, **at)
+        return
+    places = np.arange(1, CLASSES + 1)
+    order = np.argsort(-logits[example])[:CLASSES]
+    one, four = softmax(logits[example])[order], softmax(logits[example] / 4)[order]
+    axes.bar(places[: len(one)] - 0.2, one, 0.4, color=BLUE, label="softmax(z), τ = 1")
+    style: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "/////", "linewidth": 0.7}
+    axes.bar(places[: len(four)] + 0.2, four, 0.4, label="softmax(z / 4), τ = 4", **style)
+
+
+def member_runs(evidence: Evidence, depth: int, members: int) -> list[str]:
+    """The runs of an ensemble of trial 0; none unless all members are done."""
     rows = evidence.where({"depth": depth, "trial": 0}).table
     chosen = rows[rows["member"] < members].sort_values("member") if len(rows) else rows
-    logits = [evidence.records.shown_logits(run_id) for run_id in chosen["run_id"]] if len(chosen) == members else []
-    if not logits or any(one is None for one in logits):
+    return list(chosen["run_id"]) if len(chosen) == members else []
+
+
+def test_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
+    """The ensemble's logits of the first test images; None where they are not known."""
+    found = [evidence.records.shown_logits(run_id) for run_id in runs]
+    known = [logits for logits in found if logits is not None]
+    return _ensemble(known) if known and len(known) == len(found) else None
+
+
+def train_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
+    """The ensemble's logits of the first training images that the records of all members keep; None if there are none.
+
+    Each member saw an image under its own augmentation.
+    """
+    found = [evidence.records.shown_train(run_id) for run_id in runs]
+    known = [shown for shown in found if shown is not None]
+    if not known or len(known) < len(found):
         return None
-    stacked = log_softmax(np.array(logits, dtype=float), axis=-1)
-    mean: np.ndarray[Any, Any] = logsumexp(stacked, axis=0) - np.log(members)
+    shared = sorted(set.intersection(*(set(shown.indices.tolist()) for shown in known)))
+    if not shared:
+        return None
+    return _ensemble([shown.logits[[shown.indices.tolist().index(image) for image in shared]] for shown in known])
+
+
+def _ensemble(logits: "Sequence[np.ndarray[Any, Any]]") -> Floats:
+    """The log of the members' mean probability."""
+    mean: Floats = logsumexp(log_softmax(np.array(logits, dtype=np.float64), axis=-1), axis=0) - np.log(len(logits))
     return mean
 
 
 FIGURE = PaperFigure(
     name="8",
     title="Figure 8: how much does a teacher say beside its top class?",
-    caption=f"Probabilities of the {CLASSES} most probable classes of the first {EXAMPLES} test images; trial 0.",
+    caption=f"Probabilities of the {CLASSES} most probable classes: {EXAMPLES} training images as the teacher saw "
+    f"them, and the first {EXAMPLES} test images; trial 0.",
     sweeps=("teacher_distributions",),
     draw=draw,
 )

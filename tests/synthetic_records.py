@@ -28,9 +28,12 @@ from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate
 from repro.records import Record, RunFolder
 from repro.records.folder import LabelledLogits
+from repro.records.record import Shown
 from repro.store import Store
 
 TEACHER_ACCURACY = 0.72
+TRAIN_INDICES = np.arange(3, 43, 4)
+"""The training images of every run's train sample; what it says of them is twice its logits of the first on test."""
 EPOCHS = 10
 
 
@@ -91,6 +94,11 @@ class SyntheticRecords(RunFolder):
         return (
             LabelledLogits(self.logits[run_id], torch.from_numpy(self.true_labels)) if run_id in self.logits else None
         )
+
+    def shown_train(self, run_id: str) -> Shown | None:
+        if run_id not in self.logits:
+            return None
+        return Shown(TRAIN_INDICES[:8], 2 * self.logits[run_id][: len(TRAIN_INDICES)].numpy()[:8])
 
     # -- making runs ----------------------------------------------------------------------------------------------
 
@@ -210,6 +218,8 @@ class SyntheticRecords(RunFolder):
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.metrics))
             if run_id in self.logits:
                 tensors = {"test_logits": self.logits[run_id], "test_labels": torch.from_numpy(self.true_labels)}
+                train = 2 * self.logits[run_id][: len(TRAIN_INDICES)]
+                tensors |= {"train_logits": train.flip(0), "train_indices": torch.from_numpy(TRAIN_INDICES).flip(0)}
                 save_file(tensors, folder / "predictions.safetensors")
         return Store(root)
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from scipy.special import softmax
 from synthetic_records import SyntheticRecords, Truth
 
 from analysis.by_class import agreement_by_class
@@ -21,6 +22,7 @@ from analysis.by_teacher_confidence import BINS, LEAST, binned_agreement
 from analysis.catalogue import MODULES, find_figure
 from analysis.draw import NOT_RUN
 from analysis.figure import PaperFigure, StudyTables, draw_figure, drawable_presets
+from analysis.figure_8 import member_runs
 from analysis.learning_curves import learning_curve
 from analysis.panels import Evidence, Names, Panel
 from analysis.reliability import reliability
@@ -240,6 +242,22 @@ def test_what_is_missing_is_shown_with_the_command_that_makes_it(
     assert "Partial: 6 of 36 runs" in texts(ten)
     assert "repro launch sweeps/ensemble_size.yaml preset=short" in texts(ten)
     assert "repro launch sweeps/augmentation.yaml preset=short members=5" in texts(drawn["3"][2])
+
+
+def test_figure_8_shows_training_images_beside_test_images(
+    drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
+) -> None:
+    _, evidence, picture = drawn["8"]
+    titles = [axes.get_title(loc="left") for axes in picture.axes[:6]]
+    assert titles == ["train 1", "train 2", "train 3", "test 1", "test 2", "test 3"]
+    (alone,) = member_runs(evidence, 20, 1)
+    logits = evidence.records.shown_logits(alone)
+    assert logits is not None
+    for axes, factor in ((picture.axes[0], 2), (picture.axes[3], 1)):  # twice as sure on train
+        heights = [bar.get_height() for bar in axes.patches[:10]]
+        assert heights == pytest.approx(sorted(softmax(factor * logits[0].astype(float)), reverse=True), rel=1e-5)
+    members = [softmax(2 * evidence.records.shown_logits(run)[1].astype(float)) for run in member_runs(evidence, 56, 5)]  # type: ignore[index]
+    assert picture.axes[19].patches[0].get_height() == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
 
 
 def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:

@@ -22,7 +22,7 @@ from repro.bench.timing import Report
 from repro.experiments.study import Study
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records import Pair, Predictions, Record, Records, open_records, write_export
-from repro.records.record import Floats, Labels, rounded
+from repro.records.record import Floats, Labels, Shown, rounded
 from repro.training.hardware import describe
 
 SIZES = (625, 1250, 5000)
@@ -91,6 +91,9 @@ class RandomRecords:
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32]:  # noqa: ARG002
         return np.zeros((8, CLASSES), dtype=np.float32)
+
+    def shown_train(self, run_id: str) -> Shown:  # noqa: ARG002
+        return Shown(np.arange(8), np.zeros((8, CLASSES), dtype=np.float32))
 
     def attachment(self, run_id: str, name: str) -> bytes | None:  # noqa: ARG002
         return None

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.errors import BadInput
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import ATTACHMENTS, write_atomically
 
 FORMAT = 1
@@ -132,6 +132,10 @@ def _line(
     line |= {"test_set": archive.add_labels(labels), "scores": records.scores(record.run_id)}
     archive.add_predictions(records, record.run_id)
     archive.add(f"{record.run_id}/shown_logits", records.shown_logits(record.run_id))
+    shown = records.shown_train(record.run_id)
+    if shown is not None:
+        archive.add(f"{record.run_id}/shown_train/indices", shown.indices)
+        archive.add(f"{record.run_id}/shown_train/logits", shown.logits)
     if len(record.teachers) > 1:
         archive.ensembles[record.teacher_key] = records.scores(record.teacher_key)
         archive.add_predictions(records, record.teacher_key)
@@ -210,6 +214,10 @@ class ExportFile:
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._array(f"{run_id}/shown_logits")
+
+    def shown_train(self, run_id: str) -> Shown | None:
+        indices, logits = (self._array(f"{run_id}/shown_train/{name}") for name in ("indices", "logits"))
+        return None if indices is None or logits is None else Shown(indices, logits)
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         member = f"{run_id}/{name}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
-from repro.records.record import SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, rounded
+from repro.records.record import SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, Shown, rounded
 from repro.store import ATTACHMENTS, Store
 
 CACHED_LOGITS = 48
@@ -100,6 +100,17 @@ class RunFolder:
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         test_set = self._test_set(run_id)
         return None if test_set is None else test_set.logits[:SHOWN_EXAMPLES].numpy()
+
+    def shown_train(self, run_id: str) -> Shown | None:
+        path = self.store.run(run_id).path / "predictions.safetensors"
+        if not self.has(run_id) or not path.exists():
+            return None
+        with safe_open(path, "pt") as file:
+            if "train_indices" not in file.keys():  # noqa: SIM118  (no mapping)
+                return None
+            indices = file.get_tensor("train_indices")
+            first = indices.argsort()[:SHOWN_EXAMPLES]
+            return Shown(indices[first].numpy(), file.get_tensor("train_logits")[first].numpy())
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         path = self.store.run(run_id).path / name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from repro.config import parse_config
 from repro.errors import BadInput
-from repro.records.record import Floats, Labels, Pair, Predictions, Record
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Shown
 
 
 class LinesFile:
@@ -59,6 +59,9 @@ class LinesFile:
         return None
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:  # noqa: ARG002
+        return None
+
+    def shown_train(self, run_id: str) -> Shown | None:  # noqa: ARG002
         return None
 
     def attachment(self, run_id: str, name: str) -> bytes | None:  # noqa: ARG002

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from repro.records.export import ExportFile
 from repro.records.folder import RunFolder
 from repro.records.lines import LinesFile
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import Store
 
 Answer = TypeVar("Answer")
@@ -50,6 +50,9 @@ class Merged:
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._first(lambda source: source.shown_logits(run_id))
+
+    def shown_train(self, run_id: str) -> Shown | None:
+        return self._first(lambda source: source.shown_train(run_id))
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         return self._first(lambda source: source.attachment(run_id, name))

@@ -13,7 +13,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 
 SHOWN_EXAMPLES = 8
-"""Of so many test examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
+"""Of so many examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
 KEPT_BITS = 5
 """Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
 
@@ -73,6 +73,14 @@ class Pair:
     kl: float
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Logits of a few training images, (n, classes), and which images these are: their `indices` in the split, (n,)."""
+
+    indices: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+
 class Records(Protocol):
     """A source of records. Only `record` insists that the run be there (KeyError); the rest is None where unknown.
 
@@ -108,6 +116,9 @@ class Records(Protocol):
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         """The run's logits of the first SHOWN_EXAMPLES test examples, (examples, classes)."""
+
+    def shown_train(self, run_id: str) -> Shown | None:
+        """The run's logits of SHOWN_EXAMPLES training images as it saw them, the first of its train sample."""
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         """The content of one of ATTACHMENTS, the small files that some kinds of run have."""
