@@ -15,6 +15,7 @@ from repro.bench.wandb_server import ENTITY, StandInServer
 from repro.launch.sweep import find_sweep
 from repro.store import Store
 from repro.tracking.description import PROJECT
+from slurm.devcluster import Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +86,21 @@ def test_an_unknown_sweep_is_bad_input(tmp_path: Path) -> None:
     _, err = agent.communicate(timeout=120)
     assert agent.returncode == 2
     assert "could not work on the sweep" in err.splitlines()[-1]
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("environment")
+def test_an_agent_as_a_slurm_job_fails_with_its_run(server: StandInServer, cluster: Cluster, tmp_path: Path) -> None:
+    sweep = begin_sweep(server, tmp_path, preset=["smoke"], images=[100, 999_999])
+    script = Path(__file__).parents[1] / "slurm" / "agent.sbatch"
+    options = ("--cpus-per-task=1", "--array=0-0", f"--output={tmp_path}/log", "--parsable")
+    job = cluster.command("sbatch", *options, str(script), sweep).strip()
+    deadline = time.monotonic() + 300
+    while job in cluster.command("squeue", "--noheader", "--format=%F").split():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    log = (tmp_path / "log").read_text()
+    assert f"repro: 1 of 2 runs of the sweep {sweep} failed" in log, log
+    assert "ExitCode=1:0" in cluster.command("scontrol", "show", "job", job)
+    assert {run.run_id for run in Store(tmp_path / "runs").runs() if run.is_done()} == set(server.runs)
+    assert len(server.runs) == 2
