@@ -1,6 +1,5 @@
 """What jobs do with their runs on a real Slurm: side by side, on scratch, after a parent made elsewhere, made anew."""
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -66,15 +65,19 @@ def test_a_queued_child_waits_for_a_parent_that_is_made_elsewhere(place: Place) 
 
 
 def test_a_job_that_slurm_holds_for_ever_is_named_and_submitted_again_with_its_children(place: Place) -> None:
+    """Runs that several processes train together are launched as others are."""
     last = int(place.cluster.command("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true"))
     place.cluster.command("scancel", str(last))
     obstacle = place.cluster.state / "slurmd" / f"job{last + 1:05}"
     obstacle.touch()  # where slurmd wants to make the job's folder: the launch fails, and Slurm holds the job
-    assert place.launch(ONE).code == 0
+    shared = (*ONE, "micro_batch_size=16", "teachers.micro_batch_size=16")
+    assert place.launch(shared).code == 0
     held = "PENDING (launch failed requeued held)"
     wait_until(lambda: held in place.repro("status").out, "it is held")
     obstacle.unlink()
-    again = place.launch(ONE)
+    # This time each run is made by two processes, on a GPU of a type; `torchrun` is what they are started by.
+    place.write_profile(gpus=2, gpu_type="fake", cpus=2, processes_per_run=2)
+    again = place.launch(shared)
     assert again.code == 0
     assert any("Slurm will never start it (launch failed requeued held)" in line for line in again.lines)
     assert any("takes back 1 job: a parent has to be made again first" in line for line in again.lines)
@@ -83,4 +86,6 @@ def test_a_job_that_slurm_holds_for_ever_is_named_and_submitted_again_with_its_c
     store = Store(place.folder / "runs")
     runs = [run_id for note in place.submissions() for job in note["jobs"] for run_id in job]
     assert len(runs) == 4 and len(set(runs)) == 2
-    assert [store.run(run_id).state() for run_id in set(runs)] == ["done", "done"], json.dumps(place.status())
+    for run in map(store.run, set(runs)):
+        assert run.is_done(), place.status()
+        assert [attempt["machine"]["process_count"] for attempt in place.attempts(run)] == [2]

@@ -26,10 +26,17 @@ POLL_SECONDS = 0.2
 def make_together(
     request: dict[str, Any], runs: Path, data: Path, device: str, processes: int, threads: int, stop: StopRequest
 ) -> None:
-    """Make the requested run with `processes` processes; to be called where `repro.runner.Runner` would make it.
+    """Make the requested run with `processes` processes, after whoever is making it now.
 
     Raises what the runner raises in the first of them, BadInput or RunFailed; RunFailed if it dies.
     """
+    run = Store(runs).run(request["run_id"])
+    while (holder := run.holder()) is not None:
+        if stop.signal is not None:
+            raise Interrupted(f"run {run.run_id}: stopped by {stop.signal} while it waited for {holder}")
+        time.sleep(POLL_SECONDS)
+    if run.is_done():
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(request))
@@ -46,11 +53,11 @@ def make_together(
         process.stdin.close()
         outcome = path.with_name("outcome.json")
         kind, message = json.loads(outcome.read_text()) if outcome.exists() else ("RunFailed", None)
-    if Store(runs).run(request["run_id"]).is_done():
+    if run.is_done():
         return
     if stop.signal is not None:
-        raise Interrupted(message or f"run {request['run_id']}: stopped by {stop.signal}")
-    failure = Store(runs).run(request["run_id"]).failure()  # of the process at fault, which may not be the first
+        raise Interrupted(message or f"run {run.run_id}: stopped by {stop.signal}")
+    failure = run.failure()  # of the process at fault, which may not be the first
     message = failure or message or f"its {processes} processes ended with exit code {process.returncode}"
     raise BadInput(message) if kind == "BadInput" else RunFailed(message)
 
