@@ -61,7 +61,7 @@ PROTOCOLS: dict[tuple[DataName, Preset], Protocol] = {
     ("digits", "smoke"): _lenet(Digits(), 50, 200, 50, 1, 3),
     ("mnist", "paper"): _lenet(MNIST(), 200, 50_000, 5_000, 100, 300),
     ("mnist", "short"): _lenet(MNIST(), 200, 5_000, 5_000, 100, 12),
-    ("mnist", "smoke"): _lenet(Digits(), 50, 200, 50, 1, 3),
+    ("mnist", "smoke"): _lenet(Digits(), 50, 180, 50, 1, 3),
     ("cifar100", "paper"): _resnet(CIFAR100(), 45_000, 5_000, (20, 56), 300, 128),
     ("cifar100", "short"): _resnet(CIFAR100(), 9_000, 5_000, (20, 56), 18, 64),
     ("cifar100", "smoke"): _resnet(Synthetic(images=80, image_size=8), 60, 20, (8, 14), 3, 32),
