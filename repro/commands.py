@@ -110,7 +110,7 @@ def export(options: argparse.Namespace) -> None:
     else:
         wanted = [(run_id, "") for run_id in folder.ids()]
     with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
-        count = write_export(folder, wanted, options.out, on_run=bar.update)
+        count = write_export(folder, wanted, options.out, bar.update, examples=not options.without_examples)
     print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")
 
 

@@ -34,16 +34,21 @@ MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
 
 
 def write_export(
-    records: Records, runs: Iterable[tuple[str, str]], path: Path, on_run: Callable[[], object] = lambda: None
+    records: Records,
+    runs: Iterable[tuple[str, str]],
+    path: Path,
+    on_run: Callable[[], object] = lambda: None,
+    examples: bool = True,
 ) -> int:
     """Write the runs, given as (run id, label), to `path`; the number of runs written.
 
     With every student go its ensemble's predictions, and its match with the teachers of all other exported runs that
-    differ from it by seeds alone (the independent-student control). `on_run` is called after each run.
+    differ from it by seeds alone (the independent-student control). `on_run` is called after each run. Without
+    `examples` there are no arrays: metrics and matches stay, what is said of single test examples goes.
     """
     chosen = {run_id: label for run_id, label in runs if records.has(run_id)}
     teachers = _teachers_by_condition(records, chosen)
-    archive = _Archive()
+    archive = _Archive(examples)
     lines = []
     for run_id, label in chosen.items():
         lines.append(_line(records, records.record(run_id), label, teachers, archive))
@@ -65,7 +70,8 @@ def _teachers_by_condition(records: Records, runs: Iterable[str]) -> dict[str, s
 class _Archive:
     """The file while it is put together in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: bool) -> None:
+        self.examples = examples
         self.buffer = io.BytesIO()
         self.zip = zipfile.ZipFile(self.buffer, "w", zipfile.ZIP_DEFLATED)
         self.names: set[str] = set()
@@ -73,7 +79,7 @@ class _Archive:
 
     def add(self, name: str, array: NDArray[Any] | None) -> None:
         """Add an array, unless there is none or it is in already."""
-        if array is not None and name not in self.names:
+        if self.examples and array is not None and name not in self.names:
             self.names.add(name)
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)

@@ -85,6 +85,11 @@ def add(commands: Commands) -> None:
     export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
     export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
+    export.add_argument(
+        "--without-examples",
+        action="store_true",
+        help="metrics and controls, but nothing of single test examples: far smaller, intervals are over trials only",
+    )
     runs_option(export)
 
 
