@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from analysis.catalogue import MODULES, find_figure
-from analysis.claims import CLAIMS, Judgement, judge, statement
+from analysis.claims import CLAIMS, Judgement, Verdict, judge, statement
 from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
@@ -20,6 +20,7 @@ from repro.experiments.study import Preset, find_study
 from repro.records import Record, Records
 
 PICTURE_DOTS_PER_INCH = 150
+PAPER_CLAIMS = tuple(claim for claim in CLAIMS if claim.removeprefix("C").isdecimal())
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,15 @@ class Contents:
     totals: Provenance
 
     @property
-    def verdicts(self) -> Mapping[str, int]:
-        """How many of the paper's claims have each verdict, each counted at the best preset that has runs."""
-        best = {one.claim: one for one in reversed(self.claims) if one.claim.removeprefix("C").isdecimal()}
-        names = ("supported", "contradicted", "inconclusive", "not run")
-        return {name: sum(one.verdict == name for one in best.values()) for name in names}
+    def verdicts(self) -> Mapping[Preset, Mapping[Verdict, int]]:
+        """How many of the paper's claims have each verdict, at each preset with trials of any; else at the paper's."""
+        presets = [one for one in get_args(Preset) if any(claim.n and claim.preset == one for claim in self.claims)]
+        by_preset: dict[Preset, dict[Verdict, int]] = {}
+        for preset in presets or ["paper"]:
+            found = [one.verdict for one in self.claims if one.n and one.preset == preset and one.claim in PAPER_CLAIMS]
+            found += ["not run"] * (len(PAPER_CLAIMS) - len(found))
+            by_preset[preset] = {verdict: found.count(verdict) for verdict in get_args(Verdict)}
+        return by_preset
 
 
 def gather(records: Records) -> Contents:
