@@ -18,7 +18,7 @@ test: $(VENV)/.installed
 	wait $$slurm; on_slurm=$$?; cat $$log; rm $$log; exit $$((others | on_slurm))
 
 chaos: $(VENV)/.installed
-	$(PYTEST) -m chaos
+	$(PYTEST) -s -m chaos
 
 test-fast: $(VENV)/.installed
 	$(PYTEST) $(SHARED) -m "not slow and not slurm"
