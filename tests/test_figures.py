@@ -30,7 +30,7 @@ from analysis.small_multiples import student_sweeps, study_of
 from analysis.style import DOTS_PER_INCH, SMALL, WIDTH, as_png
 from repro.cli import main
 from repro.errors import BadInput
-from repro.records import RunFolder, write_export
+from repro.records import RunFolder, open_records, write_export
 
 RARE = {"policy": ["baseline", "mixup"], "members": [1, 3, 5], "temperature": [1.0, 4.0], "alpha": [0.0, 0.5]}
 """Of settings with many values these are run, in two trials; the others are missing."""
@@ -258,6 +258,19 @@ def test_figure_8_shows_training_images_beside_test_images(
         assert heights == pytest.approx(sorted(softmax(factor * logits[0].astype(float)), reverse=True), rel=1e-5)
     members = [softmax(2 * evidence.records.shown_logits(run)[1].astype(float)) for run in member_runs(evidence, 56, 5)]  # type: ignore[index]
     assert picture.axes[19].patches[0].get_height() == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
+
+
+def test_every_figure_is_redrawn_from_an_export_alone(
+    tables: StudyTables, drawn: dict[str, tuple[PaperFigure, Evidence, Figure]], tmp_path: Path
+) -> None:
+    records = tables.records
+    write_export(records, [(run_id, "") for run_id in records.ids()], tmp_path / "all.npz")
+    exported = StudyTables(open_records(tmp_path / "all.npz"))
+    for figure, evidence, picture in drawn.values():
+        again = figure.evidence(exported, "short")
+        pd.testing.assert_frame_equal(evidence.table, again.table, rtol=1e-6)
+        if figure.name in ("6c", "7", "8", "reliability"):  # which show more of the records than the table
+            assert as_png(figure.picture(again, "short"), 50) == as_png(picture, 50), figure.name
 
 
 def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
