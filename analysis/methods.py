@@ -21,7 +21,9 @@ MARKERS: dict[str, str] = {
     "contrast": "8",
 }
 """A shape for each method, so that none needs its colour."""
-TITLES = {"same": "teacher like the student", "larger": "larger teacher", "ensemble": "ensemble of three"}
+COLLAPSED = 10.0
+"""Points of accuracy below the teacher's, from which on a method is named in a panel's corner and not drawn."""
+TITLES = {"same": "teacher like student", "larger": "larger teacher", "ensemble": "ensemble of three"}
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -34,9 +36,9 @@ def draw(evidence: Evidence) -> Figure:
         for column, kind in enumerate(kinds):
             axes = grid[row, column]
             _draw_panel(axes, done[(done["data"] == data) & (done["teacher"] == kind)])
-            axes.set_title(f"{data}, {TITLES[kind]}" if column == 0 else TITLES[kind])
-            axes.set_xlabel("test agreement with the teacher (%)")
+            axes.set_title(f"{data}: {TITLES[kind]}" if column == 0 else TITLES[kind])
         grid[row, 0].set_ylabel("test accuracy (%)")
+    grid[-1, len(kinds) // 2].set_xlabel("test agreement with the teacher (%)")
     return figure
 
 
@@ -46,6 +48,7 @@ def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
     level = 100 * students["teacher_accuracy"].mean()
     axes.axhline(level, color=TEACHER.color, linestyle=TEACHER.line, linewidth=0.8, zorder=1)
     axes.plot([100], [level], label="teacher", **(TEACHER.line_style() | {"linestyle": "none"}))
+    outside = []
     for method, rows in students.groupby("method", sort=False):
         family = FAMILY_OF[str(method)]
         place = list(map(str, FAMILIES[family])).index(str(method))
@@ -54,13 +57,19 @@ def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
         if method == "independent":
             style["markerfacecolor"], label = "white", "independent student"
         agreement, accuracy = (100 * rows[f"student_{metric}"] for metric in ("agreement", "accuracy"))
+        if accuracy.mean() < level - COLLAPSED:
+            outside.append(f"{label} at {agreement.mean():.0f}, {accuracy.mean():.0f}")
+            continue
         spread: dict[str, Any] = {
             f"{axis}err": 0.0 if math.isnan(values.std()) else values.std()
             for axis, values in (("x", agreement), ("y", accuracy))
         }
         axes.errorbar(
-            [agreement.mean()], [accuracy.mean()], **spread, label=label, linestyle="none", elinewidth=0.6, **style
+            [agreement.mean()], [accuracy.mean()], **spread, label=label, linestyle="none", elinewidth=0.5, **style
         )
+    if outside:
+        text = "outside, far below:\n" + "\n".join(outside)
+        axes.text(0.97, 0.03, text, transform=axes.transAxes, ha="right", fontsize=7, color=GREY)
 
 
 FIGURE = PaperFigure(
