@@ -16,7 +16,7 @@ WITHOUT_NUMBERS = {"teacher_distributions"}
 
 
 def test_every_sweep_of_the_paper_has_values() -> None:
-    of_paper = {name for name in SWEEPS if sweep_studies(find_sweep(name), {})[0].figures != "none"}
+    of_paper = {name for name in SWEEPS if not sweep_studies(find_sweep(name), {})[0].figures.startswith("none")}
     assert of_paper - {value.sweep for value in VALUES} <= WITHOUT_NUMBERS
     assert len(of_paper) > 12
 
