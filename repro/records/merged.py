@@ -64,12 +64,14 @@ class Merged:
 def open_records(path: Path) -> Records:
     """The records of a runs folder, of an export (`.npz`, `.jsonl`), or of all exports in and beneath a folder.
 
+    A run that several exports hold, made again on another machine, is the one of the first in the order of their paths.
+
     An empty folder, or one that is not there, has no records. Raises BadInput for a file that is no export.
     """
     if path.is_file():
         return _open_export(path)
     folder = RunFolder(Store(path))
-    exports = [] if folder.store.runs() else [*sorted(path.rglob("*.npz")), *sorted(path.rglob("*.jsonl"))]
+    exports = [] if folder.store.runs() else sorted([*path.rglob("*.npz"), *path.rglob("*.jsonl")])
     if not exports:
         return folder
     return Merged(str(path), [_open_export(export) for export in exports])
