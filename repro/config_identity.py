@@ -24,7 +24,7 @@ def _identity(value: Any) -> Any:
         return [_identity(element) for element in value]
     if not isinstance(value, Schema):
         return value
-    return {  # `vars`, since iterating over a pydantic model takes twice as long, and analyses do this for every run
+    return {
         name: _identity(content)
         for name, content in vars(value).items()
         if name not in value.later_fields or content != type(value).model_fields[name].default
