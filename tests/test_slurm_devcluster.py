@@ -2,23 +2,13 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from slurm_place import wait_until
 
 from slurm.devcluster import Cluster, ClusterError
 from slurm.devcluster.__main__ import main
-
-PATIENCE = 60.0
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(0.2)
 
 
 def submit(cluster: Cluster, folder: Path, script: str, *options: str) -> str:
@@ -42,7 +32,7 @@ def test_two_jobs_get_a_gpu_each_and_are_accounted(cluster: Cluster, tmp_path: P
     script = f"echo $CUDA_VISIBLE_DEVICES; touch {tmp_path}/$SLURM_JOB_ID.up; {wait}"
     jobs = [submit(cluster, tmp_path, script, "--gres=gpu:1") for _ in range(3)]
     wait_until(lambda: len(list(tmp_path.glob("*.up"))) == 2, "two jobs run")
-    assert "Resources" in cluster.command("squeue", "--noheader", "--format=%r", "--jobs", jobs[2])
+    assert cluster.command("squeue", "--noheader", "--format=%T", "--jobs", jobs[2]) == "PENDING\n"
     (tmp_path / "go").touch()
     wait_until(lambda: [state(cluster, job) for job in jobs] == ["COMPLETED"] * 3, "all are completed")
     assert {(tmp_path / job).read_text().strip() for job in jobs[:2]} == {"0", "1"}
@@ -114,7 +104,7 @@ def test_two_clusters_live_side_by_side_and_stop_leaves_no_process(cluster: Clus
         assert state(other, job) != ""  # accounting outlives the cluster
     finally:
         other.stop()
-    assert cluster.command("sinfo", "--noheader", "--format=%t").split() == ["idle"]
+    wait_until(lambda: cluster.command("sinfo", "--noheader", "--format=%t").split() == ["idle"], "the node is idle")
 
 
 def test_missing_packages_meet_one_line_and_nothing_is_written(

@@ -41,17 +41,10 @@ def test_students_start_after_their_teachers_in_an_array_of_their_own(undisturbe
     assert {undisturbed.kind(run_id) for job in teachers["jobs"] for run_id in job} == {"teacher"}
     assert {undisturbed.kind(run_id) for job in students["jobs"] for run_id in job} == {"student"}
     assert [len(note["jobs"]) for note in (teachers, students)] == [2, 3]
-    assert (
-        undisturbed.cluster.command(
-            "sacct",
-            "--noheader",
-            "--parsable2",
-            "--allocations",
-            "--format=State,ExitCode",
-            "--jobs",
-            students["job_id"],
-        ).split()
-        == ["COMPLETED|0:0"] * 3
+    ends = ("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs")
+    wait_until(  # accounting lags behind by seconds
+        lambda: undisturbed.cluster.command(*ends, students["job_id"]).split() == ["COMPLETED|0:0"] * 3,
+        "accounting knows that the students' jobs are completed",
     )
 
 
