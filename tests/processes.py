@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 300.0
 """Seconds after which a process that says nothing is given up; far more than it needs."""
 
 

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import time
 
 import pytest
 import torch
@@ -120,16 +119,14 @@ def test_contenders_take_turns_and_their_warm_up_is_not_counted() -> None:
 
 
 def test_repeated_steps_stop_when_the_time_is_over_and_all_their_images_count() -> None:
-    calls = []
+    simulated = Simulated()
 
     def step() -> int:
-        calls.append(time.perf_counter())
-        time.sleep(0.005)
+        simulated.now += 3.0
         return 7
 
-    start = time.perf_counter()
-    assert repeat(step)(0.05) == 7 * len(calls)
-    assert calls[-1] - start < 0.05 <= time.perf_counter() - start
+    assert repeat(step, clock=lambda: simulated.now)(10.0) == 7 * 4
+    assert simulated.now == 12.0
 
 
 @pytest.fixture(scope="module")

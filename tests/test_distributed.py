@@ -30,7 +30,7 @@ from repro.training.accumulation import accumulate
 from repro.training.distributed import ALONE, Ranks, connected, ranks_of_this_job
 from repro.training.hardware import choose_device, count_loader_workers
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds in which a job has to end, however it ends; far more than it needs."""
 
 # Steps of 10, 10 and 4 images in micro-batches of 4: 3, 3 and 1, so that in the last step one process has none.

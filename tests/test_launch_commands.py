@@ -2,8 +2,9 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -140,14 +141,24 @@ def test_what_fails_in_another_launch_meanwhile_is_not_made_again(repro: Repro) 
     def other(pipe: Connection) -> None:
         with record.lock(on_wait=print):
             pipe.send("trains")
-            time.sleep(1.0)  # long enough for the launch below to see it train, as the message shows
+            pipe.recv()  # the launch below has seen it train
             record.write_config(teacher.config)
             record.write_failure("the loss became nan")
 
-    assert Process(other).hear() == "trains"
-    code, _, err = repro("launch", *ONE, "--retry", "failed")
+    elsewhere = Process(other)
+    assert elsewhere.hear() == "trains"
+
+    class Told(StringIO):
+        def write(self, text: str) -> int:
+            if "2 runs, 0 done, 1 running, 1 to make" in text:
+                elsewhere.pipe.send("seen")
+            return super().write(text)
+
+    said = Told()
+    with redirect_stderr(said):
+        code = repro("launch", *ONE, "--retry", "failed").code
+    err = said.getvalue()
     assert code == 1
-    assert "2 runs, 0 done, 1 running, 1 to make" in err
     assert "has failed since this launch began: the loss became nan" in err.splitlines()[-1]
     assert record.failure() == "the loss became nan"
     assert not (record.path / "environment.json").exists()  # nobody began it here

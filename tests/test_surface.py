@@ -269,7 +269,7 @@ def test_killed_at_random_moments_it_ends_the_same(root: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(KILLER), str(root), str(seed)],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         check=False,
     )

@@ -14,7 +14,7 @@ from repro.store import RunDirectory, Store
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 180.0
+PATIENCE = 600.0
 """Seconds for whatever has to happen: Python and torch are started three times, perhaps on a busy machine."""
 
 COMMAND = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
