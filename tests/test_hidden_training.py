@@ -15,7 +15,7 @@ from repro.distill.contrastive import Contrastive
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.ensemble import Ensemble
 from repro.distill.hint import Hint
-from repro.distill.label_smoothing import LabelSmoothing
+from repro.distill.supervised import LabelSmoothing
 from repro.errors import BadInput
 from repro.models.base import count_parameters
 from repro.models.preresnet import PreResNet

@@ -8,8 +8,8 @@ from scipy import special
 
 from repro.distill.decoupled import DecoupledKD
 from repro.distill.divergences import ForwardKL
-from repro.distill.label_smoothing import LabelSmoothing
 from repro.distill.objective import Objective
+from repro.distill.supervised import LabelSmoothing
 
 GENERATOR = torch.Generator().manual_seed(0)
 STUDENT = 2 * torch.randn(4, 5, generator=GENERATOR, dtype=torch.float64)

@@ -1,19 +1,24 @@
-"""Training on the true labels, without a teacher."""
+"""Training on the true labels, as they are or softened, without a teacher."""
 
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from repro.distill.objective import Objective
 
 
-class CrossEntropy(Objective):
-    """The negative log-likelihood of the true labels: how teachers are trained."""
+class LabelObjective(Objective):
+    """The cross-entropy to (1 - softening) * the label + softening / classes."""
 
-    name: Literal["cross_entropy"] = "cross_entropy"
     needs_teacher: ClassVar[bool] = False
+
+    @property
+    def softening(self) -> float:
+        """The share of the uniform distribution in the labels, in [0, 1)."""
+        return 0.0
 
     @property
     def needs_labels(self) -> bool:
@@ -29,5 +34,27 @@ class CrossEntropy(Objective):
         generator: torch.Generator,  # noqa: ARG002
     ) -> Tensor:
         if labels is None:
-            raise ValueError("the objective 'cross_entropy' needs labels")
-        return F.cross_entropy(student_logits, labels)
+            raise ValueError(f"the objective '{self.name}' needs labels")
+        return F.cross_entropy(student_logits, labels, label_smoothing=self.softening)
+
+
+class CrossEntropy(LabelObjective):
+    """The negative log-likelihood of the true labels: how teachers are trained."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+
+
+class LabelSmoothing(LabelObjective):
+    """Softened labels (Szegedy et al. 2016, arXiv:1512.00567): what a teacher's soft labels have to be better than.
+
+    The teacher-free control of distillation: a student learns nothing of its teachers, and is compared with them. At
+    smoothing 0 it is the independent student. The paper's smoothing is 0.1 (section 7).
+    """
+
+    name: Literal["label_smoothing"] = "label_smoothing"
+    is_control: ClassVar[bool] = True
+    smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
+
+    @property
+    def softening(self) -> float:
+        return self.smoothing

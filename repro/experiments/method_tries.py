@@ -12,11 +12,11 @@ from repro.distill.hard_labels import HardLabels
 from repro.distill.hidden import HiddenObjective
 from repro.distill.hidden_cosine import HiddenCosine
 from repro.distill.hint import Hint
-from repro.distill.label_smoothing import LabelSmoothing
 from repro.distill.logit_matching import LogitMSE
 from repro.distill.objective import Objective
 from repro.distill.relational import Relational
 from repro.distill.similarity import Similarity
+from repro.distill.supervised import LabelSmoothing
 
 MethodName = Literal[
     "independent",
