@@ -19,6 +19,7 @@ from repro.config_errors import explain
 from repro.config_identity import as_json as as_json
 from repro.config_identity import canonical_json as canonical_json
 from repro.data.augmentation import Augmentation
+from repro.distill.companions import CompanionObjective
 from repro.distill.hidden import HiddenObjective, Shape
 from repro.distill.initialization import Initialization
 from repro.distill.objective import Objective
@@ -178,6 +179,14 @@ class TrainingConfig(BaseRunConfig):
         except ValidationError as error:
             cause = error.errors()[0].get("ctx", {}).get("error", f"{self.objective.name} has no temperature")
             raise ValueError(f"a stream's temperature: {cause}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _companions_fit(self) -> Self:
+        if isinstance(self.objective, CompanionObjective):
+            if self.micro_batch_size is not None:
+                raise ValueError(f"micro_batch_size does not go with {self.objective.name}, which trains companions")
+            self.objective.check_stages(self.stage_shapes)
         return self
 
 

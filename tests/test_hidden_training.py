@@ -84,8 +84,8 @@ def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits:
         with torch.no_grad():
             for p, g in zip(parameters, gradients, strict=True):
                 p.sub_(0.02 * (g + 1e-2 * p))
-    assert trainer.hidden is not None
-    for ours, expected in zip([*trainer.network.parameters(), *trainer.hidden.parameters()], parameters, strict=True):
+    assert trainer.beside is not None
+    for ours, expected in zip([*trainer.network.parameters(), *trainer.beside.parameters()], parameters, strict=True):
         torch.testing.assert_close(ours, expected, rtol=2e-3, atol=2e-4)
 
 
@@ -109,8 +109,8 @@ def test_a_run_with_modules_goes_on_from_its_checkpoint_to_the_bit(digits: Label
     second.load_state_dict(state)
     while not second.finished:
         second.advance(lambda: False)
-    assert uninterrupted.hidden is not None and second.hidden is not None
-    for one, other in ((uninterrupted.network, second.network), (uninterrupted.hidden, second.hidden)):
+    assert uninterrupted.beside is not None and second.beside is not None
+    for one, other in ((uninterrupted.network, second.network), (uninterrupted.beside, second.beside)):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
 
@@ -126,8 +126,8 @@ def test_modules_are_no_part_of_the_student_and_do_not_touch_its_random_streams(
     result = one.result()
     assert result.counts["parameters"] == count_parameters(other.network)
     assert result.weights.keys() == other.network.state_dict().keys()
-    assert other.hidden is None and "hidden" not in other.state_dict()
-    modules = [module.weight for module in one.hidden.modules() if isinstance(module, torch.nn.Linear)]  # type: ignore[union-attr]
+    assert other.beside is None and "beside" not in other.state_dict()
+    modules = [module.weight for module in one.beside.modules() if isinstance(module, torch.nn.Linear)]  # type: ignore[union-attr]
     assert not torch.equal(modules[0], modules[2])  # each teacher has its own
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from repro.config import StudentConfig, TrainingConfig
+from repro.config import StudentConfig
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
 from repro.models.features import capture_stages
+from repro.training.batches import Batch
 from repro.training.evaluation import BATCH, stream_inputs
 
 MOST_REMEMBERED = 2**30
@@ -67,22 +68,19 @@ class HiddenComparison(nn.Module):
         return TeacherView(logits, layers)
 
     def forward(
-        self, student: nn.Module, teachers: Ensemble, inputs: Tensor, indices: Tensor
+        self,
+        student: nn.Module,
+        teachers: Ensemble,
+        batch: Batch,
+        progress: float,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The student's logits (batch, classes), the teachers' (members, batch, classes), and the weighted distance
-        between their layers. `indices`: the inputs' places among the training examples."""
-        theirs = self.view(teachers, inputs) if self.remembered is None else self.remembered.at(indices)
+        between their layers."""
+        theirs = self.view(teachers, batch.inputs) if self.remembered is None else self.remembered.at(batch.indices)
         with capture_stages(student) as own:
-            logits = student(inputs)
+            logits = student(batch.inputs)
         distances = []
         for pairs, layers, modules in zip(self.pairs, theirs.layers, self.trained, strict=True):
             assert isinstance(modules, nn.ModuleList)
             distances.append(self.objective.hidden_distance([own[name] for name, _ in pairs], layers, modules))
         return logits, theirs.logits, self.objective.weight * torch.stack(distances).mean()
-
-
-def compare_hidden_layers(config: TrainingConfig) -> HiddenComparison | None:
-    """What the run's objective compares and trains beside the student; None if it looks at logits alone."""
-    if isinstance(config, StudentConfig) and isinstance(config.objective, HiddenObjective):
-        return HiddenComparison(config, config.objective)
-    return None

@@ -1,10 +1,14 @@
-"""The network of a run before its first step."""
+"""The network of a run before its first step, and what is trained beside it."""
 
 from torch import nn
 
 from repro.config import StudentConfig, TrainingConfig
+from repro.distill.companions import CompanionObjective
 from repro.distill.ensemble import Ensemble
+from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import TeacherPoints
+from repro.training.companions import Companions
+from repro.training.hidden import HiddenComparison
 
 
 def build_network(config: TrainingConfig) -> nn.Module:
@@ -23,3 +27,12 @@ def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Mod
         (parent,) = config.teachers
         points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
     return config.init.initialize(lambda: build_network(config), config.stream_seed("init"), points)
+
+
+def trained_beside(config: TrainingConfig) -> HiddenComparison | Companions | None:
+    """What the run's objective trains beside the network, or compares of it; None if it looks at logits alone."""
+    if isinstance(config, StudentConfig) and isinstance(config.objective, HiddenObjective):
+        return HiddenComparison(config, config.objective)
+    if isinstance(config.objective, CompanionObjective):
+        return Companions(config, config.objective, lambda: build_network(config))
+    return None

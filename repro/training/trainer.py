@@ -15,6 +15,7 @@ from repro.models.base import count_parameters
 from repro.training.accumulation import accumulate, check_shares
 from repro.training.batch_norm import reestimate_batch_norm
 from repro.training.batches import Batch
+from repro.training.companions import Companions
 from repro.training.distributed import ALONE, Ranks
 from repro.training.divergence import first_not_finite, likely_cause
 from repro.training.evaluation import (
@@ -28,9 +29,9 @@ from repro.training.evaluation import (
 )
 from repro.training.examples import NO_LABEL, assemble, with_validation
 from repro.training.file_batches import make_batches
-from repro.training.hidden import compare_hidden_layers
+from repro.training.hidden import HiddenComparison
 from repro.training.inputs import Inputs, inputs_of_test
-from repro.training.start import initial_network
+from repro.training.start import initial_network, trained_beside
 from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
@@ -63,10 +64,10 @@ class Trainer:
         self.training = assemble(config.data, datasets, device, generators or {})
         network = initial_network(config, self.teachers)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.hidden = compare_hidden_layers(config)
+        self.beside = trained_beside(config)
         parameters = list(self.network.parameters())
-        if self.hidden is not None:
-            parameters += self.hidden.to(device).parameters()
+        if self.beside is not None:
+            parameters += self.beside.to(device).parameters()
         self.optimizer = config.optimizer.build(parameters)
         self.generators = {
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
@@ -94,8 +95,8 @@ class Trainer:
         fixed = self.batches.fixed_inputs
         self.teacher_logits: Tensor | None = None
         if fixed is not None and self.teachers is not None and config.objective.needs_teacher:
-            if self.hidden is not None:
-                self.hidden.remember(self.teachers, fixed)
+            if isinstance(self.beside, HiddenComparison):
+                self.beside.remember(self.teachers, fixed)
             else:
                 self.teacher_logits = predict_members(self.teachers, fixed, ranks)
         self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
@@ -137,7 +138,7 @@ class Trainer:
             "position": self.position,
             "losses": self.losses,
             "network": self.network.state_dict(),
-            **({"hidden": self.hidden.state_dict()} if self.hidden is not None else {}),
+            **({"beside": self.beside.state_dict()} if self.beside is not None else {}),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "cpu_rng": torch.get_rng_state(),
@@ -149,8 +150,8 @@ class Trainer:
         self.epoch_steps = None
         self.losses.copy_(state["losses"])
         self.network.load_state_dict(state["network"])
-        if self.hidden is not None:
-            self.hidden.load_state_dict(state["hidden"])
+        if self.beside is not None:
+            self.beside.load_state_dict(state["beside"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
@@ -206,12 +207,11 @@ class Trainer:
 
     def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The mean loss over a batch."""
+        progress = self.step / self.total_steps
         teacher_logits: Tensor | None = None
-        hidden_distance: Tensor | None = None
-        if self.hidden is not None and self.teachers is not None:
-            student_logits, teacher_logits, hidden_distance = self.hidden(
-                self.network, self.teachers, batch.inputs, batch.indices
-            )
+        loss_beside: Tensor | None = None
+        if self.beside is not None:
+            student_logits, teacher_logits, loss_beside = self.beside(self.network, self.teachers, batch, progress)
         else:
             if self.teacher_logits is not None:
                 teacher_logits = self.teacher_logits.index_select(1, batch.indices)
@@ -225,10 +225,10 @@ class Trainer:
             teacher_logits=teacher_logits,
             # Labels that the objective does not need are never handed over, so they cannot leak.
             labels=batch.labels if self.config.objective.needs_labels else None,
-            progress=self.step / self.total_steps,
+            progress=progress,
             generator=generator,
         )
-        return loss if hidden_distance is None else loss + hidden_distance
+        return loss if loss_beside is None else loss + loss_beside
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step of the whole run."""
@@ -276,6 +276,9 @@ class Trainer:
             teacher = self.teachers.members[0]
             similarity = stage_similarity(self.network, teacher, self.test_set.inputs, self.config.stream_seed("cka"))
             metrics |= {f"test/cka/{stage}": value for stage, value in similarity.items()}
+        if isinstance(self.beside, Companions):
+            beside = self.beside.measure(self.network, self.test_set)
+            metrics |= {f"test/companion/{name}": value for name, value in beside.items()}
         assert self.test_set.labels is not None
         predictions = {
             "test_logits": test_logits,
