@@ -32,6 +32,7 @@ MODULES = {
     "reliability": "reliability",
     "learning_curves": "learning_curves",
     "methods": "methods",
+    "transfer": "transfer",
 }
 """Name -> module. Each module's FIGURE says what it shows."""
 

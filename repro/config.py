@@ -21,7 +21,7 @@ from repro.config_identity import canonical_json as canonical_json
 from repro.data.augmentation import Augmentation
 from repro.distill.companions import CompanionObjective
 from repro.distill.hidden import HiddenObjective, Shape
-from repro.distill.initialization import Initialization
+from repro.distill.initialization import Initialization, Pretrained
 from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
@@ -75,7 +75,7 @@ class BaseRunConfig(Schema):
 class TrainingConfig(BaseRunConfig):
     """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
 
-    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size", "frozen_trunk"})
 
     augmentation: tuple[AnyAugmentation, ...] = ()
     model: AnyModel
@@ -94,6 +94,26 @@ class TrainingConfig(BaseRunConfig):
     evaluate_every: int = Field(ge=1)
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: Literal["float32"] = "float32"
+    frozen_trunk: bool = False
+    """Train the classifier alone; all else stays as `init` gave it: see `repro/training/start.py`."""
+
+    @property
+    def source(self) -> "ClassifierConfig | None":
+        """The run whose trunk this one starts from."""
+        return self.init.source if isinstance(self.init, Pretrained) else None
+
+    def parents(self) -> tuple["RunConfig", ...]:
+        return (*super().parents(), *((self.source,) if self.source is not None else ()))
+
+    @model_validator(mode="after")
+    def _trunk_fits(self) -> Self:
+        if isinstance(self.init, Pretrained):
+            self.init.check(self.model, self.data.train.dataset)
+        if self.frozen_trunk and isinstance(self.objective, HiddenObjective | CompanionObjective):
+            raise ValueError(
+                f"frozen_trunk does not go with {self.objective.name}, which trains more than a classifier"
+            )
+        return self
 
     @model_validator(mode="after")
     def _inputs_fit(self) -> Self:
@@ -279,6 +299,7 @@ class GeneratorConfig(BaseRunConfig):
 
 ClassifierConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
 RunConfig = Annotated[TeacherConfig | StudentConfig | GeneratorConfig, Field(discriminator="kind")]
+Pretrained.model_rebuild()  # like these it names runs, which are only known here
 for _schema in (GeneratedStream, GeneratedImages, DataConfig, TeacherConfig, StudentConfig, GeneratorConfig):
     _schema.model_rebuild()
 _RUN: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)

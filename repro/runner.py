@@ -212,14 +212,20 @@ class Runner:
         if isinstance(config, GeneratorConfig):
             check_shares(config, self.ranks)
             return GeneratorTrainer(config, datasets, self.device, generators)
-        teachers = self.teachers(config)
-        return Trainer(config, datasets, teachers, self.device, generators, self.ranks, self.loader_workers)
+        teachers, source = self.teachers(config), self.source(config)
+        return Trainer(config, datasets, teachers, self.device, generators, self.ranks, self.loader_workers, source)
 
     def teachers(self, config: RunConfig) -> Ensemble | None:
         """The trained teachers of a student, from their records; None for a run without."""
         if not isinstance(config, StudentConfig):
             return None
         return Ensemble([self.finished_network(teacher) for teacher in config.teachers])
+
+    def source(self, config: RunConfig) -> nn.Module | None:
+        """The trained network whose trunk a run starts from, from its record; None for a run without."""
+        if isinstance(config, GeneratorConfig) or config.source is None:
+            return None
+        return self.finished_network(config.source)
 
     def generators(self, config: RunConfig) -> dict[GeneratorConfig, nn.Module]:
         """The trained generators of a run's data, from their records, on the device."""
@@ -266,7 +272,8 @@ def check_same_data(recorded: Mapping[str, str], present: Mapping[str, str], run
 
 def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
     dataset = config.data.train.dataset
-    if not isinstance(config, GeneratorConfig) and len(datasets[dataset].test) == 0:
+    has_some = len(datasets[dataset].test) > 0 or config.data.validation is not None
+    if not isinstance(config, GeneratorConfig) and not has_some:
         raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
 
 

@@ -200,7 +200,8 @@ def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirecto
     fingerprints = {dataset.name: dataset.fingerprint(runner.data_directory) for dataset in config.data.datasets}
     check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
     datasets = {dataset: dataset.load(runner.data_directory) for dataset in config.data.datasets}
-    trainer = Trainer(config, datasets, runner.teachers(config), runner.device, runner.generators(config))
+    teachers, source = runner.teachers(config), runner.source(config)
+    trainer = Trainer(config, datasets, teachers, runner.device, runner.generators(config), source=source)
     try:
         return Surface(trainer, run.weights(), images)
     except ValueError as error:

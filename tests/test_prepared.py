@@ -70,6 +70,19 @@ def test_emnist_is_upright_unless_transposed_is_asked_for(tmp_path: Path) -> Non
         assert torch.equal(as_stored.labels, turned.labels)
 
 
+def test_emnists_letters_are_its_images_without_the_digits(tmp_path: Path) -> None:
+    arrays = arrays_for(EMNIST)
+    write(tmp_path, EMNIST, arrays)
+    letters = EMNIST(letters=True).load(tmp_path)
+    for part in ("train", "test"):
+        kept = arrays[f"y_{part}"] >= 10
+        assert 0 < kept.sum() < len(kept)
+        assert getattr(letters, part).inputs[:, 0].tolist() == arrays[f"x_{part}"][kept].tolist()
+        assert getattr(letters, part).labels.tolist() == arrays[f"y_{part}"][kept].tolist()
+    turned = EMNIST(letters=True, transposed=True).load(tmp_path)
+    assert torch.equal(turned.train.inputs, letters.train.inputs.mT)
+
+
 # -- fingerprints -----------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ WORK = {
     "sngan": "1 distinct runs (1 generator), 6.4e+07 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
     "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
+    "transfer": "45 distinct runs (6 teachers, 39 students), 2.88e+07 images to train",
     "vgg": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
 }
 
@@ -56,7 +57,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "1117 distinct runs (165 teachers, 951 students, 1 generator), 1.52e+10 images to train"
+    assert count_work(plan) == "1162 distinct runs (171 teachers, 990 students, 1 generator), 1.52e+10 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -96,7 +97,8 @@ def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
             preset: sum(images_to_train(r.config) or 0 for r in parents_first(read_sweep(path, {"preset": preset})))
             for preset in ("paper", "short")
         }
-        small = ("digits", "generations", "lenet_mnist", "methods_digits", "methods_tries")  # networks, and images
+        # Small networks, and images.
+        small = ("digits", "generations", "lenet_mnist", "methods_digits", "methods_tries", "transfer")
         if name not in small:
             assert work["short"] <= 0.015 * work["paper"], name
         for request in parents_first(read_sweep(path, {"preset": "smoke"})):
@@ -136,7 +138,8 @@ def test_every_study_has_a_sweep_and_says_what_the_paper_found() -> None:
         assert f"repro/experiments/{name}.py" in swept
         text = study.__doc__ or ""
         assert "Question:" in text and "Conditions:" in text
-        assert name in ("digits", "generations", "methods", "teacher_distributions") or "The paper found" in text
+        of_our_own = ("digits", "generations", "methods", "teacher_distributions", "transfer")
+        assert name in of_our_own or "The paper found" in text
 
 
 def test_poisoned_labels_leave_a_study_without_labels_unchanged() -> None:

@@ -47,7 +47,7 @@ class PreparedDataset(PreparedFile):
     """Train images of the published set; a prepared file may hold fewer."""
 
     @property
-    def train_size(self) -> int:
+    def train_size(self) -> int | None:
         return self.published_size
 
     @property
@@ -141,27 +141,38 @@ class FashionMNIST(PreparedDataset):
     published_size: ClassVar[int] = 60_000
 
 
+DIGITS = 10
+
+
 class EMNIST(PreparedDataset):
     """Handwritten characters, by-merge split, 697,932 train images (Cohen et al. 2017, arXiv 1702.05373).
 
     The published files hold each image transposed; the prepared file holds them upright, like MNIST.
-    The original code of the paper used them as published: `transposed` does the same.
+    The original code of the paper used them as published: `transposed` does the same. `letters` leaves out the
+    digits, classes 0 to 9; the other classes keep their numbers.
     """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset({"letters"})
 
     name: Literal["emnist"] = "emnist"
     transposed: bool = False
+    letters: bool = False
     num_classes: ClassVar[int] = 47
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     published_size: ClassVar[int] = 697_932
 
     def load(self, directory: Path) -> LabeledData:
         upright = super().load(directory)
-        if not self.transposed:
-            return upright
-        train, test = upright.train, upright.test
-        return LabeledData(
-            Split(train.inputs.mT.contiguous(), train.labels), Split(test.inputs.mT.contiguous(), test.labels)
-        )
+        return LabeledData(self._chosen(upright.train), self._chosen(upright.test))
+
+    @property
+    def train_size(self) -> int | None:
+        return None if self.letters else self.published_size
+
+    def _chosen(self, split: Split) -> Split:
+        if self.letters:
+            split = split.subset((split.labels >= DIGITS).nonzero().squeeze(1))
+        return Split(split.inputs.mT.contiguous(), split.labels) if self.transposed else split
 
 
 class CIFAR10(PreparedDataset):

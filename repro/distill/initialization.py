@@ -3,20 +3,25 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from repro.component import Component
+from repro.data.dataset import Dataset
+from repro.models.base import Model
+
+if TYPE_CHECKING:
+    from repro.config import ClassifierConfig
 
 Build = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
-class TeacherPoints:
-    """The two points of a teacher's training that a student may start near."""
+class Origin:
+    """The two ends of a finished run's training, near which another network may start."""
 
     initial: Callable[[], nn.Module]
     final: nn.Module
@@ -35,8 +40,11 @@ class Initialization(Component):
         return False
 
     @abstractmethod
-    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:
-        """A network made by `build`, at its starting point. torch's global generator is left as it was."""
+    def initialize(self, build: Build, seed: int, origin: Origin | None) -> nn.Module:
+        """A network made by `build`, at its starting point. torch's global generator is left as it was.
+
+        `origin`: of the run's teacher or of the `source`, for a start that is given in terms of one.
+        """
 
 
 class Random(Initialization):
@@ -44,7 +52,7 @@ class Random(Initialization):
 
     name: Literal["random"] = "random"
 
-    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:  # noqa: ARG002
+    def initialize(self, build: Build, seed: int, origin: Origin | None) -> nn.Module:  # noqa: ARG002
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build()
@@ -69,12 +77,38 @@ class Interpolated(Initialization):
     def reestimates_batch_norm(self) -> bool:
         return self.batch_norm == "reestimated"
 
-    def initialize(self, build: Build, seed: int, teacher: TeacherPoints | None) -> nn.Module:
-        if teacher is None:
+    def initialize(self, build: Build, seed: int, origin: Origin | None) -> nn.Module:
+        if origin is None:
             raise ValueError("an interpolated start needs a teacher")
         network = Random().initialize(build, seed, None)
-        endpoint = teacher.final if self.endpoint == "final" else teacher.initial()
+        endpoint = origin.final if self.endpoint == "final" else origin.initial()
         interpolate_into(network, endpoint, self.weight)
+        return network
+
+
+class Pretrained(Initialization):
+    """The trunk of a finished run, buffers included, under a random classifier (Yosinski et al. 2014, arXiv:1411.1792).
+
+    `source` is that run: a teacher or a student, of the same architecture, on any data of the same input shape.
+    """
+
+    name: Literal["pretrained"] = "pretrained"
+    source: "ClassifierConfig"
+
+    def check(self, model: Model, dataset: Dataset) -> None:
+        """Raise ValueError if a network like `model`, for inputs of `dataset`, cannot have the source's trunk."""
+        if self.source.model != model:
+            raise ValueError("init pretrained needs a source of the run's own architecture: their models differ")
+        if problem := dataset.mismatch(self.source.data.train.dataset):
+            raise ValueError(f"init pretrained: the source's data do not fit: {problem}")
+
+    def initialize(self, build: Build, seed: int, origin: Origin | None) -> nn.Module:
+        if origin is None:
+            raise ValueError("a pretrained start needs its source's network")
+        network = Random().initialize(build, seed, None)
+        classifier = f"{self.source.model.classifier}."
+        trunk = {name: t for name, t in origin.final.state_dict().items() if not name.startswith(classifier)}
+        network.load_state_dict(network.state_dict() | trunk)
         return network
 
 

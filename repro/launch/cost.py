@@ -180,4 +180,5 @@ def _similarity(config: dict[str, Any]) -> Similarity:
     teachers = [str(teacher["model"]) for teacher in config.get("teachers", ())]
     augmented = bool(config.get("augmentation"))
     dataset = config["data"]["train"]["dataset"]["name"]
-    return (config["kind"], str(config["model"]), dataset, config["batch_size"], augmented, *sorted(teachers))
+    own = (config["kind"], str(config["model"]), dataset, config["batch_size"], bool(config.get("frozen_trunk")))
+    return (*own, augmented, *sorted(teachers))

@@ -1,6 +1,6 @@
 """ResNet for large images (He et al. 2016, arXiv 1512.03385), as torchvision builds it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -20,6 +20,7 @@ class ResNet(Model):
     """
 
     name: Literal["resnet"] = "resnet"
+    classifier: ClassVar[str] = "fc"
     depth: Literal[18, 34, 50, 101, 152] = 50
 
     def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:

@@ -37,7 +37,7 @@ def accumulate(network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks
     micro-batch would take them from the step's start; a step counts as one batch. So nothing depends on who computes
     which micro-batch, but for the order in which floats are added.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, _NormBase)]
+    layers = [layer for layer in network.modules() if isinstance(layer, _NormBase) and layer.training]
     statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
     counts = [layer.num_batches_tracked for layer in layers if layer.num_batches_tracked is not None]
     next_counts = [count + 1 for count in counts]

@@ -6,7 +6,7 @@ from repro.config import StudentConfig, TrainingConfig
 from repro.distill.companions import CompanionObjective
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
-from repro.distill.initialization import TeacherPoints
+from repro.distill.initialization import Origin
 from repro.training.companions import Companions
 from repro.training.hidden import HiddenComparison
 
@@ -17,16 +17,37 @@ def build_network(config: TrainingConfig) -> nn.Module:
     return config.model.build(dataset.num_classes, dataset.input_shape)
 
 
-def initial_network(config: TrainingConfig, teachers: Ensemble | None) -> nn.Module:
+def initial_network(config: TrainingConfig, teachers: Ensemble | None, source: nn.Module | None = None) -> nn.Module:
     """The network of a run before its first step, on the CPU (before any BatchNorm re-estimation).
 
-    `teachers` are the run's trained teachers; only a start that is given in terms of them looks at them.
+    `teachers` are the run's trained teachers, `source` is the trained network of `config.source`; only a start that is
+    given in terms of them looks at them. What a frozen trunk holds asks for no gradient.
     """
-    points = None
-    if isinstance(config, StudentConfig) and config.init.needs_teacher and teachers is not None:
-        (parent,) = config.teachers
-        points = TeacherPoints(initial=lambda: initial_network(parent, None), final=teachers.members[0])
-    return config.init.initialize(lambda: build_network(config), config.stream_seed("init"), points)
+    origin = None
+    if config.source is not None and source is not None:
+        origin = _origin(config.source, source)
+    elif isinstance(config, StudentConfig) and config.init.needs_teacher and teachers is not None:
+        origin = _origin(config.teachers[0], teachers.members[0])
+    network = config.init.initialize(lambda: build_network(config), config.stream_seed("init"), origin)
+    if config.frozen_trunk:
+        network.requires_grad_(False)
+        network.get_submodule(config.model.classifier).requires_grad_(True)
+    return network
+
+
+def _origin(parent: TrainingConfig, final: nn.Module) -> Origin:
+    return Origin(initial=lambda: initial_network(parent, None), final=final)
+
+
+def to_training_mode(network: nn.Module, config: TrainingConfig) -> None:
+    """The mode that the run's training steps are made in.
+
+    A frozen trunk stays in evaluation mode: its BatchNorm layers use their statistics and leave them alone, and
+    nothing is dropped out, so that an input always has the same features.
+    """
+    network.train(not config.frozen_trunk)
+    if config.frozen_trunk:
+        network.get_submodule(config.model.classifier).train()
 
 
 def trained_beside(config: TrainingConfig) -> HiddenComparison | Companions | None:

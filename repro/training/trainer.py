@@ -31,7 +31,7 @@ from repro.training.examples import NO_LABEL, assemble, with_validation
 from repro.training.file_batches import make_batches
 from repro.training.hidden import HiddenComparison
 from repro.training.inputs import Inputs, inputs_of_test
-from repro.training.start import initial_network, trained_beside
+from repro.training.start import initial_network, to_training_mode, trained_beside
 from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
@@ -54,18 +54,20 @@ class Trainer:
         generators: Mapping[GeneratorConfig, nn.Module] | None = None,
         ranks: Ranks = ALONE,
         loader_workers: int = 0,
+        source: nn.Module | None = None,
     ) -> None:
         """`generators` are the finished networks of `config.data.generators`, on the device. `ranks` are the processes
-        that train the run together; `loader_workers` decode files for this one."""
+        that train the run together; `loader_workers` decode files for this one. `source`: the trained network of
+        `config.source`."""
         self.config = config
         self.device = device
         self.ranks = ranks
         self.teachers = teachers.to(device) if teachers is not None else None
         self.training = assemble(config.data, datasets, device, generators or {})
-        network = initial_network(config, self.teachers)
+        network = initial_network(config, self.teachers, source)
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.beside = trained_beside(config)
-        parameters = list(self.network.parameters())
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if self.beside is not None:
             parameters += self.beside.to(device).parameters()
         self.optimizer = config.optimizer.build(parameters)
@@ -166,7 +168,7 @@ class Trainer:
 
         Inside, nothing waits for the device. Raises RunFailed if a loss was not finite.
         """
-        self.network.train()
+        to_training_mode(self.network, self.config)
         if self.epoch_steps is None:
             seed = self.config.stream_seed("order", self.epoch)
             self.epoch_steps = self.batches.steps(seed, self.position, self.config.micro_batch_size, self.ranks)
