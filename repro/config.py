@@ -47,6 +47,9 @@ else:
     AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
 
 
+PrecisionName: TypeAlias = Literal["float32", "tfloat32", "bfloat16"]
+
+
 class BaseRunConfig(Schema):
     """What every kind of run has."""
 
@@ -93,7 +96,8 @@ class TrainingConfig(BaseRunConfig):
     BatchNorm normalises each by itself. The result does not depend on the number of processes."""
     evaluate_every: int = Field(ge=1)
     """Epochs between rows of metrics; the last epoch always makes one."""
-    precision: Literal["float32"] = "float32"
+    precision: PrecisionName = "float32"
+    """What a training step computes in which floating-point format: `repro.training.precision`."""
     frozen_trunk: bool = False
     """Train the classifier alone; all else stays as `init` gave it: see `repro/training/start.py`."""
 

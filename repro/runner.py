@@ -29,6 +29,7 @@ from repro.training.batches import check_batches
 from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
+from repro.training.precision import check_precision
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
 from repro.training.training import Training
@@ -52,12 +53,13 @@ class Runner:
     """Processes that decode files for this one; 0: it does so itself."""
 
     def check(self, configs: Iterable[RunConfig]) -> None:
-        """Raise BadInput if the data or the architecture of any of these runs is no good, before one is begun."""
+        """Raise BadInput if data, architecture or precision of any of these runs is no good, before one is begun."""
         datasets: dict[Dataset, LabeledData] = {}
         checked: set[object] = set()  # the runs of a sweep share most of their data and architectures
         for config in configs:
             if self.store.run(config.run_id).is_done():
                 continue
+            check_precision(config, self.device)
             for dataset in config.data.datasets:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
@@ -91,6 +93,7 @@ class Runner:
             return
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
+        check_precision(config, self.device)
 
         def give_up_if_asked() -> None:
             if self.stop.signal is not None:
@@ -154,11 +157,7 @@ class Runner:
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:
-            content = {
-                "trainer": trainer.state_dict(),
-                "data": dict(fingerprints),
-                "seconds": clock.seconds(),
-            }
+            content = {"trainer": trainer.state_dict(), "data": dict(fingerprints), "seconds": clock.seconds()}
             run.write_checkpoint(content | {"metrics_rows": rows})
             clock.checkpointed()
 

@@ -113,7 +113,7 @@ def test_a_long_value_is_shortened() -> None:
         ("teachers.0", 5, "5: input should be an object"),
         ("data.train.half", "D2", "'D2'; did you mean 'D1'?"),
         ("schedule.per", "batch", "'batch'; valid: epoch, step"),
-        ("precision", "fp16", "'fp16'; valid: float32"),
+        ("precision", "fp16", "'fp16'; did you mean 'bfloat16'?"),
         ("optimizer.name", "adamm", "'adamm'; did you mean 'adam'?"),
         ("optimizer.name", "xyz", "'xyz'; valid: adam, adamw, sgd"),
         ("data.pools.0.dataset.name", "minst", "'minst'; did you mean 'mnist'?"),

@@ -29,7 +29,9 @@ from repro.store import RunDirectory, Store
 from repro.training.accumulation import accumulate
 from repro.training.distributed import ALONE, Ranks, connected, ranks_of_this_job
 from repro.training.hardware import choose_device, count_loader_workers
+from repro.training.precision import Precision
 
+FLOAT32 = Precision("float32", torch.device("cpu"))
 PATIENCE = 300.0
 """Seconds in which a job has to end, however it ends; far more than it needs."""
 
@@ -207,6 +209,27 @@ def test_a_job_of_two_goes_on_as_one(alone: Path, tmp_path: Path, data: Path) ->
     assert_same_numbers(alone, tmp_path)
 
 
+def test_two_processes_train_in_bfloat16_stopped_or_not_like_one(
+    tmp_path: Path, data: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_full = records(alone)[1].weights()
+    rounding = STUDENT.model_copy(update={"precision": "bfloat16"})
+    monkeypatch.setitem(globals(), "STUDENT", rounding)
+
+    def stop(rank: int, step: int) -> None:
+        if rank == 0 and step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    make(tmp_path / "one", data)
+    assert job(2, tmp_path / "two", data) == ["", ""]
+    assert {end.partition(":")[0] for end in job(2, tmp_path / "stopped", data, stop)} == {Interrupted.__name__}
+    assert job(2, tmp_path / "stopped", data) == ["", ""]
+    assert_same_bytes(tmp_path / "stopped", tmp_path / "two")
+    one, two = (records(tmp_path / name)[1].weights() for name in ("one", "two"))
+    apart = [torch.cat([(two[name] - of[name]).double().flatten() for name in two]).norm() for of in (one, in_full)]
+    assert apart[0] < 0.2 * apart[1]  # the processes add in another order; the mode rounds
+
+
 def test_the_reason_of_any_process_stays_in_the_record(tmp_path: Path, data: Path) -> None:
     def fail(rank: int, step: int) -> None:
         if rank == 1 and step == 2:
@@ -254,7 +277,7 @@ def test_the_gradient_of_ragged_micro_batches_is_that_of_the_whole_batch() -> No
     pieces = (
         (len(rows) / 10, F.cross_entropy(network(inputs[rows]), labels[rows])) for rows in torch.arange(10).split(4)
     )
-    loss = accumulate(network, pieces, ALONE)
+    loss = accumulate(network, pieces, ALONE, FLOAT32)
     torch.testing.assert_close(loss.double(), whole.detach(), rtol=1e-6, atol=0)
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-12, atol=1e-14)
@@ -267,7 +290,7 @@ def test_running_statistics_are_the_mean_of_the_micro_batches_updates_from_one_s
     network[0].running_var.copy_(start_var)
     inputs = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     first, second = inputs[:3], inputs[3:]
-    accumulate(network, ((len(rows) / 5, network(rows).mean()) for rows in (first, second)), ALONE)
+    accumulate(network, ((len(rows) / 5, network(rows).mean()) for rows in (first, second)), ALONE, FLOAT32)
     mean = 0.75 * start_mean + 0.25 * (0.6 * first.mean(0) + 0.4 * second.mean(0))
     var = 0.75 * start_var + 0.25 * (0.6 * first.var(0) + 0.4 * second.var(0))  # unbiased, as torch's are
     torch.testing.assert_close(network[0].running_mean, mean)
@@ -276,7 +299,7 @@ def test_running_statistics_are_the_mean_of_the_micro_batches_updates_from_one_s
 
 def test_a_process_without_a_micro_batch_has_a_gradient_of_zeros() -> None:
     network = nn.Linear(2, 1)
-    assert accumulate(network, iter(()), ALONE).item() == 0.0
+    assert accumulate(network, iter(()), ALONE, FLOAT32).item() == 0.0
     assert [parameter.grad.tolist() for parameter in network.parameters() if parameter.grad is not None] == [
         [[0, 0]],
         [0],

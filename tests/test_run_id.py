@@ -42,7 +42,7 @@ def variants(content: dict[str, Any], key: str, value: Any) -> Iterator[dict[str
         kind = next(part for part in reversed(parent.split(".")) if not part.isdecimal())
         yield changed(content, parent, OTHER_COMPONENT[kind])
         return
-    candidates: list[Any] = [1, 0.5, "D0", "D1", "step", "layer", True, False]
+    candidates: list[Any] = [1, 0.5, "D0", "D1", "step", "layer", "bfloat16", True, False]
     if isinstance(value, int | float):
         candidates = [value + 1, value - 1, value + 6, value + 0.25, value / 2, not value]
     for candidate in candidates:
@@ -50,10 +50,10 @@ def variants(content: dict[str, Any], key: str, value: Any) -> Iterator[dict[str
             yield changed(content, key, candidate)
 
 
-# What one key alone cannot change, in each of the configs below: `precision` has one value so far, `kind` comes with
-# other keys, a teacher needs a teacher's objective and init, labels are not there or mixed, shapes must agree.
-OF_A_TEACHER = {"kind", "precision", "init.name", "objective.name"}
-OF_A_STUDENT = {"kind", "precision", "data.train.dataset.image_size"}
+# What one key alone cannot change, in each of the configs below: `kind` comes with other keys, a teacher needs a
+# teacher's objective and init, labels are not there or mixed, shapes must agree.
+OF_A_TEACHER = {"kind", "init.name", "objective.name"}
+OF_A_STUDENT = {"kind", "data.train.dataset.image_size"}
 LABELS = {"objective.alpha", "objective.alpha_final"}
 
 

@@ -98,8 +98,8 @@ def test_cached_teacher_logits_give_the_same_student_as_asking_the_teacher_at_ev
     config = small_student(epochs=1)
     cached = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
     asking = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
-    assert cached.teacher_logits is not None
-    asking.teacher_logits = None
+    assert cached.loss.teacher_logits is not None
+    asking.loss.teacher_logits = None
     for trainer in (cached, asking):
         trainer.advance(lambda: False)
     torch.testing.assert_close(cached.losses, asking.losses, rtol=1e-4, atol=1e-5)
@@ -210,11 +210,11 @@ def test_no_step_waits_for_the_gpu_and_the_result_is_near_the_cpus(digits: Label
         trainer.advance(lambda: False)
     torch.testing.assert_close(cpu.losses, gpu.losses.cpu(), rtol=1e-2, atol=1e-2)
     watched = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), torch.device("cuda"))
-    order = watched._order()
-    watched.network.train()
+    watched.advance(lambda: True)  # one step: the epoch's order is on the device now
+    assert watched.epoch_steps is not None
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(watched.steps_per_epoch):
-            watched._train_step(order)
+        for micro_batches in watched.epoch_steps:
+            watched._train_step(micro_batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -108,7 +108,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")
         return
-    checker = _runner(options, "cpu")
+    checker = _runner(options, profile.job_device)  # which may not be here: it only looks
     ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
     with ledger.lock(on_wait=lambda: say("waits for another launcher of these runs")):
@@ -168,11 +168,12 @@ def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callabl
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":
+    import torch
+
     from repro.runner import Runner
     from repro.stop import StopRequest
-    from repro.training.hardware import choose_device
 
-    return Runner(Store(options.runs), options.data, choose_device(device), progress.for_this_output(), StopRequest())
+    return Runner(Store(options.runs), options.data, torch.device(device), progress.for_this_output(), StopRequest())
 
 
 def _check(standings: Sequence[Standing], wanted: Sequence["Request"], runner: "Runner") -> None:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from repro.config import GeneratorConfig, RunConfig, TrainingConfig
 from repro.errors import BadInput
 from repro.training.distributed import Ranks
+from repro.training.precision import Precision
 
 
 def check_shares(config: RunConfig | TrainingConfig, ranks: Ranks) -> None:
@@ -26,7 +27,9 @@ def check_shares(config: RunConfig | TrainingConfig, ranks: Ranks) -> None:
         )
 
 
-def accumulate(network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks: Ranks) -> Tensor:
+def accumulate(
+    network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks: Ranks, precision: Precision
+) -> Tensor:
     """Leave in every parameter's `.grad` the gradient of the step's loss, and return that loss.
 
     losses: this process's micro-batches, one after the other: their share of the step's examples, and their mean
@@ -45,7 +48,8 @@ def accumulate(network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks
     moved = [torch.zeros_like(statistic) for statistic in statistics]
     step_loss = torch.zeros((), device=next(network.parameters()).device)
     for share, loss in losses:
-        (share * loss).backward()  # type: ignore[no-untyped-call]
+        with precision.backward():
+            (share * loss).backward()  # type: ignore[no-untyped-call]
         step_loss += share * loss.detach()
         for total, statistic, before in zip(moved, statistics, start, strict=True):
             total.add_(statistic, alpha=share)

@@ -13,13 +13,21 @@ from repro.metrics.generalization import accuracy
 from repro.models.features import capture_stages
 from repro.training.batches import Batch
 from repro.training.evaluation import BATCH, EvaluationSet, stream_inputs
+from repro.training.precision import Precision
 
 
 class Companions(nn.Module):
     """A run's companions, initialised from a random stream of their own; `build` makes another student."""
 
-    def __init__(self, config: TrainingConfig, objective: CompanionObjective, build: Callable[[], nn.Module]) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        objective: CompanionObjective,
+        build: Callable[[], nn.Module],
+        precision: Precision,
+    ) -> None:
         super().__init__()
+        self.precision = precision
         self.objective = objective
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.stream_seed("companions"))
@@ -35,12 +43,10 @@ class Companions(nn.Module):
         progress: float,
     ) -> tuple[Tensor, None, Tensor]:
         """The student's logits (batch, classes), no teachers', and the loss beside the student's own."""
-        student_logits, companion_logits = self._predict(student, batch.inputs)
-        return (
-            student_logits,
-            None,
-            self.objective.companion_loss(student_logits, companion_logits, batch.labels, progress),
-        )
+        with self.precision.networks():
+            student_logits, companion_logits = (logits.float() for logits in self._predict(student, batch.inputs))
+        loss = self.objective.companion_loss(student_logits, companion_logits, batch.labels, progress)
+        return student_logits, None, loss
 
     def _predict(self, student: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
         with capture_stages(student) as stages:

@@ -13,13 +13,15 @@ from repro.distill.hidden import HiddenObjective
 from repro.models.features import capture_stages
 from repro.training.batches import Batch
 from repro.training.evaluation import BATCH, stream_inputs
+from repro.training.precision import Precision
 
 MOST_REMEMBERED = 2**30
 """Bytes of teachers' layers that are kept, where teachers always see the same inputs."""
 
 
 class TeacherView(NamedTuple):
-    """What the teachers make of n inputs: logits (members, n, classes), and of each member the compared layers."""
+    """What the teachers make of n inputs: logits (members, n, classes), and of each member the compared layers; all
+    float32."""
 
     logits: Tensor
     layers: list[list[Tensor]]
@@ -33,8 +35,9 @@ class TeacherView(NamedTuple):
 class HiddenComparison(nn.Module):
     """A student's hidden layers against those of each teacher, and what the objective trains with the student."""
 
-    def __init__(self, config: StudentConfig, objective: HiddenObjective) -> None:
+    def __init__(self, config: StudentConfig, objective: HiddenObjective, precision: Precision) -> None:
         super().__init__()
+        self.precision = precision
         self.objective = objective
         self.pairs = [objective.pairs(config.stage_shapes, teacher.stage_shapes) for teacher in config.teachers]
         self.trained = nn.ModuleList()
@@ -63,8 +66,9 @@ class HiddenComparison(nn.Module):
         """What the teachers make of inputs as a network takes them."""
         with ExitStack() as captures:
             outputs = [captures.enter_context(capture_stages(member)) for member in teachers.members]
-            logits = teachers(inputs)
-        layers = [[out[name] for _, name in pairs] for out, pairs in zip(outputs, self.pairs, strict=True)]
+            with self.precision.networks():
+                logits = teachers(inputs).float()
+        layers = [[out[name].float() for _, name in pairs] for out, pairs in zip(outputs, self.pairs, strict=True)]
         return TeacherView(logits, layers)
 
     def forward(
@@ -77,10 +81,11 @@ class HiddenComparison(nn.Module):
         """The student's logits (batch, classes), the teachers' (members, batch, classes), and the weighted distance
         between their layers."""
         theirs = self.view(teachers, batch.inputs) if self.remembered is None else self.remembered.at(batch.indices)
-        with capture_stages(student) as own:
-            logits = student(batch.inputs)
+        with capture_stages(student) as own, self.precision.networks():
+            logits = student(batch.inputs).float()
         distances = []
         for pairs, layers, modules in zip(self.pairs, theirs.layers, self.trained, strict=True):
             assert isinstance(modules, nn.ModuleList)
-            distances.append(self.objective.hidden_distance([own[name] for name, _ in pairs], layers, modules))
+            ours = [own[name].float() for name, _ in pairs]
+            distances.append(self.objective.hidden_distance(ours, layers, modules))
         return logits, theirs.logits, self.objective.weight * torch.stack(distances).mean()

@@ -9,6 +9,7 @@ from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Origin
 from repro.training.companions import Companions
 from repro.training.hidden import HiddenComparison
+from repro.training.precision import Precision
 
 
 def build_network(config: TrainingConfig) -> nn.Module:
@@ -50,10 +51,10 @@ def to_training_mode(network: nn.Module, config: TrainingConfig) -> None:
         network.get_submodule(config.model.classifier).train()
 
 
-def trained_beside(config: TrainingConfig) -> HiddenComparison | Companions | None:
+def trained_beside(config: TrainingConfig, precision: Precision) -> HiddenComparison | Companions | None:
     """What the run's objective trains beside the network, or compares of it; None if it looks at logits alone."""
     if isinstance(config, StudentConfig) and isinstance(config.objective, HiddenObjective):
-        return HiddenComparison(config, config.objective)
+        return HiddenComparison(config, config.objective, precision)
     if isinstance(config.objective, CompanionObjective):
-        return Companions(config, config.objective, lambda: build_network(config))
+        return Companions(config, config.objective, lambda: build_network(config), precision)
     return None

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from repro.config import GeneratorConfig, TrainingConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
-from repro.distill.objective import loss_of_parts
 from repro.errors import RunFailed
 from repro.models.base import count_parameters
 from repro.training.accumulation import accumulate, check_shares
+from repro.training.batch_loss import BatchLoss
 from repro.training.batch_norm import reestimate_batch_norm
 from repro.training.batches import Batch
 from repro.training.companions import Companions
@@ -24,14 +24,12 @@ from repro.training.evaluation import (
     measure,
     predict,
     predict_ensemble,
-    predict_members,
     stage_similarity,
 )
 from repro.training.examples import NO_LABEL, assemble, with_validation
 from repro.training.file_batches import make_batches
-from repro.training.hidden import HiddenComparison
 from repro.training.inputs import Inputs, inputs_of_test
-from repro.training.start import initial_network, to_training_mode, trained_beside
+from repro.training.start import initial_network, to_training_mode
 from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
@@ -66,10 +64,11 @@ class Trainer:
         self.training = assemble(config.data, datasets, device, generators or {})
         network = initial_network(config, self.teachers, source)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.beside = trained_beside(config)
+        self.loss = BatchLoss(config, self.network, self.teachers, device)
+        self.beside = self.loss.beside
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if self.beside is not None:
-            parameters += self.beside.to(device).parameters()
+            parameters += self.beside.parameters()
         self.optimizer = config.optimizer.build(parameters)
         self.generators = {
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
@@ -93,14 +92,8 @@ class Trainer:
         test_inputs = inputs_of_test(own, loader_workers, device)
         self.test_set = EvaluationSet(test_inputs, own.test.labels.to(device), self._teacher_view(test_inputs))
         self.train_sample, self.train_sample_indices = self._train_sample()
-        # Where a teacher always sees the same inputs, what it makes of them is computed once.
-        fixed = self.batches.fixed_inputs
-        self.teacher_logits: Tensor | None = None
-        if fixed is not None and self.teachers is not None and config.objective.needs_teacher:
-            if isinstance(self.beside, HiddenComparison):
-                self.beside.remember(self.teachers, fixed)
-            else:
-                self.teacher_logits = predict_members(self.teachers, fixed, ranks)
+        if self.batches.fixed_inputs is not None:
+            self.loss.remember_teachers(self.batches.fixed_inputs, ranks)
         self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
 
     # -- the position, and how to come back to it -------------------------------------------------------------
@@ -117,6 +110,11 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the run's steps that is done."""
+        return self.step / self.total_steps
 
     @property
     def images_seen(self) -> int:
@@ -188,10 +186,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.config.micro_batch_size is None:
             (batch,) = micro_batches
-            loss = self._loss(batch, self.generators["objective"])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = self.loss(batch, self.progress, self.generators["objective"])
+            with self.loss.precision.backward():
+                loss.backward()  # type: ignore[no-untyped-call]
         else:
-            loss = accumulate(self.network, self._micro_losses(micro_batches), self.ranks)
+            loss = accumulate(self.network, self._micro_losses(micro_batches), self.ranks, self.loss.precision)
         self.optimizer.step()
         self.losses[self.position] = loss.detach()
         self.position += 1
@@ -205,32 +204,7 @@ class Trainer:
             seed = self.config.stream_seed("micro-batch", self.step, self.ranks.rank + place * self.ranks.size)
             torch.manual_seed(seed)  # what dropout draws from
             generator = torch.Generator(self.device).manual_seed(seed)
-            yield len(batch.indices) / step_size, self._loss(batch, generator)
-
-    def _loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The mean loss over a batch."""
-        progress = self.step / self.total_steps
-        teacher_logits: Tensor | None = None
-        loss_beside: Tensor | None = None
-        if self.beside is not None:
-            student_logits, teacher_logits, loss_beside = self.beside(self.network, self.teachers, batch, progress)
-        else:
-            if self.teacher_logits is not None:
-                teacher_logits = self.teacher_logits.index_select(1, batch.indices)
-            elif self.teachers is not None and self.config.objective.needs_teacher:
-                teacher_logits = self.teachers(batch.inputs)
-            student_logits = self.network(batch.inputs)
-        loss = loss_of_parts(
-            self.config.objectives,
-            batch.parts,
-            student_logits,
-            teacher_logits=teacher_logits,
-            # Labels that the objective does not need are never handed over, so they cannot leak.
-            labels=batch.labels if self.config.objective.needs_labels else None,
-            progress=progress,
-            generator=generator,
-        )
-        return loss if loss_beside is None else loss + loss_beside
+            yield len(batch.indices) / step_size, self.loss(batch, self.progress, generator)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step of the whole run."""
