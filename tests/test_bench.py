@@ -1,13 +1,15 @@
 """`repro bench`: a fair comparison, honest ratios, and numbers that can be read by a program."""
 
 import json
+import multiprocessing
+import os
 import statistics
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from repro.bench import BENCHES, lenet, resnet, run_benches
+from repro.bench import BENCHES, lenet, resnet, run_benches, workers
 from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images
 from repro.bench.floor import work_per_image
 from repro.bench.timing import Report, Work, interleave, ratio, repeat, spread
@@ -171,13 +173,41 @@ def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypat
     speeds, ratios = numbers["images_per_second"], numbers["ratios"]
     assert set(speeds) == {"default", "kept"}
     for by_allocator in speeds.values():
-        assert set(by_allocator) == {"reference", "ours", "bare", "bare, channels first"}
+        assert set(by_allocator) == {"reference", "ours", "ours, bfloat16", "bare", "bare, channels first"}
     kept, default = ({name: statistics.median(s) for name, s in speeds[key].items()} for key in ("kept", "default"))
     assert ratios["ours / reference"]["median"] == pytest.approx(kept["ours"] / kept["reference"])
     assert ratios["ours, kept / reference, default *"]["median"] == pytest.approx(kept["ours"] / default["reference"])
     assert ratios["ours / floor"]["median"] == pytest.approx(kept["ours"] / numbers["floor"]["images_per_second"])
     assert numbers["settings"] == {"images": 64, "batch_size": 32, "members": 3, "rounds": 2, "seconds": 0.02}
     assert report.text.startswith("resnet: ours / reference = ")
+
+
+def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench() -> None:
+    config, others = lenet.study_config(crop=False), set(multiprocessing.active_children())
+    with workers.at_work(config, workers.Crew(processes=2, threads=1), images=256) as work:
+        crew = set(multiprocessing.active_children()) - others
+        images = work(0.3)
+    assert len(crew) == 2 and not any(process.is_alive() for process in crew)
+    assert images > 0 and images % config.batch_size == 0  # 256 images are whole batches
+
+
+def test_workers_compare_all_runs_together_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, workers.Crew] = {}
+
+    def crews_at_once(_: object, crews: dict[str, workers.Crew], *__: object) -> dict[str, list[float]]:
+        made.update(crews)
+        return dict(zip(crews, ([10.0, 20.0], [8.0, 10.0], [15.0, 40.0]), strict=True))
+
+    monkeypatch.setattr(workers, "measure_crews", crews_at_once)
+    report = workers.measure(rounds=2)
+    assert [(crew.processes, crew.threads) for crew in made.values()] == [
+        (1, torch.get_num_threads()),
+        (1, 1),
+        (os.cpu_count(), 1),
+    ]
+    of = json.loads(json.dumps(report.numbers, allow_nan=False))["ratios"]["lenet5"]
+    assert of["side by side / one run"] == {"median": pytest.approx(27.5 / 15), "low": 1.5, "high": 2.0}
+    assert of["all threads / one thread"] == {"median": pytest.approx(15 / 9), "low": 1.25, "high": 2.0}
 
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name() -> None:

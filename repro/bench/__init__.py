@@ -8,7 +8,7 @@ such a bench, measures it wrongly.
 import json
 from collections.abc import Callable, Sequence
 
-from repro.bench import analysis, launch, lenet, resnet, throughput, wandb, wandb_faults
+from repro.bench import analysis, launch, lenet, resnet, throughput, wandb, wandb_faults, workers
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[], Report]] = {
     "throughput": throughput.measure,
     "wandb": wandb.measure,
     "wandb_faults": wandb_faults.measure,
+    "workers": workers.measure,
 }
 
 

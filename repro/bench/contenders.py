@@ -2,8 +2,9 @@
 
 `reference`  a Dataset of PIL images with torchvision transforms, a DataLoader of 2 worker processes, the
              teachers' forward at every step, unfused SGD, loss, accuracy and agreement read at every step.
-`ours`       the suite's Trainer on a study's config. Without augmentation the teachers' logits are computed once
-             (`teacher_pass`), which is charged to it, spread over the epochs of a run.
+`ours`       the suite's Trainer on a study's config, in float32 unless a mode is named. Without augmentation the
+             teachers' logits are computed once (`teacher_pass`), which is charged to it, spread over the epochs of a
+             run.
 `bare`       forward, backward and optimizer step on one resident batch with the teachers' probabilities at
              hand; with `with_teachers`, the teachers' forward too: what is left if everything else were free.
 
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from repro.bench.timing import Work, repeat
-from repro.config import StudentConfig, TrainingConfig
+from repro.config import PrecisionName, StudentConfig, TrainingConfig
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData, Split, as_input
@@ -142,9 +143,10 @@ class Distillation:
         next(steps)  # starts the workers
         return repeat(lambda: next(steps)[0])
 
-    def ours(self) -> Work:
-        datasets = {self.config.data.train.dataset: self.images}
-        return train_work(Trainer(self.config, datasets, self.teachers(), self.device))
+    def ours(self, precision: PrecisionName = "float32") -> Work:
+        config = self.config.model_copy(update={"precision": precision})
+        datasets = {config.data.train.dataset: self.images}
+        return train_work(Trainer(config, datasets, self.teachers(), self.device))
 
     def teacher_pass(self) -> Work:
         """What `ours` does once in a run without augmentation, here on the same images again and again."""

@@ -22,6 +22,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if getattr(options, "names", None) == ["fidelity"]:
         # Apart from the other benches, since the user's file has to be there before the schema of a run is made.
         options.command = "analysis.bench_fidelity:bench"
+    if getattr(options, "names", None) == ["precision"]:
+        options.command = "analysis.bench_precision:bench"
     return options
 
 

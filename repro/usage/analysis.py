@@ -46,15 +46,16 @@ def add(commands: Commands) -> None:
         commands,
         "bench",
         "bench",
-        "measure speed as ratios against baselines, or the fidelity of a method of your own",
+        "measure speed as ratios against baselines, the fidelity of a method of your own, or what precision changes",
         "examples:\n"
         "  repro bench lenet --json\n"
-        "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md",
+        "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md\n"
+        "  repro bench precision --on mnist                      # faster modes against float32: docs/speed.md",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity, or precision")
     bench.add_argument("--json", action="store_true", help="as JSON")
-    fidelity = bench.add_argument_group("for fidelity")
-    fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="defines one objective (docs/extending.md)")
+    fidelity = bench.add_argument_group("for fidelity and precision")
+    fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="of fidelity: defines one objective")
     fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
     fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
     run_options(bench)

@@ -1,0 +1,54 @@
+"""`repro bench precision`: changes are paired by trial, and their numbers are those of the records."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis import bench_precision
+from analysis.bench_precision import InMode
+from repro.cli import main
+from repro.store import Store
+
+
+def test_the_changes_are_those_of_the_runs_trial_by_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_precision, "TRIALS", 2)
+    command = ["bench", "precision", "--preset", "smoke", "--device", "cpu", "--runs", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)["precision"]
+    assert numbers["settings"] == {"on": "digits", "preset": "smoke", "trials": 2, "images": 597}
+    assert [(change["precision"], change["who"]) for change in numbers["changes"]] == [
+        ("bfloat16", "student"),
+        ("bfloat16", "student and teacher"),
+    ]
+    store = Store(tmp_path)
+
+    def metric(name: str, trial: int, **mode: str) -> float:
+        point = InMode(preset="smoke", data="digits", trial=trial, **mode)  # type: ignore[arg-type]
+        value: float = store.run(point.config().run_id).read_json("summary.json")["metrics"][f"test/{name}"]
+        return value
+
+    for name, of in numbers["float32"].items():
+        assert of["trials"] == pytest.approx([metric(name, trial) for trial in range(2)])
+        for change in numbers["changes"]:
+            mode = {"precision": "bfloat16", "who": change["who"]}
+            expected = [metric(name, trial, **mode) - metric(name, trial) for trial in range(2)]
+            assert change[name]["trials"] == pytest.approx(expected)
+            assert change[name]["estimate"] == pytest.approx(sum(expected) / 2)
+            assert change[name]["low"] <= change[name]["estimate"] <= change[name]["high"]
+    kl = numbers["changes"][0]["kl"]
+    assert any(kl["trials"])  # the mode does change something
+    assert main(command) == 0  # from the records
+    assert f"{kl['estimate']:+.4f} ({kl['low']:+.4f} to {kl['high']:+.4f})" in capsys.readouterr().out
+
+
+def test_a_students_teacher_is_trained_in_the_mode_only_if_it_says_so() -> None:
+    plain, own, both = (
+        InMode(preset="smoke", data="digits", precision=mode, who=who).config()
+        for mode, who in (("float32", "student"), ("bfloat16", "student"), ("bfloat16", "student and teacher"))
+    )
+    assert [config.precision for config in (plain, own, both)] == ["float32", "bfloat16", "bfloat16"]
+    assert plain.teachers == own.teachers != both.teachers
+    assert [teacher.precision for teacher in both.teachers] == ["bfloat16"]
