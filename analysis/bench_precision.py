@@ -3,6 +3,7 @@
 The students are those of the study `methods` (soft labels, one teacher of their architecture). In every mode each
 trial's student is made twice, from the teacher that was trained in float32 and from one trained in the mode, with the
 float32 student's random streams; the change is their difference, trial by trial. All metrics are taken in float32.
+A run whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the change.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from analysis.tables import StudyTable, rows_of
 from repro import progress
 from repro.config import PrecisionName, StudentConfig
 from repro.config_override import override
+from repro.errors import Interrupted, RunFailed
 from repro.experiments.methods import Methods
 from repro.experiments.study import Study
-from repro.launch.local import run_here
+from repro.launch.local import make_in_turn
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.records.folder import RunFolder
@@ -58,8 +60,10 @@ def bench(options: argparse.Namespace) -> None:
     """Train what is missing of `TRIALS` trials, and print what the modes change.
 
     With --json an object {"precision": {machine, settings, float32, changes}}: settings {on, preset, trials, images (of
-    the test set)}; float32 {quantity: {mean, std, trials}}; changes a list of {precision, who, quantity: {estimate,
-    low, high, trials}}. `trials` are the values of single trials, intervals those of docs/statistics.md (95 %).
+    the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision, who, diverged,
+    quantity: {estimate, low, high, trials}}. `trials` are the values of single trials, intervals those of
+    docs/statistics.md (95 %), `diverged` the trials left out. Raises RunFailed if two trials are not left to compare,
+    or if a run failed otherwise.
     """
     device = choose_device(options.device)
     keep_freed_memory()
@@ -73,16 +77,46 @@ def bench(options: argparse.Namespace) -> None:
     store = Store(options.runs)
     runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
     with runner.stop.listening():
-        run_here(parents_first(requests), runner)
-    done: dict[Study, str] = {point: request.run_id for point, request in zip(points, requests, strict=True)}
+        diverged = _make(requests, runner)
+    done: dict[Study, str] = {
+        point: request.run_id for point, request in zip(points, requests, strict=True) if request.run_id not in diverged
+    }
     table = _table(done, RunFolder(store), options)
+    for mode, who in [("float32", "student"), *conditions]:
+        if len(table.sample("student_kl", precision=mode, who=who)) < 2:
+            raise RunFailed(f"of the {TRIALS} trials in {mode} ({who}) fewer than 2 did not diverge")
+
+    def lost(mode: PrecisionName, who: Who) -> list[int]:
+        those = [point for point in points if (point.precision, point.who) == (mode, who)]
+        return [point.trial for point in those if point not in done]
+
     numbers = {
         "machine": describe(device),
         "settings": {"on": options.on, "preset": options.preset, "trials": TRIALS, "images": _test_images(table)},
-        "float32": {name: _spread(table, quantity) for name, quantity in QUANTITIES.items()},
-        "changes": [{"precision": mode, "who": who} | _changes(table, mode, who) for mode, who in conditions],
+        "float32": {"diverged": lost("float32", "student")}
+        | {name: _spread(table, quantity) for name, quantity in QUANTITIES.items()},
+        "changes": [
+            {"precision": mode, "who": who, "diverged": lost(mode, who)} | _changes(table, mode, who)
+            for mode, who in conditions
+        ],
     }
     print(json.dumps({"precision": numbers}, indent=1, allow_nan=False) if options.json else show(numbers))
+
+
+def _make(requests: list[Request], runner: Runner) -> set[str]:
+    """Make the runs and their teachers; the ids of those that diverged. Raises RunFailed if one failed otherwise."""
+    plan = parents_first(requests)
+    try:
+        make_in_turn(plan, runner)
+    except Interrupted:
+        raise
+    except RunFailed:
+        reasons = {request.run_id: runner.store.run(request.run_id).failure() for request in plan}
+        diverged = {run_id for run_id, reason in reasons.items() if reason and "the loss became" in reason}
+        if any(not runner.store.run(run_id).is_done() for run_id in reasons.keys() - diverged):
+            raise
+        return diverged
+    return set()
 
 
 def _table(done: dict[Study, str], records: RunFolder, options: argparse.Namespace) -> StudyTable:
@@ -116,18 +150,18 @@ def show(numbers: dict[str, Any]) -> str:
     """The table for people."""
     settings, machine = numbers["settings"], numbers["machine"]
     where = machine["device"] if machine["device"] != "cpu" else machine["processor"]
-    own = [
-        _value(name, of["mean"], "") + f" ± {_value(name, of['std'], '')}" for name, of in numbers["float32"].items()
-    ]
-    rows = [["float32", "", *own]]
+    float32 = numbers["float32"]
+    own = [_value(name, float32[name]["mean"]) + f" ± {_value(name, float32[name]['std'])}" for name in QUANTITIES]
+    rows = [["float32", "", *own, len(float32["diverged"])]]
     for change in numbers["changes"]:
         cells = [
             _value(name, change[name]["estimate"], "+")
             + f" ({_value(name, change[name]['low'], '+')} to {_value(name, change[name]['high'], '+')})"
             for name in QUANTITIES
         ]
-        rows.append([change["precision"], change["who"], *cells])
-    table = tabulate(rows, ["precision", "trained in it", "agreement %", "KL", "accuracy %"], disable_numparse=True)
+        rows.append([change["precision"], change["who"], *cells, len(change["diverged"])])
+    headers = ["precision", "trained in it", "agreement %", "KL", "accuracy %", "diverged"]
+    table = tabulate(rows, headers, disable_numparse=True)
     return f"""precision: soft labels on {settings["on"]}, preset {settings["preset"]}, {settings["trials"]} trials, \
 {settings["images"]:,} test images; {where}
 float32: mean ± standard deviation over trials. Below: the change against it, paired by trial (95 % interval)
@@ -135,6 +169,6 @@ float32: mean ± standard deviation over trials. Below: the change against it, p
 {table}"""
 
 
-def _value(name: str, value: float, sign: Literal["", "+"]) -> str:
+def _value(name: str, value: float, sign: Literal["", "+"] = "") -> str:
     """Shares in percent, KL in nats."""
     return f"{value:{sign}.4f}" if name == "kl" else f"{100 * value:{sign}.2f}"

@@ -30,7 +30,8 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
         value: float = store.run(point.config().run_id).read_json("summary.json")["metrics"][f"test/{name}"]
         return value
 
-    for name, of in numbers["float32"].items():
+    for name in ("agreement", "kl", "accuracy"):
+        of = numbers["float32"][name]
         assert of["trials"] == pytest.approx([metric(name, trial) for trial in range(2)])
         for change in numbers["changes"]:
             mode = {"precision": "bfloat16", "who": change["who"]}
@@ -42,6 +43,19 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
     assert any(kl["trials"])  # the mode does change something
     assert main(command) == 0  # from the records
     assert f"{kl['estimate']:+.4f} ({kl['low']:+.4f} to {kl['high']:+.4f})" in capsys.readouterr().out
+
+    # A third trial diverges in bfloat16: it is counted, and the others' change stands.
+    monkeypatch.setattr(bench_precision, "TRIALS", 3)
+    lost = store.run(InMode(preset="smoke", data="digits", trial=2, precision="bfloat16").config().run_id)
+    lost.path.mkdir()
+    lost.write_failure("the loss became nan at epoch 0, step 3")
+    assert main([*command, "--json"]) == 0
+    one, both = json.loads(capsys.readouterr().out)["precision"]["changes"]
+    assert one["diverged"] == [2] and both["diverged"] == []
+    assert one["kl"]["trials"] == pytest.approx(kl["trials"]) and len(both["kl"]["trials"]) == 3
+    lost.write_failure("the disk is full")
+    assert main(command) == 1
+    assert "the disk is full" in capsys.readouterr().err
 
 
 def test_a_students_teacher_is_trained_in_the_mode_only_if_it_says_so() -> None:
