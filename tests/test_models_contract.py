@@ -14,6 +14,7 @@ from repro.models.lenet import LeNet5
 from repro.models.lstm import LSTM
 from repro.models.preresnet import PreResNet
 from repro.models.resnet import ResNet
+from repro.models.transformer import Transformer
 from repro.models.vgg import VGG
 
 MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
@@ -24,6 +25,7 @@ MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
     "plain": (PreResNet(depth=8, skip_connections=False), (3, 16, 16)),
     "vgg": (VGG(), (3, 32, 32)),
     "lstm": (LSTM(embedding=6, cell=5), (7, 12)),
+    "transformer": (Transformer(width=8, heads=2, feedforward=12), (7, 12)),
     "resnet": (ResNet(depth=18), (3, 64, 64)),
 }
 

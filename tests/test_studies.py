@@ -44,6 +44,7 @@ WORK = {
     "sngan": "1 distinct runs (1 generator), 6.4e+07 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
     "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
+    "text_transformer": "12 distinct runs (3 teachers, 9 students), 2.32e+07 images to train",
     "transfer": "45 distinct runs (6 teachers, 39 students), 2.88e+07 images to train",
     "vgg": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
 }
@@ -57,7 +58,7 @@ def test_a_sweep_needs_this_many_trainings(name: str) -> None:
 def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
-    assert count_work(plan) == "1162 distinct runs (171 teachers, 990 students, 1 generator), 1.52e+10 images to train"
+    assert count_work(plan) == "1174 distinct runs (174 teachers, 999 students, 1 generator), 1.52e+10 images to train"
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart
 
@@ -138,7 +139,7 @@ def test_every_study_has_a_sweep_and_says_what_the_paper_found() -> None:
         assert f"repro/experiments/{name}.py" in swept
         text = study.__doc__ or ""
         assert "Question:" in text and "Conditions:" in text
-        of_our_own = ("digits", "generations", "methods", "teacher_distributions", "transfer")
+        of_our_own = ("digits", "generations", "methods", "teacher_distributions", "text_transformer", "transfer")
         assert name in of_our_own or "The paper found" in text
 
 
