@@ -4,16 +4,16 @@ from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 TRUNKS = Names("trunk", {"random": "random", "supervised": "supervised", "distilled": "distilled"})
-WEIGHTS = Names("weights", {"frozen": "frozen trunk", "fine_tuned": "fine-tuned trunk"})
-LOSSES = {"labels": "Labels alone", "teacher": "The teacher's loss"}
+LOSSES = Names("loss", {"labels": "labels alone", "teacher": "the teacher's loss"})
+WEIGHTS = {"frozen": "Frozen trunk", "fine_tuned": "Fine-tuned trunk"}
 
 FIGURE = PaperFigure(
     name="transfer",
     title="Transfer: trunks from letters, reused on few digits",
     sweeps=("transfer",),
     panels=[
-        [Panel(metric, TRUNKS, WEIGHTS, {"loss": loss}, title) for loss, title in LOSSES.items()]
-        for metric in (AGREEMENT, ACCURACY)
+        [Panel(metric, TRUNKS, LOSSES, {"weights": weights}, title) for metric in (AGREEMENT, ACCURACY)]
+        for weights, title in WEIGHTS.items()
     ],
     row_height=2.2,
 )

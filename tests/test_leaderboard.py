@@ -16,6 +16,7 @@ from analysis.generations import generations_table
 from analysis.leaderboard import FAMILY_OF, describe, leaderboard, section
 from analysis.methods import FIGURE
 from analysis.tables import study_table
+from analysis.transfer_table import conditions_table, contrasts_table
 from repro.errors import BadInput
 from repro.experiments.method_choices import CHOICES
 from repro.experiments.method_tries import METHODS, MethodName
@@ -100,6 +101,32 @@ def test_generations_are_compared_with_their_teacher_and_with_the_first() -> Non
         assert rows[chain][3] == rows[chain][-1]
     assert rows["born_again_1"][2] == rows["born_again_2"][1]  # the student of one is the teacher of the next
     assert rows["born_again_2"][3] != rows["born_again_2"][-1]
+
+
+def test_transfer_is_shown_by_condition_and_by_what_each_setting_changes() -> None:
+    from repro.records import open_records
+
+    records = open_records(Path(__file__).parents[1] / "results" / "transfer")
+    table = study_table(records, "transfer", "short")
+    accuracy = {
+        key: 100 * rows.set_index("trial")["student_accuracy"]
+        for key, rows in table.rows.groupby(["trunk", "weights", "loss"])
+    }
+    shown, contrasts = (
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in made.splitlines()[2:]]
+        for made in (conditions_table(table), contrasts_table(table))
+    )
+    assert len(shown) == len(accuracy) == 12
+    for trunk, weights, loss, cell, *_ in shown:
+        of_trials = accuracy[trunk, weights, loss]
+        assert cell == f"{of_trials.mean():.1f} ± {of_trials.std(ddof=1):.1f}"
+    changes = {(difference, fixed): cell for difference, fixed, cell, _ in contrasts}
+    assert len(changes) == 4 + 4 + 6 + 6
+    one, other = accuracy["distilled", "fine_tuned", "teacher"], accuracy["distilled", "fine_tuned", "labels"]
+    change = one - other
+    half = 4.302653 * change.std(ddof=1) / 3**0.5  # Student's t, 2 degrees of freedom; no single images in this export
+    expected = f"{change.mean():+.1f} ({change.mean() - half:+.1f} to {change.mean() + half:+.1f})"
+    assert changes["teacher - labels", "distilled, fine_tuned"] == expected
 
 
 def test_every_method_has_a_family_and_says_what_was_set() -> None:
