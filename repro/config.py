@@ -21,7 +21,7 @@ from repro.config_identity import canonical_json as canonical_json
 from repro.data.augmentation import Augmentation
 from repro.distill.companions import CompanionObjective
 from repro.distill.hidden import HiddenObjective, Shape
-from repro.distill.initialization import Initialization, Pretrained
+from repro.distill.initialization import Initialization, Interpolated, Pretrained, Random
 from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
@@ -240,6 +240,9 @@ class StudentConfig(TrainingConfig):
             raise ValueError(f"a student needs an objective with a teacher, not {self.objective.name}")
         if self.init.needs_teacher and [teacher.model for teacher in self.teachers] != [self.model]:
             raise ValueError(f"init {self.init.name} needs exactly one teacher, of the student's own architecture")
+        from_initial = isinstance(self.init, Interpolated) and self.init.endpoint == "initial"
+        if from_initial and not isinstance(self.teachers[0].init, Random):
+            raise ValueError("init interpolated: only of a teacher that began at random are initial weights known")
         own = self.data.train.dataset
         for teacher in self.teachers:
             dataset = teacher.data.train.dataset

@@ -18,7 +18,7 @@ from repro.data.dataset import LabeledData
 from repro.data.prepared import CIFAR10, CIFAR100, EMNIST
 from repro.distill.ensemble import Ensemble
 from repro.distill.hint import Hint
-from repro.distill.initialization import Pretrained, Random
+from repro.distill.initialization import Interpolated, Pretrained, Random
 from repro.errors import BadInput
 from repro.experiments.transfer import Transfer
 from repro.launch.local import run_here
@@ -198,6 +198,9 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         override(small_student(init=Pretrained(source=SOURCE)), {"init.source.model.depth": 14})
     with pytest.raises(BadInput, match=r"the source's data do not fit: digits has images \(1, 9, 9\), digits has"):
         override(small_student(init=Pretrained(source=SOURCE)), {"init.source.data.train.dataset.image_size": 9})
+    with pytest.raises(ValueError, match="only of a teacher that began at random are initial weights known"):
+        teacher = small_teacher(init=Pretrained(source=SOURCE))
+        small_student(init=Interpolated(weight=0.5, endpoint="initial"), teachers=(teacher,))
     with pytest.raises(ValueError, match="frozen_trunk does not go with hint, which trains more than a classifier"):
         small_student(frozen_trunk=True, objective=Hint())
     with pytest.raises(BadInput, match=r"config key 'init\.source' is missing"):
