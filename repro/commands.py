@@ -36,7 +36,7 @@ def demo(options: argparse.Namespace) -> None:
     """`repro demo`"""
     from repro.demo import run_demo
 
-    run_demo(options.out)
+    run_demo(options.out, options.wandb)
 
 
 def data_list(options: argparse.Namespace) -> None:

@@ -13,11 +13,16 @@ from repro.records import RunFolder
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
+from repro.tracking.label import Label
+from repro.tracking.mirror import Mode, mirrored
 from repro.training.hardware import keep_freed_memory
 
 
-def run_demo(out: Path) -> None:
-    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`."""
+def run_demo(out: Path, wandb: Mode = "disabled") -> None:
+    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`.
+
+    wandb: how the runs are shown in W&B meanwhile.
+    """
     from analysis.comparison import comparison
     from analysis.digits import FIGURE
     from analysis.figure import StudyTables
@@ -30,14 +35,16 @@ def run_demo(out: Path) -> None:
     plan = parents_first(requests)
     missing = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
-    with stop.listening():
-        run_here(plan, runner)
-    evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
-    print(comparison(evidence.table))
-    print(EXPLANATION)
-    for path in save(FIGURE.picture(evidence, "short"), evidence.table, out, "digits"):
-        print(path)
-    sys.stdout.flush()
+    labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}
+    with mirrored(wandb, out / "runs", labels, runner.progress.say):
+        with stop.listening():
+            run_here(plan, runner)
+        evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
+        print(comparison(evidence.table))
+        print(EXPLANATION)
+        for path in save(FIGURE.picture(evidence, "short"), evidence.table, out, "digits"):
+            print(path)
+        sys.stdout.flush()
 
 
 EXPLANATION = """

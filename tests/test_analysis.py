@@ -10,7 +10,10 @@ from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.comparison import comparison
 from analysis.tables import study_table
+from repro.bench.wandb_server import StandInServer
 from repro.cli import main
+from repro.store import Store
+from repro.tracking import mirror
 
 
 def test_the_comparison_names_teacher_student_and_control_with_spread() -> None:
@@ -39,7 +42,7 @@ def test_the_readme_shows_the_committed_results() -> None:
 
 @pytest.mark.slow
 def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: StandInServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
 
@@ -47,7 +50,8 @@ def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
         raise AssertionError("the demo must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert main(["demo", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    assert main(["demo", "--out", str(tmp_path), "--wandb", "online"]) == 0
     first = capsys.readouterr()
     assert "12 to make" in first.err
     assert first.out.count("student") >= 3 and "control" in first.out
@@ -57,6 +61,11 @@ def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
     assert most["teacher_accuracy"] > 0.75
     summaries = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/summary.json")}
     assert len(summaries) == 12
+    assert "W&B" not in first.err
+    for record in Store(tmp_path / "runs").runs():  # what it told a process of its own
+        shown = server.runs[record.run_id]
+        assert shown.exit_code == 0
+        assert [row["_step"] for row in shown.history()] == [row["step"] for row in record.metrics()]
     assert main(["demo", "--out", str(tmp_path)]) == 0
     second = capsys.readouterr()
     assert "0 to make" in second.err and second.out == first.out

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from repro.bench import BENCHES, lenet, resnet, run_benches, workers
 from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images
 from repro.bench.floor import work_per_image
-from repro.bench.timing import Report, Work, interleave, ratio, repeat, spread
+from repro.bench.timing import Report, Work, interleave, paired_ratio, ratio, repeat, spread
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
 from repro.experiments.capacity import Capacity
@@ -129,6 +129,22 @@ def test_repeated_steps_stop_when_the_time_is_over_and_all_their_images_count() 
 
     assert repeat(step, clock=lambda: simulated.now)(10.0) == 7 * 4
     assert simulated.now == 12.0
+
+
+def test_a_paired_ratio_has_the_interval_of_the_sign_test() -> None:
+    # Machine and work slow down together, tenfold over the pairs; the ratios are 1.01 to 1.10, shuffled.
+    ratios = [1.04, 1.09, 1.01, 1.10, 1.02, 1.06, 1.08, 1.03, 1.07, 1.05]
+    plain = [float(speed) for speed in range(1, 11)]
+    found = paired_ratio([ratio * below for ratio, below in zip(ratios, plain, strict=True)], plain)
+    assert found.median == pytest.approx(1.055)
+    # The median of 10 lies below the second or above the ninth with 2 (1 + 10) / 1024, beyond the third with 10.9 %.
+    assert (found.low, found.high) == (pytest.approx(1.02), pytest.approx(1.09))
+    assert found.confidence == pytest.approx(1 - 22 / 1024)
+
+
+def test_few_pairs_have_their_range_and_its_confidence() -> None:
+    assert paired_ratio([3.0, 2.0, 4.0], [2.0, 2.0, 2.0]) == pytest.approx((1.5, 1.0, 2.0, 0.75))
+    assert paired_ratio([3.0], [2.0]) == pytest.approx((1.5, 1.5, 1.5, 0.0))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import psutil
 import pytest
 import yaml
 
-from repro.bench.wandb_server import ENTITY, StandInServer
+from repro.bench.wandb_server import StandInServer
+from repro.bench.wandb_server_runs import ENTITY
 from repro.launch.sweep import find_sweep
 from repro.store import Store
 from repro.tracking.description import PROJECT
@@ -57,6 +58,9 @@ def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server:
     done = {run.run_id for run in Store(tmp_path / "runs").runs() if run.is_done()}
     assert len(done) == 2  # teacher and student
     assert set(server.runs) == done  # under the runs' own ids
+    for run in server.runs.values():  # on the sweep's page, with its parameters
+        assert run.setting("sweep") == sweep.split("/")[-1]
+        assert (run.config()["preset"], run.config()["images"]) == ("smoke", 100)
     assert all(run.exit_code == 0 for run in server.runs.values())
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from repro.bench.wandb_server import ENTITY, StandInServer
+from repro.bench.wandb_server import StandInServer
+from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
 from repro.records import open_records
 from repro.tracking.description import PROJECT

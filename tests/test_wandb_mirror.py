@@ -1,10 +1,12 @@
 """W&B shows what the records hold, and whatever goes wrong with it hurts no run. The real client, a server of ours."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,17 @@ from runs import runner, small_student
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from repro.bench.wandb_faults import FAULTS, Fault, errors_500, full_disk, no_key, nothing, unreachable, wait_for
-from repro.bench.wandb_server import ENTITY, KEY, StandInServer
+from repro.bench.wandb_server import KEY, StandInServer
+from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
 from repro.tracking.carried import digest, pack, unpack
-from repro.tracking.description import PROJECT, Destination
+from repro.tracking.description import PROJECT, Destination, destination
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored, why_offline
+from repro.tracking.publish import Publication
 from repro.tracking.sync import sync
 
 pytestmark = pytest.mark.slow
@@ -78,8 +82,10 @@ def assert_shows(server: StandInServer, record: RunDirectory) -> None:
 
 
 def test_runs_appear_while_they_are_made_row_for_row(
-    finished: list[RunDirectory], server: StandInServer, tmp_path: Path
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # the default of commands; this one was told otherwise
     said: list[str] = []
     with mirrored("online", tmp_path, labels(finished), said.append):
         made_again(finished, tmp_path)
@@ -98,7 +104,37 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]
     assert server.requests - requests < 10
     server.runs.pop(finished[1].run_id)
-    assert [one.sent for one in sync(named, to)] == [0, 3]
+    gone = RunDirectory(shutil.copytree(finished[0].path, tmp_path / "gone"))
+    server.deleted = {"gone"}  # that one is refused; the other is sent
+    refused, sent = sync([(gone, named[0][1]), named[1]], to)
+    assert (refused.sent, sent.sent, sent.problem) == (0, 3, None)
+    assert refused.problem is not None and "previously created and deleted" in refused.problem
+
+
+def test_a_run_is_never_sent_by_two_processes_at_once(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where several commands make the same teacher, or at a sync while it is shown."""
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    named, said = labels(finished), list[str]()
+    for record in finished:
+        write_part(record, 1, tmp_path)
+    teacher, student = (RunDirectory(tmp_path / record.run_id) for record in finished)
+    to = destination(tmp_path)
+    first = Publication(teacher, named[teacher.run_id], to)
+    assert first.send_rows() == 1
+    with mirrored("online", tmp_path, named, said.append):
+        assert [(one.sent, one.problem, one.live) for one in sync([(teacher, named[teacher.run_id])], to)] == [
+            (0, None, True)
+        ]
+    assert said == []
+    assert server.runs[teacher.run_id].exit_code is None  # the second mirror left it alone
+    assert server.runs[student.run_id].exit_code == 1
+    shutil.copytree(finished[0].path, teacher.path, dirs_exist_ok=True)
+    assert first.send_rows() == 2
+    first.finish()
+    assert_shows(server, teacher)
+    assert [(one.sent, one.live) for one in sync([(teacher, named[teacher.run_id])], to)] == [(0, False)]
 
 
 def test_a_record_that_was_packed_says_the_same(finished: list[RunDirectory], tmp_path: Path) -> None:
@@ -156,7 +192,12 @@ def test_no_fault_of_w_and_b_reaches_the_run_nor_holds_it_longer_than_the_bound(
     assert "`repro wandb sync --runs" in said[0]
 
 
-@pytest.mark.parametrize("fault", [nothing, no_key, unreachable, errors_500])
+@contextlib.contextmanager
+def no_address(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
+    yield {"WANDB_BASE_URL": "example"}
+
+
+@pytest.mark.parametrize("fault", [nothing, no_key, unreachable, errors_500, no_address])
 def test_auto_is_online_only_where_w_and_b_can_be_used(
     fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,3 +285,7 @@ def test_sync_tells_the_truth_with_its_exit_code(
     refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith("repro: W&B: ") and refused.stderr.count("\n") == 1
+    monkeypatch.setenv("WANDB_BASE_URL", "example")
+    refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("repro: W&B: WANDB_BASE_URL: ") and refused.stderr.count("\n") == 1

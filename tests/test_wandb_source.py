@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from repro.bench.wandb_server import ENTITY, StandInServer, StoredRun
+from repro.bench.wandb_server import StandInServer
+from repro.bench.wandb_server_runs import ENTITY, StoredRun
 from repro.cli import main
 from repro.store import Store
 from repro.tracking.carried import FILE

@@ -4,6 +4,7 @@ A machine's speed drifts (clock rates, other jobs), so contenders are never time
 round gives each of them one slice, and a ratio is taken from slices of the same round.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -76,3 +77,30 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
     """
     by_round = [above / below for above, below in zip(numerator, denominator, strict=True)]
     return Spread(statistics.median(numerator) / statistics.median(denominator), min(by_round), max(by_round))
+
+
+class PairedRatio(NamedTuple):
+    """The median of the ratios pair by pair, and an interval for that median with its confidence."""
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> PairedRatio:
+    """The ratio within pairs of slices that followed one another: a speed that drifts over minutes cancels.
+
+    The interval is that of the sign test, the narrowest between two of the sorted ratios, as far from either end, that
+    holds the median with at least this confidence, whatever the ratios' distribution; of fewer than 6 pairs for 95 %,
+    their whole range, with the confidence that it has.
+    """
+    ratios = sorted(above / below for above, below in zip(numerator, denominator, strict=True))
+    pairs = len(ratios)
+
+    def misses(cut: int) -> float:
+        """How often the median lies outside, where `cut` ratios are left out at either end."""
+        return 2 * sum(math.comb(pairs, below) for below in range(cut + 1)) / float(2**pairs)
+
+    cut = max((one for one in range((pairs - 1) // 2 + 1) if misses(one) <= 1 - confidence), default=0)
+    return PairedRatio(statistics.median(ratios), ratios[cut], ratios[pairs - 1 - cut], 1 - min(1.0, misses(cut)))

@@ -1,75 +1,101 @@
-"""What showing runs in W&B costs: the wall time of a command with `--wandb online` against the same one without.
+"""What showing runs in W&B costs: the wall time of `repro demo --wandb online` against `repro demo`.
 
-The runs are the demo's twelve, each time made anew. W&B is a server of ours on the same machine, whose work counts
-too. The time is the whole command's, from its start to its end: what it waits for its mirror is in it.
+Every demo is whole and made anew: its twelve runs, table and figure, and what it waits for its mirror at its end. W&B
+is a server of ours on the same machine; what that one works is told apart, since W&B's own works elsewhere.
 """
 
+import contextlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
-from repro.bench.timing import Report, ratio, spread
+from repro.bench.timing import Report, paired_ratio, spread
 from repro.bench.wandb_server import wandb_server_process
-from repro.launch.sweep import find_sweep
 from repro.training.hardware import describe
 
-ROUNDS = 3
+ROUNDS = 10
+
+DEMO = """
+import resource, sys
+from repro.cli import main
+code = main(["demo", *sys.argv[1:]])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+sys.exit(code)
+"""
+"""The command, which then says how many processor seconds the processes took that it started."""
 
 
-def measure(rounds: int = ROUNDS, settings: tuple[str, ...] = ()) -> Report:
-    """Seconds with and without, their ratio, and the processor seconds that are spent on W&B beside training.
+@dataclass(frozen=True)
+class _Demo:
+    """Wall seconds, and processor seconds: beside, of the processes that it started, which are its mirror's."""
 
-    {"machine": ..., "settings": [...], "disabled_seconds": [...], "online_seconds": [...], "processor_seconds": [...],
-    "ratio": {"median", "low", "high"}}; the lists hold a number for each round, `processor_seconds` the difference.
+    seconds: float
+    beside: float
+    server: float
+
+
+def measure(rounds: int = ROUNDS) -> Report:
+    """Pairs of demos, one after the other; each pair is told on stderr, and Ctrl-C ends it with those that are whole.
+
+    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "mirror_processor_seconds": [...],
+    "server_processor_seconds": [...], "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
     """
     machine = describe(torch.device("cpu")) | {"load": os.getloadavg()[0]}
-    wall: dict[str, list[float]] = {"disabled": [], "online": []}
-    processor: dict[str, list[float]] = {"disabled": [], "online": []}
-    with wandb_server_process() as environment:
+    disabled: list[_Demo] = []
+    online: list[_Demo] = []
+    with contextlib.suppress(KeyboardInterrupt), wandb_server_process() as (environment, server):
         for number in range(rounds):
-            # Who goes first takes turns: a machine that warms up favours nobody.
-            for mode in sorted(wall, reverse=bool(number % 2)):
-                seconds, spent = _launch(mode, settings, environment)
-                wall[mode].append(seconds)
-                processor[mode].append(spent)
-    found = ratio(wall["online"], wall["disabled"])
-    extra = [online - disabled for online, disabled in zip(processor["online"], processor["disabled"], strict=True)]
+            # Who goes first takes turns: a machine that warms up or slows down favours nobody.
+            order = ("disabled", "online") if number % 2 == 0 else ("online", "disabled")
+            pair = {mode: _run_demo(mode, environment, server) for mode in order}
+            disabled.append(pair["disabled"])
+            online.append(pair["online"])
+            with_it, without = pair["online"].seconds, pair["disabled"].seconds
+            line = f"pair {number + 1}: {without:.2f} s, online {with_it:.2f} s, ratio {with_it / without:.4f}"
+            print(line, file=sys.stderr, flush=True)
+    if not online:
+        raise KeyboardInterrupt
+    without_seconds, with_seconds = [demo.seconds for demo in disabled], [demo.seconds for demo in online]
+    mirror = [shown.beside - plain.beside for shown, plain in zip(online, disabled, strict=True)]
+    served = [demo.server for demo in online]
+    found = paired_ratio(with_seconds, without_seconds)
     text = (
-        f"wandb: `{' '.join(('repro launch sweeps/digits.yaml', *settings))}`, {rounds} pairs\n"
-        f"  without W&B        {spread(wall['disabled']).text(1, ' s')}\n"
-        f"  --wandb online     {spread(wall['online']).text(1, ' s')}\n"
-        f"  wall time, ratio   {found.text(3, 'x')}\n"
-        f"  processor time     {spread(extra).text(1, ' s')} more"
+        f"wandb: `repro demo`, {len(online)} pairs, load {machine['load']:.2f} at the start; median (range)\n"
+        f"  without W&B                  {spread(without_seconds).text(1, ' s')}\n"
+        f"  --wandb online               {spread(with_seconds).text(1, ' s')}\n"
+        f"  ratio in a pair, median      {found.median:.3f}x, {found.confidence:.0%} interval of the median "
+        f"{found.low:.3f}-{found.high:.3f}\n"
+        f"  processor time of the mirror {spread(mirror).text(2, ' s')}, of our server {spread(served).text(2, ' s')}"
     )
     numbers = {
         "machine": machine,
-        "settings": list(settings),
-        "disabled_seconds": wall["disabled"],
-        "online_seconds": wall["online"],
-        "processor_seconds": extra,
+        "disabled_seconds": without_seconds,
+        "online_seconds": with_seconds,
+        "mirror_processor_seconds": mirror,
+        "server_processor_seconds": served,
         "ratio": found._asdict(),
     }
     return Report(text, numbers)
 
 
-def _launch(mode: str, settings: tuple[str, ...], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Wall time of a command that makes the runs, and processor time of it and all its processes."""
+def _run_demo(mode: str, environment: Mapping[str, str], server: int) -> _Demo:
     with tempfile.TemporaryDirectory() as folder:
-        runs = Path(folder) / "runs"
-        sweep = str(find_sweep("digits"))
-        command = [sys.executable, "-m", "repro", "launch", sweep, *settings, "--runs", str(runs), "--wandb", mode]
-        before, start = _children_seconds(), time.perf_counter()
-        subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
-        return time.perf_counter() - start, _children_seconds() - before
+        command = [sys.executable, "-c", DEMO, "--out", str(Path(folder) / "demo"), "--wandb", mode]
+        served, start = _processor_seconds(server), time.perf_counter()
+        done = subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
+        seconds = time.perf_counter() - start
+        return _Demo(seconds, float(done.stdout.split()[-1]), _processor_seconds(server) - served)
 
 
-def _children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _processor_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)

@@ -1,17 +1,13 @@
 """The part of the stand-in W&B server that keeps workspaces and reports. It refuses what the real one would refuse."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from repro.bench.wandb_server import StoredRun
-
-ENTITY = "tester"
+from repro.bench.wandb_server_runs import ENTITY, Runs
 
 
-class SavedViews:
-    """Saved views by id. An update needs the id of one that is there; a project exists once it has a run."""
+class SavedViews(Runs):
+    """Saved views by id. An update needs the id of one that is there."""
 
-    runs: "dict[str, StoredRun]"
     views: dict[str, dict[str, Any]]
 
     def _upsertView(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
@@ -53,9 +49,6 @@ class SavedViews:
 
     def _ProjectInternalId(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         return {"project": {"internalId": "1"} if self._exists(variables["projectName"]) else None}
-
-    def _exists(self, project: str) -> bool:
-        return any(run.project == project for run in self.runs.values())
 
 
 _PROJECT = {

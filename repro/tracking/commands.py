@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tabulate import tabulate
+from tqdm import tqdm
 
 from repro import progress
 from repro.errors import BadInput, RunFailed
@@ -31,10 +32,11 @@ def sync(options: argparse.Namespace) -> None:
         raise BadInput(f"{store.root}: holds no run to show; see --runs")
     rows, problems = [], 0
     try:
-        with _failures_of_w_and_b():
+        with _failures_of_w_and_b(), tqdm(total=len(begun), unit="run", disable=None, leave=False) as bar:
             for one in send(begun, destination(store.root), options.models):
+                bar.update()
                 problems += one.problem is not None
-                rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or "ok"])
+                rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or ("live" if one.live else "ok")])
     finally:
         if rows:
             print(tabulate(rows, headers=["run", "", "rows", "sent now", "W&B"]))
@@ -93,13 +95,17 @@ def _prepare_client(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _failures_of_w_and_b() -> Iterator[None]:
-    """Turn what the client raises where W&B cannot be used into RunFailed."""
-    import wandb
+    """Turn what the client raises where W&B cannot be used into RunFailed, or BadInput."""
+    from pydantic import ValidationError
+
+    from repro.tracking.failures import FAILURES, reason
 
     try:
         yield
-    except (wandb.Error, OSError) as error:
-        raise RunFailed(f"W&B: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise BadInput(f"W&B: {reason(error)}") from error
+    except FAILURES as error:
+        raise RunFailed(f"W&B: {reason(error)}") from error
 
 
 def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label]]:

@@ -10,12 +10,10 @@ import signal
 import sys
 from pathlib import Path
 
-import wandb
-
 from repro.store import RunDirectory
 from repro.tracking.description import destination
 from repro.tracking.label import Label
-from repro.tracking.publish import Publication
+from repro.tracking.point import Point
 
 POLL_SECONDS = 2.0
 NICENESS = 19
@@ -26,11 +24,17 @@ def main() -> int:
     os.nice(NICENESS)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the training; this ends when its input does
+    # Only now, out of the training's way: half of this process's work is to import the client.
+    from repro.tracking.failures import FAILURES, reason
+    from repro.tracking.publish import Publication, ShownElsewhere
+
     task = json.loads(sys.stdin.readline())
     runs = Path(task["runs"])
     labels = {run_id: Label(text, group, tuple(tags)) for run_id, (text, group, tags) in task["labels"].items()}
+    point = Point(*task["point"]) if task["point"] else None
     waiting = [RunDirectory(runs / run_id) for run_id in labels]
     publications: dict[RunDirectory, Publication] = {}
+    elsewhere: set[RunDirectory] = set()
     problems: list[str] = []
     ended = False
     while not ended:
@@ -40,15 +44,20 @@ def main() -> int:
             state = record.state()
             if state == "missing" or not (record.path / "environment.json").exists():
                 continue
+            if record in elsewhere and state == "done":
+                waiting.remove(record)  # to show its end is for whoever showed it
+                continue
             try:
                 if record not in publications:
-                    publications[record] = Publication(record, labels[record.run_id], destination(runs))
+                    publications[record] = Publication(record, labels[record.run_id], destination(runs), point)
                 publications[record].send_rows()
                 if ended or state in ("done", "failed"):
                     publications.pop(record).finish()
                     waiting.remove(record)
-            except (wandb.Error, OSError) as error:
-                problems.append(f"run {record.run_id}: {' '.join(str(error).split())}")
+            except ShownElsewhere:
+                elsewhere.add(record)
+            except FAILURES as error:
+                problems.append(f"run {record.run_id}: {reason(error)}")
                 publications.pop(record, None)
                 waiting.remove(record)
     if problems:

@@ -21,6 +21,7 @@ from urllib.parse import urlparse
 
 from repro.store import RunDirectory
 from repro.tracking.label import Label
+from repro.tracking.point import point_of_agent
 
 Mode = Literal["online", "offline", "disabled", "auto"]
 
@@ -48,7 +49,9 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
         if reason is not None:
             say(f"W&B: offline ({reason}); later: repro wandb sync --runs {runs}")
             mode = "offline"
-    if mode != "online":
+    # What is done by now is not shown while it is made: that is for `repro wandb sync`.
+    begun = {run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
+    if mode != "online" or not begun:
         yield
         return
     with tempfile.TemporaryFile() as output:
@@ -61,11 +64,8 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             process_group=0,
             env={name: value for name, value in os.environ.items() if name not in FOREIGN},
         )
-        # What is done by now is not shown while it is made: that is for `repro wandb sync`.
-        begun = {
-            run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()
-        }
-        task = {"runs": str(runs), "labels": begun}
+        point = point_of_agent()
+        task = {"runs": str(runs), "labels": begun, "point": point and astuple(point)}
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -116,6 +116,8 @@ def why_offline() -> str | None:
             return None
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}" if error.code >= 500 else None
+    except ValueError as error:
+        return f"WANDB_BASE_URL: {error}"
     except OSError as error:
         return f"{url} does not answer: {getattr(error, 'reason', error)}"
 

@@ -1,5 +1,6 @@
 """Bring one run in W&B up to its record on disk."""
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from repro.tracking.carried import FILE, digest, pack
 from repro.tracking.description import Destination, job_type, nested_config
 from repro.tracking.label import Label
 from repro.tracking.pictures import final_pictures
+from repro.tracking.point import Point
 
 INIT_SECONDS = 20.0
 FINISH_SECONDS = 20.0
+
+
+class ShownElsewhere(Exception):
+    """Another process sends this run to W&B now: two at once would send rows twice."""
 
 
 class Publication:
@@ -20,11 +26,19 @@ class Publication:
 
     Its id is the record's. What is there already is found out from W&B itself, so a run may be published again, after
     any interruption and by anybody: no row is sent twice, none is left out. Raises wandb.Error where W&B cannot be
-    reached or refuses.
+    reached or refuses, ShownElsewhere at once where another process with the same folder of runs does it.
+
+    point: of the W&B sweep whose page shows the run; who leaves it out later, changes nothing there.
     """
 
-    def __init__(self, record: RunDirectory, label: Label, to: Destination) -> None:
+    def __init__(self, record: RunDirectory, label: Label, to: Destination, point: Point | None = None) -> None:
         to.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (to.folder / f"{record.run_id}.lock").open("ab")  # until it is closed, or this process ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise ShownElsewhere(record.run_id) from error
         self.record = record
         self.run = wandb.init(
             project=to.project,
@@ -35,20 +49,19 @@ class Publication:
             group=label.group,
             job_type=job_type(record),
             tags=label.tags,
-            config=nested_config(record, label),
+            config={**(point.parameters if point else {}), **nested_config(record, label)},
             dir=to.folder,
             reinit="create_new",
+            mode="online",  # whatever $WANDB_MODE says: that is for the commands that make runs
             settings=wandb.Settings(
                 silent=True,
                 console="off",
                 init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS,
-                # The machine's load is that of this process, not of the training.
-                x_disable_stats=True,
+                sweep_id=point.sweep if point else None,
+                # The client would tell of this machine and this process: training may have run on another.
+                x_disable_machine_info=True,
                 x_save_requirements=False,
-                disable_git=True,
-                disable_code=True,
-                disable_job_creation=True,
             ),
         )
         self.run.define_metric("epoch")
@@ -70,22 +83,26 @@ class Publication:
         as preempted, and whoever publishes it next goes on.
         """
         if self.record.is_done():
-            self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
-            pictures = final_pictures(self.record)
-            self.run.summary.update({name: wandb.Image(picture) for name, picture in pictures.items()})
-            carried = Path(self.run.dir) / FILE
-            carried.write_bytes(pack(self.record))
-            self.run.save(carried, base_path=self.run.dir, policy="now")
-            self.run.summary["record_digest"] = digest(self.record)
-            self.run.finish(exit_code=0)
-            carried.unlink()
-            return
-        failure = self.record.failure()
-        if failure is not None:
-            self.run.summary["failure"] = failure
+            self._finish_complete()
         else:
-            self.run.mark_preempting()
-        self.run.finish(exit_code=1)
+            failure = self.record.failure()
+            if failure is not None:
+                self.run.summary["failure"] = failure
+            else:
+                self.run.mark_preempting()
+            self.run.finish(exit_code=1)
+        self._lock.close()
+
+    def _finish_complete(self) -> None:
+        self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
+        pictures = final_pictures(self.record)
+        self.run.summary.update({name: wandb.Image(picture) for name, picture in pictures.items()})
+        carried = Path(self.run.dir) / FILE
+        carried.write_bytes(pack(self.record))
+        self.run.save(carried, base_path=self.run.dir, policy="now")
+        self.run.summary["record_digest"] = digest(self.record)
+        self.run.finish(exit_code=0)
+        carried.unlink()
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,35 +3,44 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import wandb
 from wandb.apis.public import Api
 
 from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking.carried import digest
 from repro.tracking.description import Destination
+from repro.tracking.failures import reason
 from repro.tracking.label import Label
+from repro.tracking.mirror import why_offline
 from repro.tracking.models import artifact_name, send_model
-from repro.tracking.publish import Publication
+from repro.tracking.publish import Publication, ShownElsewhere
 
 PAGE = 100
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of one run. problem: how W&B differs from the record; None if it holds exactly its rows."""
+    """What became of one run.
+
+    problem: how W&B differs from the record; None if it holds exactly its rows, or if it is live: another process sends
+    it now, and it was left alone.
+    """
 
     run_id: str
     label: str
     rows: int
     sent: int
     problem: str | None
+    live: bool = False
 
 
 def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models: bool = False) -> Iterator[Synced]:
     """Send what is missing of each record, in turn; runs that W&B has in full are left alone.
 
     With `models` the weights of finished runs too, linked from parent to child: parents must come first.
-    Raises wandb.Error where W&B as a whole cannot be used: no server, no key.
+    Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run is that run's
+    problem.
     """
     api = Api()
     path = f"{to.entity or api.default_entity}/{to.project}"
@@ -48,21 +57,35 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models:
         ):
             yield Synced(record.run_id, label.text, len(rows), 0, None)
             continue
-        publication = Publication(record, label, to)
-        sent = publication.send_rows()
-        problem = None
-        if wanted_model is not None:
-            try:
-                send_model(publication.run, record)
-            except RunFailed as error:
-                problem = str(error)
-        publication.finish()
+        try:
+            sent, problem = _send(record, label, to, wanted_model is not None)
+        except ShownElsewhere:
+            yield Synced(record.run_id, label.text, len(rows), 0, None, live=True)
+            continue
+        except wandb.Error as error:  # refused for this run alone, such as one that was deleted in W&B?
+            if why_offline() is not None:
+                raise
+            yield Synced(record.run_id, label.text, len(rows), 0, reason(error))
+            continue
         history = api.run(f"{path}/{record.run_id}").scan_history(use_cache=False)
         steps = [row["_step"] for row in history]
         wanted = [row["step"] for row in rows]
         if steps != wanted:
             problem = f"W&B holds {len(steps)} rows, the record {len(wanted)}"
         yield Synced(record.run_id, label.text, len(rows), sent, problem)
+
+
+def _send(record: RunDirectory, label: Label, to: Destination, model: bool) -> tuple[int, str | None]:
+    """Send what W&B lacks of one run: how many rows that were, and why its weights could not be sent, if so."""
+    publication = Publication(record, label, to)
+    sent, problem = publication.send_rows(), None
+    if model:
+        try:
+            send_model(publication.run, record)
+        except RunFailed as error:
+            problem = str(error)
+    publication.finish()
+    return sent, problem
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ def add(commands: Commands) -> None:
     """`demo`, `data`, `run`, `surface`, `sample-quality`, `export`."""
     demo = command(commands, "demo", "demo", "answer the paper's question on the embedded digits, offline")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs, table and figure")
+    wandb_option(demo)
 
     data = command(commands, "data", None, "list the data sets, or prepare one")
     data_commands = data.add_subparsers(metavar="list|prepare", required=True)
