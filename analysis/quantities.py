@@ -16,6 +16,8 @@ Floats: TypeAlias = NDArray[np.float64]
 ECE_BINS = 15
 CACHED = 64
 """Networks whose predictions are kept at hand: all of one condition, for one quantity after another."""
+CACHED_PAIRS = 256
+"""Pairs whose KL is kept at hand: every student with every teacher of a condition of 16 trials."""
 
 
 class PerExample:
@@ -25,7 +27,7 @@ class PerExample:
         self.records = records
         self.predictions = functools.lru_cache(CACHED)(records.predictions)
         self.labels = functools.lru_cache(CACHED)(records.labels)
-        self.kl = functools.lru_cache(CACHED)(records.kl_per_example)
+        self.kl = functools.lru_cache(CACHED_PAIRS)(records.kl_per_example)
 
     def correct(self, key: str, run_id: str) -> Floats | None:
         """1 where the network or ensemble `key` gives the label; `run_id` is a run on the same test set."""

@@ -19,6 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis import fonts
+
 WIDTH = 5.5
 """Inches: the text width of NeurIPS, where nothing is set smaller than SMALL."""
 SMALL = 7
@@ -75,7 +77,7 @@ SERIES = (
 def use_style() -> None:
     """Set matplotlib up: no display, small type, quiet grid."""
     mpl.use("agg")
-    sns.set_theme(context="paper", style="whitegrid", font="DejaVu Sans")
+    sns.set_theme(context="paper", style="whitegrid", font=fonts.family())
     mpl.rcParams.update(
         {
             "font.size": 8,
@@ -137,9 +139,10 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
             **LEGEND,
         )
         legend.set_in_layout(False)
-    # Laid out once, not again for every file it is written to.
+    # Laid out once, not again for every file it is written to. (Of a figure with an engine that does nothing, "none",
+    # matplotlib makes every drawing twice.)
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
 
 
 def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:

@@ -1,11 +1,12 @@
-"""How long it takes to make tables, intervals and figures of many runs, and how that grows with their number.
+"""How long it takes to make figures, tables and intervals of many runs, and how that grows with their number.
 
-Once from an export of the runs of one study: 10,000 test examples, three trials of every condition, so that every
-student has its own teacher and two controls. And once every figure of the suite from records in memory, of all sweeps
-with more and more trials. What the runs say is random, which compresses and reads like the real thing.
+Of an export with every sweep of the suite, in more and more trials, as a user would: `repro figures` in a process of
+its own, from its start to its end. What the runs say is random, which compresses and reads like the real thing.
 """
 
 import functools
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -19,16 +20,15 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from repro.bench.timing import Report
-from repro.experiments.study import Study
+from repro.experiments.study import Preset, Study
 from repro.launch.sweep import find_sweep, sweep_studies
-from repro.records import Pair, Predictions, Record, Records, open_records, write_export
-from repro.records.record import Floats, Labels, Shown, rounded
+from repro.records import Pair, Predictions, Record, open_records, write_export
+from repro.records.record import Floats, Labels, PredictionArrays, Shown, rounded
 from repro.training.hardware import describe
 
-SIZES = (625, 1250, 5000)
 EXAMPLES, CLASSES = 10_000, 100
-TRIALS = (3, 13)
-SWEEP, STUDENTS_PER_TEMPERATURE = "data_recycling_resnet20", 27  # 3 splits, 3 ensembles, 3 trials
+TRIALS = (1, 3, 13)
+PRESET: Preset = "short"
 DIFFERENT = 16
 """So many networks are drawn; further ones say the same as one of them."""
 
@@ -53,7 +53,7 @@ class RandomRecords:
         examples = len(self._labels)
         wrong = generator.random(examples) < 0.3
         top_class = np.where(wrong, generator.integers(CLASSES, size=examples), self._labels)
-        return Predictions(
+        return PredictionArrays(
             top_class, generator.beta(4.0, 1.0, examples), _halves(generator.lognormal(-1, 1.5, examples))
         )
 
@@ -107,78 +107,71 @@ def _halves(values: Floats) -> Floats:
     return rounded(values).astype(np.float64)
 
 
-def at_temperatures(temperatures: Sequence[float]) -> list[Study]:
-    """One sweep of three trials at these temperatures."""
-    return sweep_studies(find_sweep(SWEEP), {"preset": "short", "temperature": list(temperatures)})
+def every_sweep() -> list[str]:
+    """But the generator's, whose pictures are no numbers."""
+    return sorted(path.stem for path in find_sweep("any").parent.glob("*.yaml") if path.stem != "sngan")
 
 
-def of_all_sweeps(trials: int) -> list[Study]:
-    """Every sweep but the generator's, with so many trials."""
-    sweeps = sorted(path for path in find_sweep(SWEEP).parent.glob("*.yaml") if path.stem != "sngan")
-    changes = {"preset": "short", "trial": list(range(trials))}
-    return [point for path in sweeps for point in sweep_studies(path, changes)]
-
-
-def draw_all(records: Records) -> dict[str, float]:
-    """Seconds to make every figure of these records that can be made, tables and intervals included."""
-    from analysis.catalogue import MODULES, find_figure
-    from analysis.figure import StudyTables, draw_figure, drawable_presets
-
+def draw_all(path: Path, out: Path) -> float:
+    """Seconds of `repro figures` with this export."""
     start = time.perf_counter()
-    tables = StudyTables(records)
-    figures = [figure for figure in map(find_figure, MODULES) if drawable_presets(figure, tables)]
-    with tempfile.TemporaryDirectory() as folder:
-        for figure in figures:
-            draw_figure(figure, tables, Path(folder))
-    return {"runs": len(records.ids()), "figures": len(figures), "seconds": time.perf_counter() - start}
+    command = [sys.executable, "-m", "repro", "figures", "--runs", str(path), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
 
 
-def analyse(path: Path, temperatures: Sequence[float]) -> dict[str, float]:
-    """Seconds to open the export and make the table, and to make every interval of it."""
+def make_intervals(path: Path, sweeps: Sequence[str]) -> tuple[float, int]:
+    """Seconds to open the export and to make every number of every study table with its interval; and how many."""
     from analysis.summary import summarize
     from analysis.tables import study_table
 
     start = time.perf_counter()
-    records: Records = open_records(path)
-    table = study_table(records, SWEEP, "short", {"temperature": list(temperatures)})
-    rows = time.perf_counter()
-    intervals = summarize(table)
-    end = time.perf_counter()
-    assert len(intervals)
-    return {"table": rows - start, "intervals": end - rows, "all": end - start, "numbers": len(intervals)}
+    records = open_records(path)
+    numbers = sum(len(summarize(study_table(records, sweep, PRESET))) for sweep in sweeps)
+    return time.perf_counter() - start, numbers
 
 
-def measure(sizes: Sequence[int] = SIZES, trials: Sequence[int] = TRIALS, examples: int = EXAMPLES) -> Report:
-    """Write exports of about `sizes` runs and analyse each, then draw every figure of as many `trials` of all sweeps.
+def measure(trials: Sequence[int] = TRIALS, examples: int = EXAMPLES, sweeps: Sequence[str] | None = None) -> Report:
+    """Write an export of all sweeps (or of these) with so many trials, draw all figures and make all intervals of it.
 
-    Some minutes, most of them to write the exports.
+    Some minutes, half of them to write the exports.
 
-    The numbers of the report: machine, as in `environment.json`; examples; and `by_runs`, a list with the runs, the
-    file's megabytes, seconds for the `table` (which includes opening the file), for the `intervals` and for `all`,
-    and how many `numbers` with an interval there are; `drawing`, a list with the runs, the number of `figures`
-    that could be drawn, and the `seconds` for them; and `seconds`, of both at their largest.
+    The numbers of the report: machine, as in `environment.json`; examples; and `by_runs`, a list with the trials, the
+    runs, the file's megabytes, how many `figures` were drawn and the seconds it took to `draw` them, the `numbers`
+    with an interval that the study tables have, and the seconds it took to make the `intervals`.
     """
-    by_runs = []
+    names = every_sweep() if sweeps is None else sweeps
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
-            temperatures = [1.0 + 0.01 * i for i in range(max(1, size // STUDENTS_PER_TEMPERATURE))]
-            made, path = RandomRecords(at_temperatures(temperatures), examples), Path(folder) / f"{size}.npz"
-            write_export(made, [(run_id, "") for run_id in made.ids()], path)
-            megabytes = path.stat().st_size / 1e6
-            by_runs.append({"runs": len(made.ids()), "megabytes": megabytes, **analyse(path, temperatures)})
-    drawing = [draw_all(RandomRecords(of_all_sweeps(count), examples)) for count in trials]
+        for count in trials:
+            changes = {"preset": PRESET, "trial": list(range(count))}
+            made = RandomRecords(
+                (point for name in names for point in sweep_studies(find_sweep(name), changes)), examples
+            )
+            path, out = Path(folder) / f"{count}.npz", Path(folder) / f"figures_{count}"
+            runs = write_export(made, [(run_id, "") for run_id in made.ids()], path)
+            row: dict[str, Any] = {
+                "trials": count,
+                "runs": runs,
+                "megabytes": path.stat().st_size / 1e6,
+                "draw": draw_all(path, out),
+            }
+            intervals, numbers = make_intervals(path, names)
+            rows.append(row | {"figures": len(list(out.glob("*.png"))), "intervals": intervals, "numbers": numbers})
+            path.unlink()
     machine = describe(torch.device("cpu"))
-    headers = ["runs", "export (MB)", "table (s)", "intervals (s)", "all (s)", "numbers"]
-    lines = [[row[name] for name in ("runs", "megabytes", "table", "intervals", "all", "numbers")] for row in by_runs]
-    last = by_runs[-1]
-    seconds = last["all"] + (drawing[-1]["seconds"] if drawing else 0.0)
-    text = f"""analysis: {last["runs"]:,} runs aggregated and all figures of as many drawn in {seconds:.1f} s
-{machine["processor"]}, Python {machine["python"]}; {examples:,} test examples, from one export
+    headers = {
+        "trials": "trials",
+        "runs": "runs",
+        "megabytes": "export (MB)",
+        "figures": "figures",
+        "draw": "all figures (s)",
+        "numbers": "numbers",
+        "intervals": "all intervals (s)",
+    }
+    runs, figures, seconds = (rows[-1][name] for name in ("runs", "figures", "draw"))
+    text = f"""analysis: {runs:,} runs aggregated and all {figures} figures drawn in {seconds:.1f} s
+{machine["processor"]}, Python {machine["python"]}; {examples:,} test examples; `repro figures` from an export
 
-{tabulate(lines, headers=headers, floatfmt=".1f", intfmt=",")}
-
-Every figure of all sweeps with {", ".join(map(str, trials))} trials, tables and intervals included
-
-{tabulate(drawing, headers="keys", floatfmt=".1f", intfmt=",")}"""
-    numbers = {"machine": machine, "examples": examples, "by_runs": by_runs, "drawing": drawing, "seconds": seconds}
-    return Report(text, numbers)
+{tabulate([{name: row[name] for name in headers} for row in rows], headers, floatfmt=",.1f", intfmt=",")}"""
+    return Report(text, {"machine": machine, "examples": examples, "by_runs": rows})

@@ -13,7 +13,17 @@ from torch import Tensor
 from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
-from repro.records.record import SHOWN_EXAMPLES, Floats, Labels, Pair, Predictions, Record, Shown, rounded
+from repro.records.record import (
+    SHOWN_EXAMPLES,
+    Floats,
+    Labels,
+    Pair,
+    PredictionArrays,
+    Predictions,
+    Record,
+    Shown,
+    rounded,
+)
 from repro.store import ATTACHMENTS, Store
 
 CACHED_LOGITS = 48
@@ -82,7 +92,7 @@ class RunFolder:
         test_set = self._test_set(key)
         if test_set is None:
             return None
-        return Predictions(
+        return PredictionArrays(
             top_class=test_set.logits.argmax(dim=1).numpy(),
             confidence=test_set.logits.double()
             .softmax(dim=1)

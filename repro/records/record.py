@@ -14,6 +14,8 @@ Labels: TypeAlias = NDArray[np.int64]
 
 SHOWN_EXAMPLES = 8
 """Of so many examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
+TEACHER_JOINT = "+"
+"""Between the run ids in the key of an ensemble."""
 KEPT_BITS = 5
 """Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
 
@@ -50,12 +52,27 @@ class Record:
         return condition_key(self.config)
 
 
-@dataclass(frozen=True)
-class Predictions:
+class Predictions(Protocol):
     """What a network, or an ensemble, says about its test set; arrays (n,), in the data set's order.
 
-    Confidence is the probability of the top class, as float16 holds it; NLL is in nats, rounded (KEPT_BITS).
+    A source may read each array when it is first asked for.
     """
+
+    @property
+    def top_class(self) -> NDArray[np.int64]: ...
+
+    @property
+    def confidence(self) -> Floats:
+        """The probability of the top class, as float16 holds it."""
+
+    @property
+    def nll(self) -> Floats:
+        """In nats, rounded (KEPT_BITS)."""
+
+
+@dataclass(frozen=True)
+class PredictionArrays:
+    """Predictions in memory."""
 
     top_class: NDArray[np.int64]
     confidence: Floats
@@ -126,7 +143,7 @@ class Records(Protocol):
 
 def teacher_key(teachers: Sequence[str]) -> str:
     """The name of the ensemble of these runs; of a single run its own id."""
-    return "+".join(teachers)
+    return TEACHER_JOINT.join(teachers)
 
 
 def condition_key(config: Mapping[str, Any]) -> str:
