@@ -6,16 +6,15 @@ from analysis.catalogue import MODULES, find_figure
 from analysis.compare import compare_runs
 from analysis.figure import StudyTables, draw_figure, drawable_presets
 from analysis.report import write_report
+from analysis.source import records_of
 from repro import progress
 from repro.errors import BadInput
-from repro.records import open_records
-from repro.tracking.commands import records_folder
 
 
 def figures(options: argparse.Namespace) -> None:
     """`repro figures [NAME ...]`"""
     wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
-    tables = StudyTables(open_records(records_folder(options)))
+    tables = StudyTables(records_of(options))
     if not tables.records.ids():
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
     for figure in wanted:
@@ -28,10 +27,10 @@ def figures(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """`repro report`"""
-    for path in write_report(open_records(records_folder(options)), options.out):
+    for path in write_report(records_of(options), options.out):
         print(path)
 
 
 def compare(options: argparse.Namespace) -> None:
     """`repro compare RUN RUN`"""
-    print(compare_runs(open_records(records_folder(options)), options.one, options.other))
+    print(compare_runs(records_of(options), options.one, options.other))

@@ -1,7 +1,6 @@
 """What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
 
-import argparse
-import os
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
+from repro import cli
 from repro.errors import BadInput
 from repro.experiments.study import Preset
-from repro.records import Records, open_records
+from repro.records import Records
 
 PRESET_NOTES = {
     "paper": "The paper's protocol",
@@ -169,11 +169,5 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
 
 
 def main(figure: PaperFigure) -> None:
-    """Draw one figure from the command line, for example `python -m analysis.figure_10 --runs runs`."""
-    parser = argparse.ArgumentParser(description=f"Draw figure {figure.name}: {figure.title}.")
-    runs = Path(os.environ.get("REPRO_RUNS", "runs"))
-    parser.add_argument("--runs", type=Path, default=runs, metavar="DIR", help="run records, or an export of them")
-    parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
-    options = parser.parse_args()
-    for path in draw_figure(figure, StudyTables(open_records(options.runs)), options.out):
-        print(path)
+    """`python -m analysis.figure_10 ...` is `repro figures 10 ...`, with all its options."""
+    sys.exit(cli.main(["figures", figure.name, *sys.argv[1:]]))

@@ -1,7 +1,6 @@
 """The table of the study `generations`, with what is left of the first teacher: `python -m analysis.generations`."""
 
-import argparse
-from pathlib import Path
+import sys
 from typing import get_args
 
 import numpy as np
@@ -10,22 +9,24 @@ from tabulate import tabulate
 from analysis.intervals import interval
 from analysis.leaderboard import percent, plain
 from analysis.sample import Sample
+from analysis.source import print_page
 from analysis.tables import StudyTable, study_table
-from repro.config import StudentConfig, TrainingConfig
-from repro.experiments.generations import CHAINS, Generations
+from repro.experiments.generations import CHAINS
 from repro.experiments.study import Preset
-from repro.records import Records, open_records
+from repro.records import Records
+from repro.usage.options import Parser
 
 
 def with_the_first(table: StudyTable, records: Records, chain: str) -> Sample:
     """Agreement of the last network of a chain with the first one, on test, trial by trial."""
     trials, values = [], []
-    for trial in sorted(table.rows.loc[table.rows["chain"] == chain, "trial"]):
-        last: TrainingConfig = Generations(preset=table.preset, chain=chain, trial=trial).config()  # type: ignore[arg-type]
+    rows = table.rows[table.rows["chain"] == chain]
+    for trial in sorted(rows["trial"]):
+        (last,) = rows.loc[rows["trial"] == trial, "run_id"]
         first = last
-        while isinstance(first, StudentConfig):
-            first = first.teachers[0]
-        ours, theirs = records.predictions(last.run_id), records.predictions(first.run_id)
+        while records.has(first) and (teachers := records.record(first).teachers):
+            first = teachers[0]
+        ours, theirs = records.predictions(last), records.predictions(first)
         if ours is not None and theirs is not None:
             trials.append(int(trial))
             values.append(float((ours.top_class == theirs.top_class).mean()))
@@ -54,8 +55,6 @@ def generations_table(records: Records, preset: Preset) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Born-again generations and assistants, from records.")
-    parser.add_argument("--runs", type=Path, default=Path("results"), metavar="DIR", help="records (results)")
-    parser.add_argument("--preset", choices=get_args(Preset), default="short")
-    options = parser.parse_args()
-    print(generations_table(open_records(options.runs), options.preset))
+    parser = Parser(description="Born-again generations and assistants, from records (results).")
+    parser.add_argument("--preset", choices=get_args(Preset), default="short", help="which runs (short)")
+    sys.exit(print_page(parser, lambda records, options: generations_table(records, options.preset) + "\n"))

@@ -1,19 +1,20 @@
 """Every method of distillation on one page, from records: `python -m analysis.leaderboard > docs/leaderboard.md`."""
 
-import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from tabulate import tabulate
 
 from analysis.intervals import Interval, interval
+from analysis.source import print_page
 from analysis.tables import StudyTable, study_table
 from repro.experiments.method_tries import METHODS, MethodName, Try
 from repro.experiments.methods import PROTOCOLS, DataName, Methods
 from repro.experiments.study import Preset
-from repro.records import Records, open_records
+from repro.records import Records
+from repro.usage.options import Parser
 
 FAMILIES: dict[str, tuple[MethodName, ...]] = {
     "no teacher": ("independent", "label_smoothing"),
@@ -140,12 +141,11 @@ def leaderboard(records: Records) -> str:
     return "\n".join(parts)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the page."""
-    parser = argparse.ArgumentParser(description="Make docs/leaderboard.md from records.")
-    parser.add_argument("--runs", type=Path, default=Path("results"), metavar="DIR", help="records (results)")
-    print(leaderboard(open_records(parser.parse_args(arguments).runs)), end="")
+    parser = Parser(description="Make docs/leaderboard.md from records (results).")
+    return print_page(parser, lambda records, _: leaderboard(records), arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

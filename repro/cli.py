@@ -13,15 +13,24 @@ from repro.usage import parse
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    options = parse(arguments)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
+        raise BadInput("torchrun starts several processes for one run: use it with `repro run`")
+    # Imported only now: most commands need torch, which `--help` does not.
+    module, _, name = options.command.rpartition(":")
+    command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
+    with reported():
+        command(options)
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do the work, and say on stderr in one line why it could not be done."""
     try:
-        options = parse(arguments)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
-            raise BadInput("torchrun starts several processes for one run: use it with `repro run`")
-        # Imported only now: most commands need torch, which `--help` does not.
-        module, _, name = options.command.rpartition(":")
-        command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
-        with reported():
-            command(options)
+        work()
     except (BadInput, RunFailed) as error:
         # One line, whatever the message quotes; under torchrun it says which process it comes from.
         process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""

@@ -16,7 +16,7 @@ from analysis.tables import study_table
 from repro.cli import main
 from repro.errors import BadInput
 from repro.launch.sweep import find_sweep, sweep_studies
-from repro.records import Records, RunFolder, open_records, write_export
+from repro.records import Records, RunFolder, disagreements, open_records, write_export
 from repro.records.record import condition_key, rounded
 from repro.store import Store
 
@@ -176,6 +176,52 @@ def test_exports_beneath_a_folder_are_read_together(made: SyntheticRecords, tmp_
     # A student and a teacher that were exported apart have not been compared.
     assert table.rows["control_agreement"].isna().all()
     assert len(table.sample("specific_agreement", policy="mixup", members=1)) == 0
+
+
+@pytest.fixture
+def disagreeing(made: SyntheticRecords, tmp_path: Path) -> Path:
+    """Two exports with the same teachers, made apart, and different students of theirs; and a copy of the first."""
+    other = SyntheticRecords(seed=1, examples=50).add("augmentation", WORLD, only=ONLY)
+    for name, records, policy in (("a", made, "baseline"), ("b", other, "mixup"), ("copy", made, "baseline")):
+        points = sweep_studies(find_sweep("augmentation"), {"preset": "short", **ONLY, "policy": [policy]})
+        configs = [config for point in points for config in (*point.config().parents(), point.config())]
+        write_export(records, [(config.run_id, "") for config in configs], tmp_path / name / "records.npz")
+    return tmp_path
+
+
+def test_exports_that_disagree_are_told_and_students_keep_their_own_teachers(disagreeing: Path) -> None:
+    records = open_records(disagreeing)
+    first, second = (open_records(disagreeing / name / "records.npz") for name in ("a", "b"))
+    teachers = set(first.ids()) & set(second.ids())
+    assert len(teachers) == 9
+    assert {one.run_id for one in disagreements(records)} == teachers
+    for one in disagreements(records):
+        assert (one.first, one.other) == (first.name, second.name)
+        assert one.metric == "test/accuracy" or one.difference != 0
+        values = [source.record(one.run_id).summary["metrics"][one.metric] for source in (first, second)]
+        assert one.difference == values[1] - values[0]
+        assert records.scores(one.run_id) == first.scores(one.run_id) != second.scores(one.run_id)
+    table = study_table(records, "augmentation", "short", ONLY)
+    for row in table.rows.to_dict("records"):
+        own = first if row["policy"] == "baseline" else second
+        assert row["teacher_accuracy"] == own.scores(own.record(row["run_id"]).teacher_key)["accuracy"]  # type: ignore[index]
+    # What is said of test examples is of the same two networks as the number for all of them.
+    for quantity in ("student_agreement", "student_kl", "control_agreement", "teacher_accuracy"):
+        for _, sample in table.samples(quantity):
+            assert sample.examples is not None
+            np.testing.assert_allclose(sample.examples.mean(), sample.values.mean(), rtol=0.01)
+
+
+def test_every_command_says_which_exports_disagree(disagreeing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, student = open_records(disagreeing / "b" / "records.npz").ids()[:2]
+    assert main(["compare", run, student, "--runs", str(disagreeing)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    files = [str(disagreeing / name / "records.npz") for name in ("a", "b")]
+    assert line.startswith(f"warning: {files[1]} disagrees with {files[0]}, whose numbers count, about 9 runs: ")
+    assert line.endswith(" and 5 more") and line.count("(test/") == 4
+    (disagreeing / "b" / "records.npz").unlink()
+    assert main(["compare", run, run, "--runs", str(disagreeing)]) == 0
+    assert capsys.readouterr().err == ""  # a copy is no disagreement
 
 
 def _empty_zip() -> bytes:

@@ -15,6 +15,7 @@ from analysis.report import render
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations
 from repro.cli import main
+from repro.records import open_records, write_export
 
 CHROMIUM = shutil.which("chromium")
 
@@ -123,6 +124,21 @@ def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) 
     assert found["data.train.size"] == Deviation("data.train.size", "all", "10000")
     assert not {"seed", "evaluate_every", "teachers.seed"} & set(found)
     assert "images distilled on, as the data files have them" in found  # the synthetic runs say 1,000
+
+
+def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecords, page: str, tmp_path: Path) -> None:
+    again = SyntheticRecords(seed=1, examples=200).add("optimizer", world, only={"epochs": 300, "trial": [0]})
+    for name, source in (("first", records), ("second", again)):
+        write_export(source, [(run_id, "") for run_id in again.ids()], tmp_path / f"{name}.npz", examples=False)
+    found = gather(open_records(tmp_path))
+    assert {one.run_id for one in found.disagreements} == set(again.ids())
+    assert {(one.first, one.other) for one in found.disagreements} == {("first.npz", "second.npz")}
+    shown = render("page.html.j2", found)
+    assert 'id="disagreements"' in shown and Links(shown).targets <= {f"#{name}" for name in Links(shown).ids} | {
+        "https://arxiv.org/abs/2106.05945"
+    }
+    assert f"| {again.ids()[0]} | first.npz | second.npz |" in render("summary.md.j2", found)
+    assert "differing" not in page
 
 
 def test_text_from_records_is_escaped(contents: Contents) -> None:

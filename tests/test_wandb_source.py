@@ -1,18 +1,30 @@
 """Figures from W&B alone are those from the records, byte for byte. The real client, a server of ours."""
 
 import copy
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
+from analysis import digits, leaderboard
+from analysis.catalogue import MODULES, find_figure
+from analysis.figure import StudyTables
+from analysis.figure import main as figure_script
+from analysis.style import as_png
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY, StoredRun
 from repro.cli import main
+from repro.launch.sweep import find_sweep, sweep_studies
+from repro.records import open_records
 from repro.store import Store
-from repro.tracking.carried import FILE
+from repro.tracking.carried import FILE, pack, unpack
 from repro.tracking.description import PROJECT
 from repro.tracking.fetch import fetch
 
@@ -50,16 +62,20 @@ def server(
 
 
 def figures(out: Path, *options: str) -> dict[str, bytes]:
-    """What the command writes, but for the PDFs: these hold the time."""
+    """What the command writes."""
     assert main(["figures", "digits", "--out", str(out), *options]) == 0
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.suffix != ".pdf"}
+    return written(out)
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def test_figures_from_w_and_b_are_those_from_the_records(
     runs: Path, server: StandInServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from_records = figures(tmp_path / "records", "--runs", str(runs))
-    assert {"digits_short.csv", "digits_short.png"} <= set(from_records)
+    assert set(from_records) == {"digits_short.csv", "digits_short.pdf", "digits_short.png"}
     assert b"control_agreement" in from_records["digits_short.csv"]
     server.refusals = 2
     assert figures(tmp_path / "wandb", "--source", "wandb") == from_records
@@ -69,6 +85,71 @@ def test_figures_from_w_and_b_are_those_from_the_records(
     assert figures(tmp_path / "again", "--source", f"wandb:{ENTITY}/{PROJECT}") == from_records
     assert "4 records, 0 downloaded" in capsys.readouterr().err
     assert server.requests - requests < 10
+
+
+@pytest.mark.usefixtures("server")
+def test_scripts_take_the_source_as_the_command_does(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(*options: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["digits.py", "--out", str(tmp_path / "script"), *options])
+        with pytest.raises(SystemExit) as end:
+            figure_script(digits.FIGURE)
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    assert script("--source", "wand") == 2 and not (tmp_path / "script").exists()
+    assert script("--source", "wandb") == 0
+    assert written(tmp_path / "script") == figures(tmp_path / "command", "--runs", str(runs))
+    capsys.readouterr()
+    pages = []
+    for source in (("--source", "wandb"), ("--runs", str(runs))):
+        assert leaderboard.main(source) == 0
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1] and "Not run" in pages[0]
+
+
+BEYOND_TABLES = ("6c", "7", "8", "reliability", "learning_curves")
+"""Figures drawn from more than their CSV: surfaces, samples, logits, predictions, histories."""
+
+
+@pytest.fixture(scope="module")
+def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of every sweep that some figure shows, and its parents; a surface, and samples."""
+    root, records = tmp_path_factory.mktemp("runs"), SyntheticRecords(examples=50)
+    for figure in map(find_figure, MODULES):
+        for sweep in figure.sweeps:
+            points = sweep_studies(find_sweep(sweep), {"preset": "short", "trial": [0], **figure.only})
+            least = min(points, key=lambda point: len(point.config().parents()))
+            records.add(sweep, everywhere(Truth()), done=least.settings().__eq__)
+    store = records.write(root)
+    place = {"x": 0.0, "y": 0.0}
+    surface = {"x": [0.0, 1.0], "y": [0.0, 1.0], "train/loss": [[1.0, 2.0], [3.0, 4.0]]}
+    surface["anchors"] = dict.fromkeys(("teacher", "student_initial", "student_final"), place)  # type: ignore[assignment]
+    samples = io.BytesIO()
+    Image.fromarray(np.arange(96, dtype=np.uint8).reshape(4, 8, 3)).save(samples, format="png")
+    for run in store.runs():
+        if run.config().kind == "student":
+            (run.path / "surface.json").write_text(json.dumps(surface))
+        elif run.config().kind == "generator":
+            (run.path / "samples.png").write_bytes(samples.getvalue())
+    return root
+
+
+def test_what_a_run_carries_to_w_and_b_is_all_that_any_figure_reads(one_of_each: Path, tmp_path: Path) -> None:
+    carried = Store(tmp_path / "carried")
+    for run in Store(one_of_each).runs():
+        unpack(pack(run), carried.run(run.run_id))
+    sources = [StudyTables(open_records(folder)) for folder in (one_of_each, carried.root)]
+    assert sources[0].records.ids() == sources[1].records.ids()
+    for name in MODULES:
+        figure = find_figure(name)
+        ours, fetched = (figure.evidence(tables, "short") for tables in sources)
+        assert len(ours.table), name
+        pd.testing.assert_frame_equal(ours.table, fetched.table)
+        if name in BEYOND_TABLES:
+            pictures = [as_png(figure.picture(evidence, "short"), 50) for evidence in (ours, fetched)]
+            assert pictures[0] == pictures[1], name
 
 
 def test_what_w_and_b_lacks_is_left_out_and_said(server: StandInServer, runs: Path) -> None:

@@ -3,7 +3,7 @@
 import base64
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from analysis.small_multiples import study_of
 from analysis.style import as_png
 from analysis.tables import StudyTable
 from repro.experiments.study import Preset, find_study
-from repro.records import Record, Records
+from repro.records import Disagreement, Record, Records, disagreements
 
 PICTURE_DOTS_PER_INCH = 150
 PAPER_CLAIMS = tuple(claim for claim in CLAIMS if claim.removeprefix("C").isdecimal())
@@ -60,6 +60,8 @@ class Contents:
     sections: Sequence[Section]
     runs: Sequence[Record]
     totals: Provenance
+    disagreements: Sequence[Disagreement]
+    """Runs of which there are differing copies; files as paths within the source."""
 
     @property
     def verdicts(self) -> Mapping[Preset, Mapping[Verdict, int]]:
@@ -85,7 +87,15 @@ def gather(records: Records) -> Contents:
         sections=sections,
         runs=sorted(runs, key=lambda run: (run.kind, run.label, run.run_id)),
         totals=provenance(runs, {}),
+        disagreements=[
+            replace(one, first=_within(one.first, records), other=_within(one.other, records))
+            for one in disagreements(records)
+        ],
     )
+
+
+def _within(file: str, records: Records) -> str:
+    return Path(file).relative_to(records.name).as_posix()
 
 
 def _claims(records: Records, presets: Sequence[Preset]) -> list[Judgement]:

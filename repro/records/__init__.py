@@ -7,7 +7,17 @@ confidence, NLL, and KL to teachers), but neither weights nor logits. Records co
 
 from repro.records.export import write_export
 from repro.records.folder import RunFolder
-from repro.records.merged import open_records
+from repro.records.merged import Disagreement, disagreements, open_records
 from repro.records.record import Pair, Predictions, Record, Records
 
-__all__ = ["Pair", "Predictions", "Record", "Records", "RunFolder", "open_records", "write_export"]
+__all__ = [
+    "Disagreement",
+    "Pair",
+    "Predictions",
+    "Record",
+    "Records",
+    "RunFolder",
+    "disagreements",
+    "open_records",
+    "write_export",
+]

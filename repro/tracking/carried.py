@@ -15,8 +15,8 @@ from repro.errors import RunFailed
 from repro.store import ATTACHMENTS, RunDirectory, write_atomically
 
 FILE = "record.zip"
-FIRST = 8
-"""Of so many training images a figure may show what was predicted."""
+SHOWN = 8
+"""Of so many training images a figure may show what was predicted: the first of the data set, as `repro.records`."""
 PREDICTIONS = "predictions.safetensors"
 SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
 """The summary comes last: a record that has it is whole."""
@@ -59,8 +59,9 @@ def unpack(content: bytes, record: RunDirectory) -> None:
 
 
 def _predictions(record: RunDirectory) -> bytes:
-    tensors = {}
     with safe_open(record.path / PREDICTIONS, "numpy") as file:
-        for name in file.keys():  # noqa: SIM118  (it is no mapping)
-            tensors[name] = file.get_tensor(name) if name.startswith("test_") else file.get_slice(name)[:FIRST]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+    if "train_indices" in tensors:
+        shown = tensors["train_indices"].argsort()[:SHOWN]
+        tensors = {name: tensor[shown] if name.startswith("train_") else tensor for name, tensor in tensors.items()}
     return save(tensors)

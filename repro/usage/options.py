@@ -52,7 +52,14 @@ def runs_option(parser: Parser) -> None:
 
 def source_option(parser: Parser) -> None:
     """For commands that only read records."""
-    runs_option(parser)
+    default = Path(os.environ.get("REPRO_RUNS", "runs"))
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=default,
+        metavar="PATH",
+        help="run records, an export (.npz, .jsonl), or a folder of exports ($REPRO_RUNS or runs)",
+    )
     parser.add_argument(
         "--source",
         type=_source,
