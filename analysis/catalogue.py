@@ -33,6 +33,7 @@ MODULES = {
     "learning_curves": "learning_curves",
     "methods": "methods",
     "transfer": "transfer",
+    "text_transformer": "text_transformer",
 }
 """Name -> module. Each module's FIGURE says what it shows."""
 
