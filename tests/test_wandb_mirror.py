@@ -249,14 +249,14 @@ def test_online_is_offline_and_sync_for_twenty_runs_some_killed_and_resumed(
         found = sync([(offline.run(record.run_id), named[record.run_id]) for record in records], to)
         return [(one.sent, one.problem) for one in found]
 
-    killed, untouched = whole[:12], whole[12:]
+    killed, untouched = whole[:8], whole[8:]
     for record in killed:
         write_part(record, 6, offline.root, torn=True)
-    assert synced(killed) == 12 * [(6, None)]
+    assert synced(killed) == 8 * [(6, None)]
     assert all(server.runs[record.run_id].exit_code == 1 for record in killed)
-    for record in killed[:6]:  # gone on with from the last checkpoint: rows that were sent already are written again
+    for record in killed[:3]:  # gone on with from the last checkpoint: rows that were sent already are written again
         write_part(record, 4, offline.root)
-    assert synced(killed[:6]) == 6 * [(0, "W&B holds 6 rows, the record 4")]
+    assert synced(killed[:3]) == 3 * [(0, "W&B holds 6 rows, the record 4")]
     for record in whole:
         shutil.copytree(record.path, offline.root / record.run_id, dirs_exist_ok=True)
     assert synced(whole) == len(killed) * [(4, None)] + len(untouched) * [(10, None)]
