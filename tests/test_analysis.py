@@ -65,6 +65,7 @@ def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
     for record in Store(tmp_path / "runs").runs():  # what it told a process of its own
         shown = server.runs[record.run_id]
         assert shown.exit_code == 0
+        assert shown.config()["study"] == "digits"
         assert [row["_step"] for row in shown.history()] == [row["step"] for row in record.metrics()]
     assert main(["demo", "--out", str(tmp_path)]) == 0
     second = capsys.readouterr()

@@ -97,7 +97,11 @@ def test_runs_appear_while_they_are_made_row_for_row(
 def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: StandInServer, tmp_path: Path) -> None:
     to = Destination(PROJECT, ENTITY, tmp_path)
     named = [(record, labels(finished)[record.run_id]) for record in finished]
-    assert [(one.sent, one.problem) for one in sync(named, to)] == [(3, None), (3, None)]
+    unnamed = [(record, Label(record.run_id, "teacher")) for record in finished]
+    assert [(one.sent, one.problem) for one in sync(unnamed, to)] == [(3, None), (3, None)]
+    assert "study" not in server.runs[finished[0].run_id].config()
+    assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]  # now it knows their study
+    assert server.runs[finished[0].run_id].config()["study"] == "study"
     for record in finished:
         assert_shows(server, record)
     requests = server.requests

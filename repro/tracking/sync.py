@@ -54,6 +54,7 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models:
             and record.is_done()
             and (known.rows, known.record) == (len(rows), digest(record))
             and wanted_model in (None, known.model)
+            and label.asked_for().get("study") in (None, known.study)
         ):
             yield Synced(record.run_id, label.text, len(rows), 0, None)
             continue
@@ -90,11 +91,12 @@ def _send(record: RunDirectory, label: Label, to: Destination, model: bool) -> t
 
 @dataclass(frozen=True)
 class _Finished:
-    """What W&B has of a finished run: the number of its rows, which record it carries, and its model artifact."""
+    """What W&B has of a finished run: how many rows, which record it carries, its model artifact, its study."""
 
     rows: int
     record: str | None
     model: str | None
+    study: str | None
 
 
 def _finished(api: Api, path: str) -> dict[str, _Finished]:
@@ -104,6 +106,11 @@ def _finished(api: Api, path: str) -> dict[str, _Finished]:
     except ValueError:  # the project does not exist yet
         return {}
     return {
-        run.id: _Finished(run.historyLineCount, run.summary.get("record_digest"), run.summary.get("model_artifact"))
+        run.id: _Finished(
+            run.historyLineCount,
+            run.summary.get("record_digest"),
+            run.summary.get("model_artifact"),
+            run.config.get("study"),
+        )
         for run in runs
     }
