@@ -6,8 +6,8 @@ from typing import get_args
 import numpy as np
 from tabulate import tabulate
 
+from analysis.cells import percent, plain
 from analysis.intervals import interval
-from analysis.leaderboard import percent, plain
 from analysis.sample import Sample
 from analysis.source import print_page
 from analysis.tables import StudyTable, study_table

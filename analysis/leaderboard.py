@@ -7,11 +7,13 @@ from typing import get_args
 
 from tabulate import tabulate
 
+from analysis.cells import describe, percent, plain, whole, with_interval
 from analysis.intervals import Interval, interval
+from analysis.online import online_section
 from analysis.source import print_page
 from analysis.tables import StudyTable, study_table
-from repro.experiments.method_tries import METHODS, MethodName, Try
-from repro.experiments.methods import PROTOCOLS, DataName, Methods
+from repro.experiments.method_tries import WITHOUT_TEACHER, MethodName
+from repro.experiments.methods import MERGES, PROTOCOLS, WEIGHTS, DataName, Methods, TeacherKind
 from repro.experiments.study import Preset
 from repro.records import Records
 from repro.usage.options import Parser
@@ -22,12 +24,15 @@ FAMILIES: dict[str, tuple[MethodName, ...]] = {
     "feature": ("hint", "hidden_cosine", "attention_transfer", "flow"),
     "relation": ("relational", "similarity", "correlation"),
     "contrast": ("contrastive",),
+    "each other": WITHOUT_TEACHER,
 }
 FAMILY_OF: dict[str, str] = {method: family for family, methods in FAMILIES.items() for method in methods}
-TEACHERS = {
+TEACHERS: dict[TeacherKind, str] = {
     "same": "one teacher of the student's architecture",
     "larger": "one larger teacher",
     "ensemble": "an ensemble of three teachers",
+    "weighted": f"an ensemble of three teachers, weighted {', '.join(map(str, WEIGHTS))}",
+    "disjoint": "two teachers that know half of the classes each, merged",
 }
 HEADER = """# Leaderboard: which method comes closest to its teacher?
 
@@ -39,26 +44,6 @@ its 95 % interval over trials and test images ([statistics.md](statistics.md)). 
 where there is one teacher. Otherwise mean ± standard deviation over the trials. `repro bench fidelity --method FILE.py`
 gives a method of your own its row.
 """
-
-
-def percent(value: Interval) -> str:
-    """`97.1 ± 0.2`, in percent."""
-    return f"{100 * value.estimate:.1f}" + (f" ± {100 * value.std:.1f}" if value.trials > 1 else "")
-
-
-def plain(value: Interval) -> str:
-    """`0.123 ± 0.004`."""
-    return f"{value.estimate:.3f}" + (f" ± {value.std:.3f}" if value.trials > 1 else "")
-
-
-def with_interval(value: Interval) -> str:
-    """`+11.2 (+9.8 to +12.6)`, in percentage points."""
-    return f"{100 * value.estimate:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
-
-
-def whole(value: Interval) -> str:
-    """Seconds."""
-    return f"{value.estimate:.0f}"
 
 
 @dataclass(frozen=True)
@@ -95,28 +80,24 @@ def row_of(table: StudyTable, method: str, **settings: str) -> list[str]:
     return cells
 
 
-def describe(setting: Try) -> str:
-    """What was set of the method: `weight 10`."""
-    options = setting.objective.model_dump(exclude={"name"}, exclude_unset=True)
-    named = [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
-    return ", ".join([*named, *([f"learning rate × {setting.slower}"] if setting.slower != 1 else [])])
-
-
-def section(table: StudyTable, data: DataName, teacher: str) -> str:
+def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
     """The methods with this kind of teacher, the most faithful first. Empty without runs."""
-    rows = table.rows[table.rows["teacher"] == teacher] if len(table.rows) else table.rows
+    if table.rows.empty:
+        return ""
+    rows = table.rows[(table.rows["teacher"] == teacher) & (table.rows["data"] == data)]
     if rows.empty:
         return ""
     ranked = rows.groupby("method")["student_agreement"].mean().sort_values(ascending=False).index
     lines = []
     for place, method in enumerate(ranked, start=1):
-        point = Methods(preset=table.preset, data=data, method=method, teacher=teacher)  # type: ignore[arg-type]
-        cells = row_of(table, method, teacher=teacher)
+        point = Methods(preset=table.preset, data=data, method=method, teacher=teacher)
+        cells = row_of(table, method, teacher=teacher, data=data)
         lines.append([place, method, FAMILY_OF[method], describe(point.setting()), *cells])
     trials = sorted(set(rows.groupby("method")["trial"].nunique()))
     quality = [f"{100 * rows['teacher_accuracy'].mean():.1f} % accuracy", f"NLL {rows['teacher_nll'].mean():.3f}"]
     quality.append(f"ECE {rows['teacher_ece'].mean():.3f}")
-    missing = len(METHODS) - len(ranked)
+    asked = {missing.settings["method"] for missing in table.missing if missing.settings["teacher"] == teacher}
+    missing = len(asked - set(ranked))
     heading = f"### {TEACHERS[teacher][0].upper()}{TEACHERS[teacher][1:]}"
     said = f"Teacher: {', '.join(quality)}. n = {' or '.join(map(str, trials))} trials."
     said += f" Not run: {missing} methods." if missing else ""
@@ -132,7 +113,10 @@ def leaderboard(records: Records) -> str:
         for preset in get_args(Preset)[:2]:
             table = study_table(records, f"methods_{data}", preset)
             protocol = PROTOCOLS[data, preset]
-            sections = [text for teacher in TEACHERS if (text := section(table, data, teacher))]
+            several = study_table(records, "methods_several_teachers", preset)
+            texts = [section(several if teacher in MERGES else table, data, teacher) for teacher in TEACHERS]
+            texts.append(online_section(study_table(records, "methods_online", preset), data))
+            sections = [text for text in texts if text]
             if sections:
                 what = f"{protocol.images:,} images, {protocol.epochs} epochs with one teacher; teachers learn from "
                 what += f"{protocol.labeled:,} of them."

@@ -10,15 +10,23 @@ from matplotlib.figure import Figure
 from analysis.figure import PaperFigure, main
 from analysis.leaderboard import FAMILIES, FAMILY_OF
 from analysis.panels import Evidence
-from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEACHER, canvas
+from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEACHER, VERMILLION, canvas
 
-COLORS = {"no teacher": GREY, "response": BLUE, "feature": GREEN, "relation": PURPLE, "contrast": ORANGE}
+COLORS = {
+    "no teacher": GREY,
+    "response": BLUE,
+    "feature": GREEN,
+    "relation": PURPLE,
+    "contrast": ORANGE,
+    "each other": VERMILLION,
+}
 MARKERS: dict[str, str] = {
     "no teacher": "Dd",
     "response": "o^vp",
     "feature": "sPX*",
     "relation": "<>h",
     "contrast": "8",
+    "each other": "1234|",
 }
 """A shape for each method, so that none needs its colour."""
 COLLAPSED = 10.0
@@ -76,7 +84,7 @@ FIGURE = PaperFigure(
     name="methods",
     title="Does any method distil? Fidelity against generalization",
     caption="A point is a method: mean and standard deviation of its trials. The line is the teacher's level.",
-    sweeps=("methods_digits", "methods_mnist", "methods_cifar100"),
+    sweeps=("methods_digits", "methods_mnist", "methods_cifar100", "methods_online"),
     draw=draw,
 )
 

@@ -1,11 +1,13 @@
 """The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
 
+import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from torch import Tensor
 
 from repro import distill, generative, models
 from repro.component import Schema, choices, discover
@@ -22,6 +24,7 @@ from repro.data.augmentation import Augmentation
 from repro.distill.companions import CompanionObjective
 from repro.distill.hidden import HiddenObjective, Shape
 from repro.distill.initialization import Initialization, Interpolated, Pretrained, Random
+from repro.distill.merging import Classes, Merge
 from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
@@ -38,12 +41,13 @@ if TYPE_CHECKING:
     AnyAugmentation: TypeAlias = Augmentation
     AnyObjective: TypeAlias = Objective
     AnyInitialization: TypeAlias = Initialization
+    AnyMerge: TypeAlias = Merge
     AnyOptimizer: TypeAlias = Optimizer
     AnySchedule: TypeAlias = Schedule
 else:
     AnyModel, AnyAugmentation = choices(Model), choices(Augmentation)
     AnyGenerativeModel = choices(GenerativeModel)
-    AnyObjective, AnyInitialization = choices(Objective), choices(Initialization)
+    AnyObjective, AnyInitialization, AnyMerge = choices(Objective), choices(Initialization), choices(Merge)
     AnyOptimizer, AnySchedule = choices(Optimizer), choices(Schedule)
 
 
@@ -229,10 +233,30 @@ class TeacherConfig(TrainingConfig):
 
 
 class StudentConfig(TrainingConfig):
-    """A network trained to match its teachers. Several teachers form an ensemble (their mean probability)."""
+    """A network trained to match its teachers. Several teachers form an ensemble (mean probability), or are merged."""
+
+    later_fields: ClassVar[frozenset[str]] = TrainingConfig.later_fields | {"merge"}
 
     kind: Literal["student"] = "student"
     teachers: tuple["ClassifierConfig", ...] = Field(min_length=1)
+    merge: AnyMerge | None = None
+
+    @property
+    def known_classes(self) -> tuple[Classes, ...]:
+        """The classes each teacher was trained on."""
+        every = tuple(range(self.data.train.dataset.num_classes))
+        return tuple(teacher.data.train.classes or every for teacher in self.teachers)
+
+    @property
+    def merging(self) -> Callable[[Tensor], Tensor] | None:
+        """Makes one teacher's logits of all teachers'; None for an ensemble."""
+        return None if self.merge is None else functools.partial(self.merge.merge, known=self.known_classes)
+
+    @model_validator(mode="after")
+    def _merge_fits(self) -> Self:
+        if self.merge is not None:
+            self.merge.check(self.known_classes, self.data.train.dataset.num_classes)
+        return self
 
     @model_validator(mode="after")
     def _fits_teachers(self) -> Self:

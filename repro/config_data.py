@@ -23,14 +23,30 @@ class Selection(Schema):
     """A part of a data set's training images; without options all of them.
 
     `size` (images) or `fraction` takes a stratified subset; `half` then takes one of its two disjoint stratified
-    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested.
+    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested. Of all these `classes` keeps the images of
+    some classes, so that selections of disjoint classes share out what one without `classes` takes. A network keeps its
+    output for every class of the data set, and its test images are those of all.
     """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset({"classes"})
 
     dataset: AnyDataset
     half: Half | None = None
     size: int | None = Field(default=None, ge=1)
     fraction: float | None = Field(default=None, gt=0.0, le=1.0)
     seed: int = Field(default=0, ge=0)
+    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _some_of_the_classes(self) -> Self:
+        if self.classes is not None:
+            if list(self.classes) != sorted(set(self.classes)):
+                raise ValueError(f"classes must be ascending, each named once, not {list(self.classes)}")
+            if self.classes[-1] >= self.dataset.num_classes:
+                raise ValueError(f"{self.dataset.name} has the classes 0 to {self.dataset.num_classes - 1}")
+            if len(self.classes) == self.dataset.num_classes:
+                raise ValueError(f"these are all classes of {self.dataset.name}: leave classes out")
+        return self
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

@@ -218,7 +218,7 @@ class Runner:
         """The trained teachers of a student, from their records; None for a run without."""
         if not isinstance(config, StudentConfig):
             return None
-        return Ensemble([self.finished_network(teacher) for teacher in config.teachers])
+        return Ensemble([self.finished_network(teacher) for teacher in config.teachers], config.merging)
 
     def source(self, config: RunConfig) -> nn.Module | None:
         """The trained network whose trunk a run starts from, from its record; None for a run without."""

@@ -28,7 +28,7 @@ from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate
 from repro.records import Record, RunFolder
 from repro.records.folder import LabelledLogits
-from repro.records.record import Shown
+from repro.records.record import Shown, teacher_key
 from repro.store import Store
 
 TEACHER_ACCURACY = 0.72
@@ -90,7 +90,9 @@ class SyntheticRecords(RunFolder):
     def _record(self, run_id: str) -> Record:
         return self.made[run_id]
 
-    def _read_run(self, run_id: str) -> LabelledLogits | None:
+    def _read_run(self, run_id: str, logits: str = "test_logits") -> LabelledLogits | None:
+        if logits == "test_teacher_logits":  # merged teachers, here as their ensemble
+            return self._test_set(teacher_key(self.made[run_id].teachers)) if run_id in self.made else None
         return (
             LabelledLogits(self.logits[run_id], torch.from_numpy(self.true_labels)) if run_id in self.logits else None
         )

@@ -8,7 +8,7 @@ from runs import runner
 
 from repro.config import StudentConfig
 from repro.experiments import methods
-from repro.experiments.method_tries import CONTROLS, METHODS, MethodName
+from repro.experiments.method_tries import CONTROLS, METHODS, WITHOUT_TEACHER, MethodName
 from repro.experiments.methods import MEMBERS, PROTOCOLS, Methods
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
@@ -38,6 +38,21 @@ def test_hidden_layers_are_learned_from_three_teachers_and_resnets(root: Path) -
         assert work.store.run(config.run_id).is_done()
 
 
+def test_merged_teachers_share_out_the_labeled_images_and_teach_at_smoke(root: Path) -> None:
+    configs = {
+        kind: Methods(preset="smoke", data="digits", method="soft_labels", teacher=kind).config() for kind in MEMBERS
+    }
+    run_here(parents_first([Request(kind, configs[kind]) for kind in ("weighted", "disjoint")]), work := runner(root))
+    for kind in ("weighted", "disjoint"):
+        assert work.store.run(configs[kind].run_id).is_done()  # type: ignore[index]
+    assert configs["weighted"].teachers == configs["ensemble"].teachers
+    images = [
+        work.store.run(config.run_id).read_json("summary.json")["training_images"]
+        for config in configs["disjoint"].teachers
+    ]
+    assert sum(images) == configs["ensemble"].teachers[0].data.train.size and min(images) >= 20
+
+
 @pytest.mark.parametrize("key", PROTOCOLS, ids="-".join)
 def test_every_run_makes_as_many_passes_as_its_budget_allows(key: tuple[methods.DataName, str]) -> None:
     data, preset = key
@@ -49,7 +64,8 @@ def test_every_run_makes_as_many_passes_as_its_budget_allows(key: tuple[methods.
             size = config.data.train.size
             assert size is not None and len(config.teachers) == members
             assert size == (protocol.labeled if method in CONTROLS else protocol.images)
-            passes_per_epoch = size * (3 + (0 if method in CONTROLS else members))
+            networks = getattr(config.objective, "networks", 1)
+            passes_per_epoch = size * (3 * networks + (0 if method in CONTROLS else members))
             assert budget - passes_per_epoch < config.epochs * passes_per_epoch <= budget
             assert config.objective.needs_labels == (method in CONTROLS)
 
@@ -77,7 +93,17 @@ def test_the_study_takes_what_was_chosen_and_else_the_authors_setting(monkeypatc
 def test_the_sweeps_name_every_method_and_give_each_four_tries() -> None:
     for data in ("digits", "mnist", "cifar100"):
         points = sweep_studies(find_sweep(f"methods_{data}"), {})
-        assert {point.method for point in points} == set(get_args(MethodName))  # type: ignore[attr-defined]
+        assert {point.method for point in points} == set(get_args(MethodName)) - set(WITHOUT_TEACHER)  # type: ignore[attr-defined]
         assert len(points) == 14 * 3 * 3
         tries = read_sweep(find_sweep("methods_tries"), {"data": data, "preset": "short"})
-        assert len({request.run_id for request in tries}) == 13 * 4
+        assert len({request.run_id for request in tries}) == 16 * 4
+    online = sweep_studies(find_sweep("methods_online"), {})
+    assert {point.method for point in online} == set(WITHOUT_TEACHER)  # type: ignore[attr-defined]
+
+
+def test_peers_share_the_budget_and_the_control_learns_beside_as_many() -> None:
+    epochs = {
+        method: Methods(preset="short", method=method).config().epochs
+        for method in ("independent", "independent_peers", "independent_exits")
+    }
+    assert epochs == {"independent": 400, "independent_peers": 200, "independent_exits": 400}

@@ -1,7 +1,7 @@
 """Several networks as one teacher."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -25,13 +25,15 @@ def ensemble_logits(member_logits: Tensor) -> Tensor:
 class Ensemble(nn.Module):
     """Trained networks, of any architectures, that are only ever evaluated.
 
+    `merge`, if given, makes one teacher's logits (batch, classes) of the members' (members, batch, classes).
     The members given are taken over, not copied: they are put in eval mode, stay there whatever mode the
     ensemble or a module around it is put in, and their parameters no longer ask for a gradient. Raises
     ValueError without members.
     """
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], merge: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
+        self.merge = merge
         if not members:
             raise ValueError("an ensemble needs at least one member")
         self.members = nn.ModuleList(members)
@@ -45,6 +47,7 @@ class Ensemble(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Each member's logits, (members, batch, classes), without gradient, for the images (batch, ...).
 
+        Merged members are one: (1, batch, classes).
         Raises ValueError if the members disagree on the number of classes.
         """
         with torch.no_grad():
@@ -52,4 +55,4 @@ class Ensemble(nn.Module):
         classes = [member_logits.shape[-1] for member_logits in logits]
         if len(set(classes)) > 1:
             raise ValueError(f"the ensemble's members disagree on the number of classes: {classes}")
-        return torch.stack(logits)
+        return torch.stack(logits) if self.merge is None else self.merge(torch.stack(logits)).unsqueeze(0)

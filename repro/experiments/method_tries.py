@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple, get_args
 
 from repro.distill.attention_transfer import AttentionTransfer
+from repro.distill.codistillation import Codistillation
 from repro.distill.contrastive import Contrastive
 from repro.distill.correlation import Correlation
 from repro.distill.decoupled import DecoupledKD
@@ -13,7 +14,9 @@ from repro.distill.hidden import HiddenObjective
 from repro.distill.hidden_cosine import HiddenCosine
 from repro.distill.hint import Hint
 from repro.distill.logit_matching import LogitMSE
+from repro.distill.mutual_learning import MutualLearning
 from repro.distill.objective import Objective
+from repro.distill.own_exits import OwnExits
 from repro.distill.relational import Relational
 from repro.distill.similarity import Similarity
 from repro.distill.supervised import LabelSmoothing
@@ -33,6 +36,11 @@ MethodName = Literal[
     "similarity",
     "correlation",
     "contrastive",
+    "independent_peers",
+    "mutual_learning",
+    "codistillation",
+    "independent_exits",
+    "own_exits",
 ]
 TRIES = 4
 TEMPERATURE = 1.0
@@ -79,7 +87,27 @@ METHODS: dict[MethodName, tuple[Try, ...]] = {
     "similarity": _weights(Similarity, 3000.0, 300.0, 30.0, 3.0),
     "correlation": _weights(Correlation, 100.0, 10.0, 1.0, 1000.0),
     "contrastive": _weights(Contrastive, 0.8, 0.08, 0.008, 8.0),
+    "independent_peers": (Try(MutualLearning(weight=0.0)),),
+    "mutual_learning": tuple(
+        Try(MutualLearning(peers=peers, weight=weight)) for peers, weight in ((2, 1.0), (2, 4.0), (2, 0.25), (3, 1.0))
+    ),
+    "codistillation": tuple(
+        Try(Codistillation(peers=peers, burn_in=burn_in)) for peers, burn_in in ((2, 0.1), (2, 0.5), (3, 0.1), (3, 0.5))
+    ),
+    "independent_exits": (Try(OwnExits(alpha=0.0)),),
+    "own_exits": tuple(
+        Try(OwnExits(alpha=alpha, temperature=temperature))
+        for alpha, temperature in ((0.3, 3.0), (0.3, 1.0), (0.7, 3.0), (0.1, 3.0))
+    ),
 }
 assert set(METHODS) == set(get_args(MethodName))
-CONTROLS: tuple[MethodName, ...] = ("independent", "label_smoothing")
+WITHOUT_TEACHER: tuple[MethodName, ...] = (
+    "independent_peers",
+    "mutual_learning",
+    "codistillation",
+    "independent_exits",
+    "own_exits",
+)
+"""Schemes in which networks or exits teach each other, and both kinds of controls without it."""
+CONTROLS: tuple[MethodName, ...] = ("independent", "label_smoothing", *WITHOUT_TEACHER)
 """These learn from labels and never look at a teacher."""

@@ -10,6 +10,10 @@ from repro.data.dataset import Dataset
 from repro.data.digits import Digits
 from repro.data.prepared import CIFAR100, MNIST
 from repro.data.synthetic import Synthetic
+from repro.distill.companions import CompanionObjective
+from repro.distill.disjoint_classes import DisjointClasses
+from repro.distill.merging import Classes, Merge
+from repro.distill.weighted_mean import WeightedMean
 from repro.experiments.cifar import BASELINE
 from repro.experiments.method_choices import CHOICES
 from repro.experiments.method_tries import CONTROLS, METHODS, TRIES, MethodName, Try
@@ -23,7 +27,11 @@ from repro.optimization import SGD
 DataName = Literal["digits", "mnist", "cifar100"]
 COMMON_BATCH = 128
 """Of the common protocol's students, whose learning rate goes with it: smaller batches have one in proportion."""
-MEMBERS = {"same": 1, "larger": 1, "ensemble": 3}
+TeacherKind = Literal["same", "larger", "ensemble", "weighted", "disjoint"]
+MEMBERS: dict[TeacherKind, int] = {"same": 1, "larger": 1, "ensemble": 3, "weighted": 3, "disjoint": 2}
+WEIGHTS = (0.6, 0.3, 0.1)
+"""Of the three weighted teachers."""
+MERGES: dict[TeacherKind, Merge] = {"weighted": WeightedMean(weights=WEIGHTS), "disjoint": DisjointClasses()}
 
 
 class Protocol(NamedTuple):
@@ -75,14 +83,19 @@ class Methods(Study):
     or a contrast come closer to its teacher's function, and does it generalize better?
 
     Conditions: `data` (digits, mnist, cifar100); `method`; `teacher`: one of the student's architecture (`same`), one
-    `larger` network, or an `ensemble` of three. Students learn from `images` without labels (CIFAR-100: the teachers'
+    `larger` network, an `ensemble` of three, the same three `weighted` 0.6, 0.3 and 0.1, or two that learned `disjoint`
+    halves of the classes and are merged into one. Students learn from `images` without labels (CIFAR-100: the teachers'
     own), teachers from the labeled part of them (digits 100, MNIST 200, CIFAR-100 all). The controls, `independent`
     (labels) and `label_smoothing`, learn from that part and its labels, and are compared with teachers they never saw.
+    So do schemes without a trained teacher, `mutual_learning` and `codistillation` (peers) and `own_exits`, which are
+    compared with their peers or exits too; `independent_peers` and `independent_exits` are the same, but for that none
+    learns from another.
 
     Budget: in passes of one image through one network. A student's forward pass is one and its backward pass two, each
     teacher's forward pass one, be it computed once and kept or not; so a step costs 4 passes an image with one teacher,
-    6 with three, 3 without. Every run may make as many passes as `epochs` epochs with one teacher; fewer or more epochs
-    follow. What larger networks and the methods' own modules take more is not counted, but measured (seconds).
+    6 with three, 3 without, 3 for each of several peers. Every run may make as many passes as `epochs` epochs with one
+    teacher; fewer or more epochs follow. What larger networks and the methods' own modules take more is not counted,
+    but measured (seconds).
 
     Choice: of each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with one
     teacher `same`; train images held out decide (`repro/experiments/method_choices.py`), never test images. A student
@@ -92,7 +105,7 @@ class Methods(Study):
     name: Literal["methods"] = "methods"
     data: DataName = "mnist"
     method: MethodName = "soft_labels"
-    teacher: Literal["same", "larger", "ensemble"] = "same"
+    teacher: TeacherKind = "same"
     tuning: int | None = Field(default=None, ge=0, lt=TRIES)
     figures: ClassVar[str] = "none"
 
@@ -118,17 +131,29 @@ class Methods(Study):
         own = labeled if self.method in CONTROLS else everything
         members = MEMBERS[self.teacher]
         model = protocol.larger if self.teacher == "larger" else protocol.model
-        teachers = tuple(teacher_of(protocol, model, self.trial * 100 + member) for member in range(members))
-        passes = 4 * protocol.epochs * protocol.images
-        epochs = passes // ((3 if self.method in CONTROLS else 3 + members) * (own.size or 1))
+        parts = halves_of_classes(protocol.dataset) if self.teacher == "disjoint" else (None,) * members
+        teachers = tuple(
+            teacher_of(protocol, model, self.trial * 100 + member, part) for member, part in enumerate(parts)
+        )
+        setting = self.setting()
+        networks = setting.objective.networks if isinstance(setting.objective, CompanionObjective) else 1
+        passes = 3 * networks + (0 if self.method in CONTROLS else members)
+        epochs = 4 * protocol.epochs * protocol.images // (passes * (own.size or 1))
         data = DataConfig(train=own, validation=None if self.tuning is None else protocol.validation)
-        return student_of(protocol, teachers, protocol.model, data, epochs, self.setting(), self.trial)
+        config = student_of(protocol, teachers, protocol.model, data, epochs, setting, self.trial)
+        return StudentConfig(**{**dict(config), "merge": MERGES.get(self.teacher)})
 
 
-def teacher_of(protocol: Protocol, model: Model, seed: int) -> TeacherConfig:
-    """A teacher that learns from the labeled images."""
+def halves_of_classes(dataset: Dataset) -> tuple[Classes, Classes]:
+    """The classes of a data set in two parts."""
+    half = dataset.num_classes // 2
+    return tuple(range(half)), tuple(range(half, dataset.num_classes))
+
+
+def teacher_of(protocol: Protocol, model: Model, seed: int, classes: Classes | None = None) -> TeacherConfig:
+    """A teacher that learns from the labeled images, or from those of some classes."""
     return teacher(
-        data=Selection(dataset=protocol.dataset, size=protocol.labeled),
+        data=Selection(dataset=protocol.dataset, size=protocol.labeled, classes=classes),
         model=model,
         augmentation=protocol.augmentation,
         epochs=protocol.teacher_epochs,

@@ -43,7 +43,8 @@ def images_to_train(config: RunConfig) -> int | None:
 
 
 def examples_of(config: RunConfig) -> int | None:
-    """How many examples the run trains on, if its data sets are whole; None if the size of one is unknown."""
+    """How many examples the run trains on, if its data sets are whole; None if the size of one, or of a class of it, is
+    unknown."""
     sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
     sizes += [images.images for images in config.data.generated]
     return None if None in sizes else sum(size for size in sizes if size is not None)
@@ -51,7 +52,7 @@ def examples_of(config: RunConfig) -> int | None:
 
 def _selected(selection: Selection) -> int | None:
     count = selection.size if selection.size is not None else selection.dataset.train_size
-    if count is None:
+    if count is None or selection.classes is not None:
         return None
     if selection.fraction is not None:
         count = round(count * selection.fraction)

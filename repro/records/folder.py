@@ -14,6 +14,7 @@ from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
 from repro.records.record import (
+    MERGED_IN,
     SHOWN_EXAMPLES,
     Floats,
     Labels,
@@ -127,7 +128,9 @@ class RunFolder:
         return path.read_bytes() if name in ATTACHMENTS and path.exists() else None
 
     def _read_test_set(self, key: str) -> LabelledLogits | None:
-        """Logits and labels on test of a run, or of an ensemble by its key; None where they are not all there."""
+        """Logits and labels on test of a run, or of teachers by their key; None where they are not all there."""
+        if MERGED_IN in key:
+            return self._read_run(key.partition(MERGED_IN)[2], "test_teacher_logits")
         members = key.split("+")
         if len(members) > 1:
             sets = [self._test_set(member) for member in members]
@@ -137,12 +140,12 @@ class RunFolder:
             return LabelledLogits(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
         return self._read_run(key)
 
-    def _read_run(self, run_id: str) -> LabelledLogits | None:
+    def _read_run(self, run_id: str, logits: str = "test_logits") -> LabelledLogits | None:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
         with safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
-            return LabelledLogits(file.get_tensor("test_logits"), file.get_tensor("test_labels"))
+            return LabelledLogits(file.get_tensor(logits), file.get_tensor("test_labels"))
 
 
 def _rounded(values: Tensor) -> Floats:

@@ -16,6 +16,8 @@ SHOWN_EXAMPLES = 8
 """Of so many examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
 TEACHER_JOINT = "+"
 """Between the run ids in the key of an ensemble."""
+MERGED_IN = "+merged_in_"
+"""In the key of merged teachers, between theirs and the id of the student whose record holds what they say as one."""
 KEPT_BITS = 5
 """Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
 
@@ -43,8 +45,9 @@ class Record:
 
     @property
     def teacher_key(self) -> str:
-        """Names the run's teacher, one network or an ensemble, among a source's `predictions`."""
-        return teacher_key(self.teachers)
+        """Names the run's teacher, one network, an ensemble or merged ones, among a source's `predictions`."""
+        key = teacher_key(self.teachers)
+        return key if self.config.get("merge") is None else f"{key}{MERGED_IN}{self.run_id}"
 
     @property
     def condition(self) -> str:

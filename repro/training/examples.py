@@ -80,10 +80,11 @@ def with_validation(config: DataConfig, datasets: Mapping[Dataset, LabeledData])
 
 
 def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -> Tensor:
-    """Indices of the selected train examples. Raises BadInput if the data set has too few."""
+    """Ascending indices of the selected train examples. Raises BadInput if the data set has too few."""
+    labels = datasets[selection.dataset].train.labels
     try:
-        return select(
-            datasets[selection.dataset].train.labels,
+        chosen = select(
+            labels,
             half=selection.half,
             size=selection.size,
             fraction=selection.fraction,
@@ -91,3 +92,8 @@ def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -
         )
     except ValueError as error:
         raise BadInput(f"data set {selection.dataset.name}: {error}") from error
+    if selection.classes is not None:
+        chosen = chosen[torch.isin(labels[chosen], torch.tensor(selection.classes))]
+        if len(chosen) == 0:
+            raise BadInput(f"data set {selection.dataset.name}: none of the images is of classes {selection.classes}")
+    return chosen

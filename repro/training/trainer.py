@@ -265,6 +265,8 @@ class Trainer:
         }
         if self.train_sample.teacher_logits is not None:
             predictions["train_teacher_logits"] = self.train_sample.teacher_logits
+        if self.teachers is not None and self.teachers.merge is not None and self.test_set.teacher_logits is not None:
+            predictions["test_teacher_logits"] = self.test_set.teacher_logits  # no ensemble that others could make anew
         counts = {
             "epochs": self.epoch,
             "steps": self.step,

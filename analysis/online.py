@@ -1,0 +1,90 @@
+"""Do peers, or a network's exits, agree more when they teach each other? A section of the leaderboard."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from analysis.cells import describe, percent, plain, whole, with_interval
+from analysis.intervals import interval
+from analysis.sample import Sample
+from analysis.tables import StudyTable
+from repro.experiments.method_tries import MethodName
+from repro.experiments.methods import DataName, Methods
+
+CONTROL_OF: dict[MethodName, MethodName] = {
+    "mutual_learning": "independent_peers",
+    "codistillation": "independent_peers",
+    "own_exits": "independent_exits",
+}
+PREFIX = "student_companion_"
+SAID = """Networks, or exits of one, learn the labels side by side. *Together*: test agreement of the student with its
+peers (of the whole network with its exits), their mean. *More than alone*: the difference to the control above it,
+whose peers or exits learn nothing from each other, trial by trial, with its 95 % interval over trials. *Agreement with
+a teacher* is with the usual one, which none of them ever saw; beside it that of students of other trials."""
+
+
+def online_section(table: StudyTable, data: DataName) -> str:
+    """The schemes without a trained teacher, each below its control. Empty without runs."""
+    if table.rows.empty or not (table.rows["data"] == data).any():
+        return ""
+    rows = table.rows[table.rows["data"] == data]
+    done = with_companions(dataclasses.replace(table, rows=rows))
+    lines = []
+    for method in _each_below_its_control(list(rows["method"].unique())):
+        point = Methods(preset=table.preset, data=data, method=method)
+        values = {name: interval(done.sample(name, method=method)) for name in _QUANTITIES}
+        lines.append(
+            [
+                method,
+                describe(point.setting()),
+                point.config().epochs,
+                percent(values["companion_agreement"]),
+                with_interval(interval(gain)) if (gain := more_than_alone(done, method)) else "-",
+                percent(values["companion_accuracy"]),
+                percent(values["student_accuracy"]),
+                plain(values["student_nll"]),
+                plain(values["student_ece"]),
+                f"{percent(values['student_agreement'])} / {percent(values['control_agreement'])}",
+                whole(values["seconds"]),
+            ]
+        )
+    headers = ["", "setting", "epochs", "together %", "more than alone", "peers' or exits' accuracy %", "accuracy %"]
+    headers += ["NLL", "ECE", "agreement with a teacher / others %", "seconds"]
+    trials = " or ".join(str(count) for count in sorted(set(rows.groupby("method")["trial"].nunique())))
+    text = f"### Peers and exits that teach each other\n\n{SAID} n = {trials} trials.\n\n"
+    return text + tabulate(lines, headers, tablefmt="github", disable_numparse=True) + "\n"
+
+
+_QUANTITIES = (
+    "companion_agreement",
+    "companion_accuracy",
+    "student_accuracy",
+    "student_nll",
+    "student_ece",
+    "student_agreement",
+    "control_agreement",
+    "seconds",
+)
+
+
+def with_companions(table: StudyTable) -> StudyTable:
+    """The table with `companion_agreement` and `companion_accuracy`, the means over each run's peers or exits."""
+    rows = table.rows.copy()
+    for metric in ("agreement", "accuracy"):
+        columns = [name for name in map(str, rows) if name.startswith(PREFIX) and name.endswith(f"_{metric}")]
+        rows[f"companion_{metric}"] = rows[columns].mean(axis=1)
+    return dataclasses.replace(table, rows=rows)
+
+
+def more_than_alone(table: StudyTable, method: MethodName) -> Sample | None:
+    """The scheme's agreement minus its control's, trial by trial; None of a control, or where it has not run."""
+    control = CONTROL_OF.get(method)
+    if control is None or not (table.rows["method"] == control).any():
+        return None
+    ours, alone = (table.sample("companion_agreement", method=one) for one in (method, control))
+    return ours - alone
+
+
+def _each_below_its_control(methods: list[MethodName]) -> Iterator[MethodName]:
+    yield from sorted(methods, key=lambda method: (CONTROL_OF.get(method, method), method in CONTROL_OF, method))
