@@ -1,6 +1,7 @@
 """Every method of distillation: fidelity against generalization (not in the paper)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.figure import PaperFigure, main
 from analysis.leaderboard import FAMILIES, FAMILY_OF
 from analysis.panels import Evidence
-from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, TEACHER, VERMILLION, canvas
+from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEACHER, canvas
 
 COLORS = {
     "no teacher": GREY,
@@ -18,15 +19,15 @@ COLORS = {
     "feature": GREEN,
     "relation": PURPLE,
     "contrast": ORANGE,
-    "each other": VERMILLION,
+    "each other": SKY,
 }
-MARKERS: dict[str, str] = {
+MARKERS: dict[str, Sequence[str]] = {
     "no teacher": "Dd",
     "response": "o^vp",
     "feature": "sPX*",
     "relation": "<>h",
     "contrast": "8",
-    "each other": "1234|",
+    "each other": ("$p$", "$M$", "$C$", "$e$", "$E$"),
 }
 """A shape for each method, so that none needs its colour."""
 COLLAPSED = 10.0
@@ -60,7 +61,9 @@ def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
     for method, rows in students.groupby("method", sort=False):
         family = FAMILY_OF[str(method)]
         place = list(map(str, FAMILIES[family])).index(str(method))
-        style: dict[str, Any] = {"marker": MARKERS[family][place], "markersize": 4.5, "color": COLORS[family]}
+        marker = MARKERS[family][place]
+        size = 6.5 if marker.startswith("$") else 4.5  # a letter needs more room than a shape
+        style: dict[str, Any] = {"marker": marker, "markersize": size, "color": COLORS[family]}
         label = str(method).replace("_", " ")
         if method == "independent":
             style["markerfacecolor"], label = "white", "independent student"

@@ -7,8 +7,8 @@ from typing import get_args
 
 from tabulate import tabulate
 
+from analysis.cells import percent, plain, with_interval
 from analysis.intervals import interval
-from analysis.leaderboard import percent, plain, with_interval
 from analysis.tables import StudyTable, study_table
 from analysis.transfer import LOSSES, TRUNKS, WEIGHTS
 from repro.experiments.study import Preset
