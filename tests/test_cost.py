@@ -9,6 +9,7 @@ import pytest
 from repro.bench import throughput
 from repro.cli import main
 from repro.config import DataConfig, RunConfig, Selection, StudentConfig
+from repro.config_override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.digits import Digits
 from repro.data.synthetic import Synthetic
@@ -67,6 +68,7 @@ def test_a_run_costs_its_steps_its_teachers_and_its_evaluations(speeds: Speeds) 
 
 def test_what_was_not_measured_has_no_estimate(speeds: Speeds) -> None:
     assert speeds.seconds(student(model=LeNet5(width=3))) is None
+    assert speeds.seconds(override(student(), {"precision": "bfloat16"})) is None
     elsewhere = Selection(dataset=Synthetic(images=80, image_size=8))
     assert speeds.seconds(protocol.teacher(data=elsewhere, model=LeNet5(), epochs=3, seed=0)) is None
 
