@@ -1,9 +1,10 @@
 """`repro bench precision`: what each faster mode of precision changes in fidelity and accuracy, against float32.
 
-The students are those of the study `methods` (soft labels, one teacher of their architecture). In every mode each
+The students are those of the study `methods` (soft labels, one teacher of their architecture), but at temperature 1: at
+that study's, 4, some LeNet-5 collapse in any mode, which hides what the mode does (docs/speed.md). In every mode each
 trial's student is made twice, from the teacher that was trained in float32 and from one trained in the mode, with the
-float32 student's random streams; the change is their difference, trial by trial. All metrics are taken in float32.
-A run whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the change.
+float32 student's random streams; the change is the difference, trial by trial. All metrics are taken in float32. A run
+whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the change.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class InMode(Methods):
     who: Who = "student"
 
     def config(self) -> StudentConfig:
-        changes = {"precision": self.precision}
+        changes: dict[str, Any] = {"precision": self.precision, "objective.temperature": 1.0}
         if self.who == "student and teacher":
             changes["teachers.precision"] = self.precision
         config = override(super().config(), changes)

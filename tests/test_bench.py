@@ -200,9 +200,9 @@ def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypat
 
 def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench() -> None:
     config, others = lenet.study_config(crop=False), set(multiprocessing.active_children())
-    with workers.at_work(config, workers.Crew(processes=2, threads=1), images=256) as work:
+    with workers.at_work([config], [workers.Crew(processes=2, threads=1)], images=256) as (processes,):
         crew = set(multiprocessing.active_children()) - others
-        images = work(0.3)
+        images = processes.on(0)(0.3)
     assert len(crew) == 2 and not any(process.is_alive() for process in crew)
     assert images > 0 and images % config.batch_size == 0  # 256 images are whole batches
 
@@ -210,9 +210,12 @@ def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench()
 def test_workers_compare_all_runs_together_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, workers.Crew] = {}
 
-    def crews_at_once(_: object, crews: dict[str, workers.Crew], *__: object) -> dict[str, list[float]]:
+    def crews_at_once(
+        configs: dict[str, object], crews: dict[str, workers.Crew], *_: object
+    ) -> dict[str, dict[str, list[float]]]:
         made.update(crews)
-        return dict(zip(crews, ([10.0, 20.0], [8.0, 10.0], [15.0, 40.0]), strict=True))
+        speeds = dict(zip(crews, ([10.0, 20.0], [8.0, 10.0], [15.0, 40.0]), strict=True))
+        return dict.fromkeys(configs, speeds)
 
     monkeypatch.setattr(workers, "measure_crews", crews_at_once)
     report = workers.measure(rounds=2)

@@ -7,7 +7,8 @@ The runs are those of the benches `lenet` and `resnet`, on the CPU.
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -31,52 +32,67 @@ class Crew(NamedTuple):
     threads: int
 
 
+@dataclass(frozen=True)
+class Processes:
+    """The crew at work: each process trains the config that is named, for the given seconds, all at the same time."""
+
+    pipes: Sequence[Connection]
+
+    def on(self, config: int) -> Work:
+        """Work on the config of this number."""
+
+        def work(seconds: float) -> int:
+            for pipe in self.pipes:
+                pipe.send((config, seconds))
+            return sum(pipe.recv() for pipe in self.pipes)
+
+        return work
+
+
 @contextlib.contextmanager
-def at_work(config: StudentConfig, crew: Crew, images: int) -> Iterator[Work]:
-    """Work of all processes together: each trains for the given seconds. They are ready, and end with the block."""
+def at_work(configs: Sequence[StudentConfig], crews: Sequence[Crew], images: int) -> Iterator[list[Processes]]:
+    """The processes of each crew, ready to train any of the configs. They end with the block."""
     context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(crew.processes)]
-    processes = [context.Process(target=_serve, args=(end, config, crew.threads, images)) for _, end in ends]
-    pipes: list[Connection] = [ours for ours, _ in ends]
-    for process in processes:
-        process.start()
-    for _, theirs in ends:
-        theirs.close()  # so that a process that dies is noticed
-
-    def work(seconds: float) -> int:
-        for pipe in pipes:
-            pipe.send(seconds)
-        return sum(pipe.recv() for pipe in pipes)
-
-    try:
-        for pipe in pipes:
-            pipe.recv()
-        yield work
-    finally:
-        for pipe in pipes:
-            pipe.close()
-        for process in processes:
-            process.join()
+    with contextlib.ExitStack() as stack:
+        hired = []
+        for crew in crews:
+            pipes: list[Connection] = []
+            for _ in range(crew.processes):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, configs, crew.threads, images))
+                process.start()
+                stack.callback(process.join)
+                stack.callback(ours.close)  # before that; it ends the process
+                theirs.close()  # so that a process that dies is noticed
+                pipes.append(ours)
+            hired.append(Processes(pipes))
+        for processes in hired:
+            for pipe in processes.pipes:
+                pipe.recv()
+        yield hired
 
 
-def _serve(pipe: Connection, config: StudentConfig, threads: int, images: int) -> None:
-    """Train whenever asked, for as many seconds as asked, and answer with the number of images."""
+def _serve(pipe: Connection, configs: Sequence[StudentConfig], threads: int, images: int) -> None:
+    """Train whenever asked, what is asked and for as many seconds, and answer with the number of images."""
     torch.set_num_threads(threads)
     keep_freed_memory()
-    work = Distillation(config, random_images(config, images), CPU).ours()
+    works = [Distillation(config, random_images(config, images), CPU).ours() for config in configs]
     pipe.send(0)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            pipe.send(work(pipe.recv()))
+            config, seconds = pipe.recv()
+            pipe.send(works[config](seconds))
 
 
 def measure_crews(
-    config: StudentConfig, crews: Mapping[str, Crew], images: int, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Images/s of each crew, all its runs together, in each round."""
-    with contextlib.ExitStack() as stack:
-        contenders = {name: stack.enter_context(at_work(config, crew, images)) for name, crew in crews.items()}
-        return interleave(contenders, rounds, seconds)
+    configs: Mapping[str, StudentConfig], crews: Mapping[str, Crew], images: int, rounds: int, seconds: float
+) -> dict[str, dict[str, list[float]]]:
+    """Of each config, images/s of each crew, all its runs together, in each round."""
+    with at_work(list(configs.values()), list(crews.values()), images) as hired:
+        return {
+            name: interleave({crew: of.on(number) for crew, of in zip(crews, hired, strict=True)}, rounds, seconds)
+            for number, name in enumerate(configs)
+        }
 
 
 def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5) -> Report:
@@ -96,7 +112,7 @@ def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5) -> Repo
         "side by side, one thread each": Crew(processors, 1),
     }
     configs = {"lenet5": lenet.study_config(crop=False), "preresnet20 from 3": resnet.study_config()}
-    speeds = {name: measure_crews(config, crews, images, rounds, seconds) for name, config in configs.items()}
+    speeds = measure_crews(configs, crews, images, rounds, seconds)
     ratios = {
         name: {
             "side by side / one run": ratio(of["side by side, one thread each"], of["one run, all threads"]),
