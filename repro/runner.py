@@ -143,7 +143,7 @@ class Runner:
         fingerprints: Mapping[str, str],
         log: logging.Logger,
     ) -> None:
-        hardware.use_full_float32()
+        hardware.use_exact_kernels()
         trainer = self._training(config, datasets)
         checkpoint = run.checkpoint()
         seconds = 0.0

@@ -196,7 +196,7 @@ def _only_teacher(config: RunConfig, title: str) -> TrainingConfig:
 
 def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirectory, images: int) -> Surface:
     assert isinstance(config, TrainingConfig)
-    hardware.use_full_float32()
+    hardware.use_exact_kernels()
     fingerprints = {dataset.name: dataset.fingerprint(runner.data_directory) for dataset in config.data.datasets}
     check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
     datasets = {dataset: dataset.load(runner.data_directory) for dataset in config.data.datasets}

@@ -22,9 +22,13 @@ from repro.errors import BadInput
 from repro.models.vgg import VGG
 from repro.runner import Interrupted
 from repro.store import RunDirectory, Store
+from repro.training.hardware import use_exact_kernels
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
 
 # Every random stream is in use: order, augmentation, sampled hard labels, and BatchNorm statistics move.
 RANDOM_STUDENT = small_student(
@@ -97,15 +101,17 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_never_was(tmp_path: P
     assert_same_record(undisturbed, Store(tmp_path / "killed").run(RANDOM_STUDENT.run_id))
 
 
+@every_device
 @pytest.mark.parametrize("steps", [1, 6, 7, 8, 13])
-def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int) -> None:
+def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int, device: str) -> None:
+    use_exact_kernels()
     config = RANDOM_STUDENT
     datasets = {SMALL: SMALL.load(Path())}
 
     def fresh() -> Trainer:
         teacher = config.teachers[0].model.build(10, SMALL.input_shape)
         teacher.load_state_dict(weights)
-        return Trainer(config, datasets, Ensemble([teacher]), CPU)
+        return Trainer(config, datasets, Ensemble([teacher]), torch.device(device))
 
     torch.manual_seed(0)
     weights = config.teachers[0].model.build(10, SMALL.input_shape).state_dict()

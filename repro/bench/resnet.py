@@ -16,7 +16,7 @@ from repro.bench.floor import floor_speed
 from repro.bench.timing import Report, interleave, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
-from repro.training.hardware import choose_device, describe, keep_freed_memory, use_full_float32
+from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 
 MEMBERS: Literal[3] = 3
 
@@ -50,7 +50,7 @@ def measure(count: int = 10_000, rounds: int = 5, seconds: float = 2.0, device: 
         otherwise; what compares two allocators is not interleaved: a drift of the machine's speed is part of it.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
-    use_full_float32()
+    use_exact_kernels()
     config = study_config()
     job = Distillation(config, random_images(config, count), chosen)
     speeds = {"default": measure_speeds(job, rounds, seconds)}

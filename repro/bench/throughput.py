@@ -19,7 +19,7 @@ from repro.distill.supervised import CrossEntropy
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.training.evaluation import predict
-from repro.training.hardware import choose_device, describe, keep_freed_memory, use_full_float32
+from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto") -> Repo
         number for each round, of training steps on labels and of evaluation.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
-    use_full_float32()
+    use_exact_kernels()
     if chosen.type == "cpu":
         keep_freed_memory()
     entries = [_measure(config, chosen, rounds, seconds) for config in networks_of_sweeps()]

@@ -52,10 +52,12 @@ def count_loader_workers() -> int:
     return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def use_full_float32() -> None:
-    """Let float32 mean float32 on CUDA too: no TF32 in matrix products or convolutions."""
+def use_exact_kernels() -> None:
+    """Let float32 mean float32 on CUDA too (no TF32 in matrix products or convolutions), and the same step give the
+    same bits: some of cuDNN's convolutions add up in an order that changes, and a resumed run would go on otherwise."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 def keep_freed_memory() -> None:
