@@ -2,6 +2,8 @@
 
 import argparse
 
+from tqdm import tqdm
+
 from analysis.catalogue import MODULES, find_figure
 from analysis.compare import compare_runs
 from analysis.figure import StudyTables, draw_figure, drawable_presets
@@ -9,6 +11,9 @@ from analysis.report import write_report
 from analysis.source import records_of
 from repro import progress
 from repro.errors import BadInput
+from repro.launch.plan import parents_first
+from repro.launch.sweep import parse_settings, read_sweep
+from repro.records import disagreements, write_export
 
 
 def figures(options: argparse.Namespace) -> None:
@@ -34,3 +39,23 @@ def report(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """`repro compare RUN RUN`"""
     print(compare_runs(records_of(options), options.one, options.other))
+
+
+def export(options: argparse.Namespace) -> None:
+    """`repro export [SWEEP.yaml] --out FILE`"""
+    if options.out.suffix != ".npz":
+        raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
+    records = records_of(options)
+    if disagreements(records):
+        raise BadInput(f"{records.name}: its exports disagree; one file holds one copy of a run, so keep them apart")
+    if options.sweep is not None:
+        plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
+        wanted = [(request.config.run_id, request.label) for request in plan]
+    else:
+        wanted = [(run_id, "") for run_id in records.ids()]
+    if not any(records.has(run_id) for run_id, _ in wanted):
+        asked = f" of {options.sweep}" if options.sweep is not None else ""
+        raise BadInput(f"{records.name}: holds no finished run{asked}; see --runs")
+    with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
+        count = write_export(records, wanted, options.out, bar.update, examples=not options.without_examples)
+    print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")

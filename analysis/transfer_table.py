@@ -1,18 +1,19 @@
 """The tables of the study `transfer`: `python -m analysis.transfer_table`."""
 
-import argparse
+import sys
 from itertools import product
-from pathlib import Path
 from typing import get_args
 
 from tabulate import tabulate
 
 from analysis.cells import percent, plain, with_interval
 from analysis.intervals import interval
+from analysis.source import print_page
 from analysis.tables import StudyTable, study_table
 from analysis.transfer import LOSSES, TRUNKS, WEIGHTS
 from repro.experiments.study import Preset
-from repro.records import open_records
+from repro.records import Records
+from repro.usage.options import Parser
 
 COLUMNS = {
     "accuracy %": ("student_accuracy", percent),
@@ -56,10 +57,13 @@ def contrasts_table(table: StudyTable) -> str:
     return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
 
+def tables(records: Records, preset: Preset) -> str:
+    """Both."""
+    table = study_table(records, "transfer", preset)
+    return f"{conditions_table(table)}\n\n{contrasts_table(table)}\n"
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Transfer: every condition, and what each setting changes.")
-    parser.add_argument("--runs", type=Path, default=Path("results"), metavar="DIR", help="records (results)")
-    parser.add_argument("--preset", choices=get_args(Preset), default="short")
-    options = parser.parse_args()
-    records = study_table(open_records(options.runs), "transfer", options.preset)
-    print(conditions_table(records), contrasts_table(records), sep="\n\n")
+    parser = Parser(description="Transfer: every condition, and what each setting changes, from records (results).")
+    parser.add_argument("--preset", choices=get_args(Preset), default="short", help="which runs (short)")
+    sys.exit(print_page(parser, lambda records, options: tables(records, options.preset)))

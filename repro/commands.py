@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
-from tqdm import tqdm
 
 from repro import progress
 from repro.config import GeneratorConfig
@@ -19,8 +18,7 @@ from repro.launch.commands import check_data
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
-from repro.launch.sweep import parse_settings, read_sweep, request_run
-from repro.records import RunFolder, write_export
+from repro.launch.sweep import parse_settings, request_run
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
@@ -97,21 +95,6 @@ def surface(options: argparse.Namespace) -> None:
     rows = [{"network": name.replace("_", ", ")} | values for name, values in anchors.items()]
     print(tabulate(rows, headers="keys", floatfmt=".4f"))
     print(f"\nsurface: {path}")
-
-
-def export(options: argparse.Namespace) -> None:
-    """`repro export [SWEEP.yaml] --out FILE`"""
-    if options.out.suffix != ".npz":
-        raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
-    folder = RunFolder(Store(options.runs))
-    if options.sweep is not None:
-        plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
-        wanted = [(request.config.run_id, request.label) for request in plan]
-    else:
-        wanted = [(run_id, "") for run_id in folder.ids()]
-    with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
-        count = write_export(folder, wanted, options.out, bar.update, examples=not options.without_examples)
-    print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")
 
 
 def sample_quality(options: argparse.Namespace) -> None:

@@ -262,6 +262,15 @@ def test_the_command_exports_a_sweep_or_everything(
     assert "21 of 21 runs" in lines[0] and "6 of 6 runs" in lines[1]
     assert len(open_records(some).ids()) == 6
     assert "mixup" in open_records(some).record(open_records(some).ids()[-1]).label
+    assert main(["export", "--runs", str(everything), "--out", str(tmp_path / "again.npz")]) == 0
+    assert (tmp_path / "again.npz").read_bytes() == everything.read_bytes()
+
+
+def test_an_export_holds_a_run_and_one_copy_of_it(disagreeing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = disagreeing / "all.npz"
+    for runs, message in ((disagreeing / "nowhere", "holds no finished run"), (disagreeing, "its exports disagree")):
+        assert main(["export", "--runs", str(runs), "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err and not out.exists()
 
 
 def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:

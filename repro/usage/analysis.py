@@ -6,7 +6,7 @@ from repro.usage.options import Commands, command, run_options, source_option
 
 
 def add(commands: Commands) -> None:
-    """`figures`, `report`, `compare`, `bench`."""
+    """`figures`, `report`, `compare`, `export`, `bench`."""
     figures = command(
         commands,
         "figures",
@@ -41,6 +41,26 @@ def add(commands: Commands) -> None:
     compare.add_argument("one", metavar="RUN")
     compare.add_argument("other", metavar="RUN")
     source_option(compare)
+
+    export = command(
+        commands,
+        "export",
+        "analysis.commands:export",
+        "write finished runs as one compact file, from which every figure can be drawn",
+        "examples:\n"
+        "  repro export --out results/all.npz\n"
+        "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
+        "  repro figures --runs results/all.npz",
+    )
+    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
+    export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
+    export.add_argument(
+        "--without-examples",
+        action="store_true",
+        help="metrics and controls, but nothing of single test examples: far smaller, intervals are over trials only",
+    )
+    source_option(export)
 
     bench = command(
         commands,

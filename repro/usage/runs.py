@@ -1,13 +1,13 @@
-"""Single runs: make them, look around and into them, pack them up."""
+"""Single runs: make them, look around and into them."""
 
 import argparse
 from pathlib import Path
 
-from repro.usage.options import Commands, command, data_option, positive, run_options, runs_option, wandb_option
+from repro.usage.options import Commands, command, data_option, positive, run_options, wandb_option
 
 
 def add(commands: Commands) -> None:
-    """`demo`, `data`, `run`, `surface`, `sample-quality`, `export`."""
+    """`demo`, `data`, `run`, `surface`, `sample-quality`."""
     demo = command(commands, "demo", "demo", "answer the paper's question on the embedded digits, offline")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs, table and figure")
     wandb_option(demo)
@@ -72,26 +72,6 @@ def add(commands: Commands) -> None:
     quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
     quality.add_argument("--samples", type=positive, default=5000, metavar="N", help="generated images (5000)")
     run_options(quality)
-
-    export = command(
-        commands,
-        "export",
-        "export",
-        "write finished runs as one compact file, from which every figure can be drawn",
-        "examples:\n"
-        "  repro export --out results/all.npz\n"
-        "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
-        "  repro figures --runs results/all.npz",
-    )
-    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
-    export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
-    export.add_argument(
-        "--without-examples",
-        action="store_true",
-        help="metrics and controls, but nothing of single test examples: far smaller, intervals are over trials only",
-    )
-    runs_option(export)
 
 
 def _list_studies() -> str:
