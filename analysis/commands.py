@@ -24,7 +24,8 @@ def figures(options: argparse.Namespace) -> None:
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
     for figure in wanted:
         if options.names == ["all"] and not drawable_presets(figure, tables):
-            progress.for_this_output().say(f"figure {figure.name}: not run; {figure.commands('paper')[0]}")
+            commands = " and ".join(figure.few_commands("paper"))
+            progress.for_this_output().say(f"{figure.file_stem.replace('_', ' ')}: not run; {commands}")
             continue
         for path in draw_figure(figure, tables, options.out):
             print(path)
@@ -32,7 +33,10 @@ def figures(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """`repro report`"""
-    for path in write_report(records_of(options), options.out):
+    records = records_of(options)
+    if not records.ids():
+        progress.for_this_output().say(f"warning: {records.name}: holds no finished run, so the report says not run")
+    for path in write_report(records, options.out):
         print(path)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from repro.errors import BadInput, did_you_mean
+from repro.errors import BadInput
 from repro.records import Record, Records
 
 
@@ -30,7 +30,7 @@ def compare_runs(records: Records, one: str, other: str) -> str:
 def _find(records: Records, name: str) -> str:
     found = [run_id for run_id in records.ids() if run_id.startswith(name)]
     if not found:
-        raise BadInput(f"{records.name}: holds no finished run '{name}'{did_you_mean(name, records.ids())}")
+        raise BadInput(f"{records.name}: holds no finished run '{name}'; the ids are in a figure's CSV and the report")
     if len(found) > 1:
         raise BadInput(f"{records.name}: '{name}' begins {len(found)} runs: {', '.join(found[:4])}; write more of it")
     return found[0]

@@ -101,9 +101,7 @@ class PaperFigure:
         commands = self.missing_commands(evidence, preset)
         if commands:
             lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
-            if len(commands) > MOST_COMMANDS:
-                commands = [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
-            lines += [f"    {command}" for command in commands]
+            lines += [f"    {command}" for command in _few(commands, preset)]
         return lines
 
     def _lacks_control(self, evidence: Evidence) -> bool:
@@ -123,12 +121,22 @@ class PaperFigure:
         launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
         return launches + [f"{command} preset={preset}" for command in self.remedy]
 
+    def few_commands(self, preset: Preset) -> list[str]:
+        """What makes its runs, in a few lines."""
+        return _few(self.commands(preset), preset)
+
     def _trials(self, evidence: Evidence) -> list[int]:
         """The numbers of trials of the conditions that have any."""
         counts: set[int] = set()
         for panel in (panel for row in self.panels for panel in row):
             counts |= set(cells(panel, evidence, "student")["n"])
         return sorted(counts - {0})
+
+
+def _few(commands: list[str], preset: Preset) -> list[str]:
+    if len(commands) <= MOST_COMMANDS:
+        return commands
+    return [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
 
 
 def _settings(table: StudyTable) -> pd.DataFrame:
@@ -163,7 +171,7 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
         picture = figure.picture(evidence, preset)
         written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}")
     if not written:
-        commands = " and ".join(f"`{command}`" for command in figure.commands("paper"))
+        commands = " and ".join(f"`{command}`" for command in figure.few_commands("paper"))
         raise BadInput(f"{tables.records.name}: holds no run of figure {figure.name}; make them with {commands}")
     return written
 

@@ -34,7 +34,7 @@ def test_two_runs_are_told_apart_by_setting_metric_and_prediction() -> None:
 
 def test_a_run_that_is_not_there_or_not_unique_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = SyntheticRecords(examples=100).add("digits", everywhere(Truth()), only={"trial": 0})
-    with pytest.raises(BadInput, match="holds no finished run 'zzz'"):
+    with pytest.raises(BadInput, match="holds no finished run 'zzz'; the ids are in"):
         compare_runs(records, "zzz", "zzz")
     with pytest.raises(BadInput, match="'' begins 4 runs"):
         compare_runs(records, "", "")
