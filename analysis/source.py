@@ -1,7 +1,6 @@
 """The records that a command of the analysis reads, and what has to be said of them."""
 
 import argparse
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ MOST_NAMED = 4
 
 
 def records_of(options: argparse.Namespace) -> Records:
-    """What `--source` and `--runs` say; on stderr a line for every two exports that disagree about runs."""
+    """What `--source` and `--runs` say; on stderr a line for every export that others disagree with."""
     records = open_records(records_folder(options))
     for line in warnings(disagreements(records)):
         progress.for_this_output().say(line)
@@ -39,13 +38,14 @@ def print_page(
 
 
 def warnings(found: Sequence[Disagreement]) -> list[str]:
-    """A line for every two files that disagree: which, about which runs, and whose numbers are shown."""
+    """A line for every file whose copies count: which others disagree with it, about which runs, how much."""
     lines = []
-    for (first, other), group in itertools.groupby(
-        sorted(found, key=lambda one: (one.first, one.other)), key=lambda one: (one.first, one.other)
-    ):
-        runs = [f"{one.run_id} ({one.metric} by {one.difference:+.2g})" for one in group]
+    for first in dict.fromkeys(one.first for one in found):
+        here = [one for one in found if one.first == first]
+        files = " and ".join(dict.fromkeys(one.other for one in here))
+        largest = {one.run_id: one for one in sorted(here, key=lambda one: abs(one.difference))}
+        runs = [f"{one.run_id} ({one.metric} by {one.difference:+.2g})" for one in reversed(largest.values())]
         named = ", ".join(runs[:MOST_NAMED]) + (f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else "")
         count = progress.counted(len(runs), "run")
-        lines.append(f"warning: {other} disagrees with {first}, whose numbers count, about {count}: {named}")
+        lines.append(f"warning: other results than in {first}, which counts, are in {files} for {count}: {named}")
     return lines
