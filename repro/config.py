@@ -20,10 +20,10 @@ from repro.config_data import Selection as Selection
 from repro.config_errors import explain
 from repro.config_identity import as_json as as_json
 from repro.config_identity import canonical_json as canonical_json
+from repro.config_rules import check_student, check_training
 from repro.data.augmentation import Augmentation
-from repro.distill.companions import CompanionObjective
-from repro.distill.hidden import HiddenObjective, Shape
-from repro.distill.initialization import Initialization, Interpolated, Pretrained, Random
+from repro.distill.hidden import Shape
+from repro.distill.initialization import Initialization, Pretrained
 from repro.distill.merging import Classes, Merge
 from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
@@ -114,43 +114,8 @@ class TrainingConfig(BaseRunConfig):
         return (*super().parents(), *((self.source,) if self.source is not None else ()))
 
     @model_validator(mode="after")
-    def _trunk_fits(self) -> Self:
-        if isinstance(self.init, Pretrained):
-            self.init.check(self.model, self.data.train.dataset)
-        if self.frozen_trunk and isinstance(self.objective, HiddenObjective | CompanionObjective):
-            raise ValueError(
-                f"frozen_trunk does not go with {self.objective.name}, which trains more than a classifier"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _inputs_fit(self) -> Self:
-        dataset = self.data.train.dataset
-        if self.model.input_kind != dataset.input_kind:
-            raise ValueError(
-                f"the model {self.model.name} reads {self.model.input_kind}, {dataset.name} holds {dataset.input_kind}"
-            )
-        if dataset.input_kind != "images" and self.augmentation:
-            name = self.augmentation[0].name
-            raise ValueError(
-                f"the augmentation {name} changes images, {dataset.name} holds {dataset.input_kind}: use none"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Self:
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} must be below epochs {self.epochs}")
-        return self
-
-    @model_validator(mode="after")
-    def _streams_fit(self) -> Self:
-        counts = self.stream_counts
-        if 0 in counts:
-            share = self.data.streams[counts.index(0)].share
-            raise ValueError(f"a stream's share {share} of batch_size {self.batch_size} is less than half an image")
-        if sum(counts) >= self.batch_size:
-            raise ValueError(f"the streams fill all of batch_size {self.batch_size} and leave the run's images no room")
+    def _training_fits(self) -> Self:
+        check_training(self)
         return self
 
     @property
@@ -169,53 +134,6 @@ class TrainingConfig(BaseRunConfig):
         """The objective of each part of a batch: of the run's own images, then of each stream's."""
         at = (stream.temperature for stream in self.data.streams)
         return (self.objective, *(self.objective if tau is None else self.objective.at_temperature(tau) for tau in at))
-
-    @model_validator(mode="after")
-    def _micro_batches_fit(self) -> Self:
-        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
-            raise ValueError(f"micro_batch_size {self.micro_batch_size} is above batch_size {self.batch_size}")
-        if self.micro_batch_size is not None and self.data.streams:
-            raise ValueError("micro_batch_size does not go with streams, which would be cut into unequal mixtures")
-        return self
-
-    @model_validator(mode="after")
-    def _files_fit(self) -> Self:
-        in_files = [dataset.name for dataset in self.data.datasets if dataset.stays_in_files]
-        if in_files and (self.data.pools or self.data.streams or self.data.generated):
-            raise ValueError(f"data set {in_files[0]} stays in files: nothing can be added to it, nor it to others")
-        mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
-        if in_files and mixing:
-            raise ValueError(f"images of {in_files[0]} are augmented one by one, which {mixing[0]} cannot")
-        return self
-
-    @model_validator(mode="after")
-    def _labels_fit(self) -> Self:
-        if self.objective.needs_labels:
-            sources = {"pools": self.data.pools, "generated images": self.data.generated, "streams": self.data.streams}
-            without = [name for name, images in sources.items() if images]
-            if without:
-                raise ValueError(f"the objective {self.objective.name} needs labels, which {without[0]} do not have")
-            mixing = [augmentation.name for augmentation in self.augmentation if augmentation.mixes_images]
-            if mixing:
-                raise ValueError(f"the objective {self.objective.name} needs labels, which {mixing[0]} destroys")
-        return self
-
-    @model_validator(mode="after")
-    def _temperatures_fit(self) -> Self:
-        try:
-            _ = self.objectives
-        except ValidationError as error:
-            cause = error.errors()[0].get("ctx", {}).get("error", f"{self.objective.name} has no temperature")
-            raise ValueError(f"a stream's temperature: {cause}") from error
-        return self
-
-    @model_validator(mode="after")
-    def _companions_fit(self) -> Self:
-        if isinstance(self.objective, CompanionObjective):
-            if self.micro_batch_size is not None:
-                raise ValueError(f"micro_batch_size does not go with {self.objective.name}, which trains companions")
-            self.objective.check_stages(self.stage_shapes)
-        return self
 
 
 class TeacherConfig(TrainingConfig):
@@ -253,41 +171,8 @@ class StudentConfig(TrainingConfig):
         return None if self.merge is None else functools.partial(self.merge.merge, known=self.known_classes)
 
     @model_validator(mode="after")
-    def _merge_fits(self) -> Self:
-        if self.merge is not None:
-            self.merge.check(self.known_classes, self.data.train.dataset.num_classes)
-        return self
-
-    @model_validator(mode="after")
-    def _fits_teachers(self) -> Self:
-        if not self.objective.needs_teacher and not self.objective.is_control:
-            raise ValueError(f"a student needs an objective with a teacher, not {self.objective.name}")
-        if self.init.needs_teacher and [teacher.model for teacher in self.teachers] != [self.model]:
-            raise ValueError(f"init {self.init.name} needs exactly one teacher, of the student's own architecture")
-        from_initial = isinstance(self.init, Interpolated) and self.init.endpoint == "initial"
-        if from_initial and not isinstance(self.teachers[0].init, Random):
-            raise ValueError("init interpolated: only of a teacher that began at random are initial weights known")
-        own = self.data.train.dataset
-        for teacher in self.teachers:
-            dataset = teacher.data.train.dataset
-            if dataset.num_classes != own.num_classes:
-                raise ValueError(
-                    f"its teacher has {dataset.num_classes} classes ({dataset.name}), "
-                    f"the student {own.num_classes} ({own.name})"
-                )
-            if problem := own.mismatch(dataset):
-                raise ValueError(f"its teacher's data do not fit: {problem}")
-        return self
-
-    @model_validator(mode="after")
-    def _hidden_layers_fit(self) -> Self:
-        if isinstance(self.objective, HiddenObjective):
-            if self.micro_batch_size is not None:
-                raise ValueError(
-                    f"micro_batch_size does not go with {self.objective.name}, which compares whole batches"
-                )
-            for teacher in self.teachers:
-                self.objective.check_layers(self.stage_shapes, teacher.stage_shapes)
+    def _student_fits(self) -> Self:
+        check_student(self)
         return self
 
     def parents(self) -> tuple["RunConfig", ...]:

@@ -1,0 +1,146 @@
+"""Which parts of a run go together: what its config refuses beyond each part's own bounds.
+
+Every rule raises ValueError, which says what does not fit; `repro.config` calls them when a config is made.
+"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from repro.distill.companions import CompanionObjective
+from repro.distill.hidden import HiddenObjective
+from repro.distill.initialization import Interpolated, Pretrained, Random
+
+if TYPE_CHECKING:
+    from repro.config import StudentConfig, TrainingConfig
+
+
+def check_training(config: "TrainingConfig") -> None:
+    """Raise ValueError if parts of a teacher or student do not go together."""
+    _check_trunk(config)
+    _check_inputs(config)
+    _check_schedule(config)
+    _check_streams(config)
+    _check_micro_batches(config)
+    _check_files(config)
+    _check_labels(config)
+    _check_temperatures(config)
+    _check_companions(config)
+
+
+def check_student(config: "StudentConfig") -> None:
+    """Raise ValueError if a student and its teachers do not go together."""
+    _check_merge(config)
+    _check_teachers(config)
+    _check_hidden_layers(config)
+
+
+def _check_trunk(config: "TrainingConfig") -> None:
+    if isinstance(config.init, Pretrained):
+        config.init.check(config.model, config.data.train.dataset)
+    if config.frozen_trunk and isinstance(config.objective, HiddenObjective | CompanionObjective):
+        raise ValueError(f"frozen_trunk does not go with {config.objective.name}, which trains more than a classifier")
+
+
+def _check_inputs(config: "TrainingConfig") -> None:
+    dataset = config.data.train.dataset
+    if config.model.input_kind != dataset.input_kind:
+        raise ValueError(
+            f"the model {config.model.name} reads {config.model.input_kind}, {dataset.name} holds {dataset.input_kind}"
+        )
+    if dataset.input_kind != "images" and config.augmentation:
+        name = config.augmentation[0].name
+        raise ValueError(f"the augmentation {name} changes images, {dataset.name} holds {dataset.input_kind}: use none")
+
+
+def _check_schedule(config: "TrainingConfig") -> None:
+    if config.schedule.warmup_epochs >= config.epochs:
+        raise ValueError(f"schedule.warmup_epochs {config.schedule.warmup_epochs} must be below epochs {config.epochs}")
+
+
+def _check_streams(config: "TrainingConfig") -> None:
+    counts = config.stream_counts
+    if 0 in counts:
+        share = config.data.streams[counts.index(0)].share
+        raise ValueError(f"a stream's share {share} of batch_size {config.batch_size} is less than half an image")
+    if sum(counts) >= config.batch_size:
+        raise ValueError(f"the streams fill all of batch_size {config.batch_size} and leave the run's images no room")
+
+
+def _check_micro_batches(config: "TrainingConfig") -> None:
+    if config.micro_batch_size is not None and config.micro_batch_size > config.batch_size:
+        raise ValueError(f"micro_batch_size {config.micro_batch_size} is above batch_size {config.batch_size}")
+    if config.micro_batch_size is not None and config.data.streams:
+        raise ValueError("micro_batch_size does not go with streams, which would be cut into unequal mixtures")
+
+
+def _check_files(config: "TrainingConfig") -> None:
+    in_files = [dataset.name for dataset in config.data.datasets if dataset.stays_in_files]
+    if in_files and (config.data.pools or config.data.streams or config.data.generated):
+        raise ValueError(f"data set {in_files[0]} stays in files: nothing can be added to it, nor it to others")
+    mixing = [augmentation.name for augmentation in config.augmentation if augmentation.mixes_images]
+    if in_files and mixing:
+        raise ValueError(f"images of {in_files[0]} are augmented one by one, which {mixing[0]} cannot")
+
+
+def _check_labels(config: "TrainingConfig") -> None:
+    if config.objective.needs_labels:
+        sources = {
+            "pools": config.data.pools,
+            "generated images": config.data.generated,
+            "streams": config.data.streams,
+        }
+        without = [name for name, images in sources.items() if images]
+        if without:
+            raise ValueError(f"the objective {config.objective.name} needs labels, which {without[0]} do not have")
+        mixing = [augmentation.name for augmentation in config.augmentation if augmentation.mixes_images]
+        if mixing:
+            raise ValueError(f"the objective {config.objective.name} needs labels, which {mixing[0]} destroys")
+
+
+def _check_temperatures(config: "TrainingConfig") -> None:
+    try:
+        _ = config.objectives
+    except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error", f"{config.objective.name} has no temperature")
+        raise ValueError(f"a stream's temperature: {cause}") from error
+
+
+def _check_companions(config: "TrainingConfig") -> None:
+    if isinstance(config.objective, CompanionObjective):
+        if config.micro_batch_size is not None:
+            raise ValueError(f"micro_batch_size does not go with {config.objective.name}, which trains companions")
+        config.objective.check_stages(config.stage_shapes)
+
+
+def _check_merge(config: "StudentConfig") -> None:
+    if config.merge is not None:
+        config.merge.check(config.known_classes, config.data.train.dataset.num_classes)
+
+
+def _check_teachers(config: "StudentConfig") -> None:
+    if not config.objective.needs_teacher and not config.objective.is_control:
+        raise ValueError(f"a student needs an objective with a teacher, not {config.objective.name}")
+    if config.init.needs_teacher and [teacher.model for teacher in config.teachers] != [config.model]:
+        raise ValueError(f"init {config.init.name} needs exactly one teacher, of the student's own architecture")
+    from_initial = isinstance(config.init, Interpolated) and config.init.endpoint == "initial"
+    if from_initial and not isinstance(config.teachers[0].init, Random):
+        raise ValueError("init interpolated: only of a teacher that began at random are initial weights known")
+    own = config.data.train.dataset
+    for teacher in config.teachers:
+        dataset = teacher.data.train.dataset
+        if dataset.num_classes != own.num_classes:
+            raise ValueError(
+                f"its teacher has {dataset.num_classes} classes ({dataset.name}), "
+                f"the student {own.num_classes} ({own.name})"
+            )
+        if problem := own.mismatch(dataset):
+            raise ValueError(f"its teacher's data do not fit: {problem}")
+
+
+def _check_hidden_layers(config: "StudentConfig") -> None:
+    if isinstance(config.objective, HiddenObjective):
+        if config.micro_batch_size is not None:
+            raise ValueError(f"micro_batch_size does not go with {config.objective.name}, which compares whole batches")
+        for teacher in config.teachers:
+            config.objective.check_layers(config.stage_shapes, teacher.stage_shapes)
