@@ -13,6 +13,7 @@ FIGURE = PaperFigure(
     sweeps=("text_transformer",),
     panels=[[Panel(metric, METHODS) for metric in (AGREEMENT, KL, ACCURACY)]],
     row_height=2.2,
+    share_y=True,
 )
 
 if __name__ == "__main__":
