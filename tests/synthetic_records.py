@@ -221,6 +221,8 @@ class SyntheticRecords(RunFolder):
             if run_id in self.logits:
                 tensors = {"test_logits": self.logits[run_id], "test_labels": torch.from_numpy(self.true_labels)}
                 train = 2 * self.logits[run_id][: len(TRAIN_INDICES)]
+                if record.config.get("merge") is not None:
+                    tensors["test_teacher_logits"] = self._test_set(teacher_key(record.teachers)).logits  # type: ignore[union-attr]
                 tensors |= {"train_logits": train.flip(0), "train_indices": torch.from_numpy(TRAIN_INDICES).flip(0)}
                 save_file(tensors, folder / "predictions.safetensors")
         return Store(root)
