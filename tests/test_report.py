@@ -18,6 +18,7 @@ from repro.cli import main
 from repro.records import open_records, write_export
 
 CHROMIUM = shutil.which("chromium")
+COMMITTED = Path(__file__).parents[1] / "results" / "report.html"
 
 
 def world(sweep: str, settings: Mapping[str, Any]) -> Truth:  # noqa: ARG001
@@ -158,13 +159,18 @@ def test_the_command_writes_page_and_summary_and_an_empty_store_is_all_not_run(t
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+@pytest.mark.parametrize("committed", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_it_without_error_and_without_overflow(
-    records: SyntheticRecords, page: str, tmp_path: Path, width: int
+    page: str, tmp_path: Path, width: int, committed: bool
 ) -> None:
+    """A report of few records, and the one that is committed as the state of the evidence."""
     playwright = pytest.importorskip("playwright.sync_api")
-    path = tmp_path / "report.html"
-    path.write_text(page)
+    path = COMMITTED if committed else tmp_path / "report.html"
+    if not committed:
+        path.write_text(page)
+    some_run = re.search(r'id="(run-[0-9a-f]{12}[^"]*)"', path.read_text())
+    assert some_run is not None
     errors: list[str] = []
     requests: list[str] = []
     with playwright.sync_playwright() as driver:
@@ -180,7 +186,7 @@ def test_a_browser_shows_it_without_error_and_without_overflow(
             view.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true })")
         assert view.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
         assert view.evaluate("document.images.length") >= 2
-        view.evaluate(f"location.hash = '#run-{records.ids()[0]}'")
+        view.evaluate(f"location.hash = '#{some_run[1]}'")
         assert view.evaluate("document.querySelector(':target') !== null")
         browser.close()
     assert not errors
