@@ -30,7 +30,7 @@ from repro.store import ATTACHMENTS, write_atomically
 
 FORMAT = 1
 COMPRESSION = 1
-"""zlib's fastest level: single examples hardly repeat, so its default takes four times as long for 1 to 3 % less."""
+"""zlib's fastest level, since an export may hold thousands of runs."""
 CACHED = 256
 """Networks whose predictions are kept at hand: teachers are asked for with each of their students."""
 MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
