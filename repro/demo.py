@@ -7,7 +7,7 @@ import torch
 
 from repro import progress
 from repro.launch.ledger import Ledger, SweepRun
-from repro.launch.local import run_here
+from repro.launch.local import make_side_by_side
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.records import RunFolder
@@ -16,7 +16,10 @@ from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import Mode, mirrored
-from repro.training.hardware import keep_freed_memory
+from repro.training.hardware import keep_freed_memory, processors
+
+WORKERS = 4
+"""Runs side by side, where there are so many processors."""
 
 
 def run_demo(out: Path, wandb: Mode = "disabled") -> None:
@@ -41,8 +44,7 @@ def run_demo(out: Path, wandb: Mode = "disabled") -> None:
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}
     with mirrored(wandb, out / "runs", labels, runner.progress.say):
-        with stop.listening():
-            run_here(plan, runner)
+        make_side_by_side(missing, runner, ["cpu"], min(WORKERS, processors()), code=None)
         evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
         print(comparison(evidence.table))
         print(EXPLANATION)

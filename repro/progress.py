@@ -1,8 +1,9 @@
 """What a person sees while runs are made: bars with an ETA on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Mapping
-from typing import Never, Protocol
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Never, Protocol
 
 from tqdm import tqdm
 
@@ -25,8 +26,8 @@ class Progress(Protocol):
     def start(self, title: str, total_steps: int, done_steps: int) -> None:
         """A run starts, or goes on, at `done_steps`."""
 
-    def step(self) -> None:
-        """One training step was queued. Must be cheap."""
+    def step(self, count: int = 1) -> None:
+        """So many training steps were queued. Must be cheap."""
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         """An epoch with a row of metrics has ended."""
@@ -48,7 +49,7 @@ class Lines:
         self.title = title
         self.say(f"{title}: " + (f"goes on at step {done_steps} of {total_steps}" if done_steps else "starts"))
 
-    def step(self) -> None:
+    def step(self, count: int = 1) -> None:
         """Nothing: lines come by epoch."""
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
@@ -59,20 +60,29 @@ class Lines:
 
 
 class Bars:
-    """One bar a run on stderr, gone when the run ends."""
+    """One bar a run on stderr, gone when the run ends; in the line `position`, if there are several at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
         self.bar: tqdm[Never] | None = None
 
     def say(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
     def start(self, title: str, total_steps: int, done_steps: int) -> None:
-        self.bar = tqdm(total=total_steps, initial=done_steps, desc=title, unit="step", leave=False, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=total_steps,
+            initial=done_steps,
+            desc=title,
+            unit="step",
+            position=self.position,
+            leave=False,
+            dynamic_ncols=True,
+        )
 
-    def step(self) -> None:
+    def step(self, count: int = 1) -> None:
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(count)
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:  # noqa: ARG002
         if self.bar is not None:
@@ -91,16 +101,57 @@ class Silence:
 
     def start(self, title: str, total_steps: int, done_steps: int) -> None: ...
 
-    def step(self) -> None: ...
+    def step(self, count: int = 1) -> None: ...
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None: ...
 
     def stop(self) -> None: ...
 
 
-def for_this_output() -> Progress:
-    """Bars if stderr is a terminal, lines if not."""
-    return Bars() if sys.stderr.isatty() else Lines()
+class Report:
+    """Passes on what it is told to a process that shows it: `tell` gets the name and the arguments of each call."""
+
+    SECONDS = 0.2
+    """Steps are passed on so often."""
+
+    def __init__(self, tell: Callable[[str, list[Any]], None]) -> None:
+        self.tell = tell
+        self.steps = 0
+        self.told = 0.0
+
+    def say(self, line: str) -> None:
+        self.tell("say", [line])
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        self.tell("start", [title, total_steps, done_steps])
+
+    def step(self, count: int = 1) -> None:
+        self.steps += count
+        if time.monotonic() - self.told > self.SECONDS:
+            self._tell_steps()
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
+        self._tell_steps()
+        self.tell("epoch", [epoch, epochs, dict(metrics)])
+
+    def stop(self) -> None:
+        self._tell_steps()
+        self.tell("stop", [])
+
+    def _tell_steps(self) -> None:
+        if self.steps:
+            self.tell("step", [self.steps])
+        self.steps, self.told = 0, time.monotonic()
+
+
+def for_this_output(position: int = 0) -> Progress:
+    """Bars if stderr is a terminal, lines if not; the bar in the line `position`, if there are several at a time."""
+    return Bars(position) if sys.stderr.isatty() else Lines()
+
+
+def bar_of_runs(total: int) -> "tqdm[Never]":
+    """A bar above those of runs side by side, which counts them; nothing where stderr is no terminal."""
+    return tqdm(total=total, desc="runs", unit="run", leave=False, dynamic_ncols=True, disable=None)
 
 
 def summarize(metrics: Mapping[str, float | None]) -> str:

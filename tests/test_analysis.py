@@ -40,6 +40,18 @@ def test_the_readme_shows_the_committed_results() -> None:
     assert f"{np.mean(agreement):.2%} ± {np.std(agreement, ddof=1):.2%} (n = {len(agreement)})" in readme
 
 
+NO_NETWORK = """
+import socket
+connect = socket.socket.connect
+def refuse(self, address):
+    if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":  # where the test's own server is
+        raise AssertionError("the demo must not use the network")
+    return connect(self, address)
+socket.socket.connect = refuse
+"""
+"""What Python does first in the processes that the demo starts."""
+
+
 @pytest.mark.slow
 def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
     tmp_path: Path, server: StandInServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -50,6 +62,8 @@ def test_the_demo_answers_offline_and_a_second_start_trains_nothing(
         raise AssertionError("the demo must not use the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
     assert main(["demo", "--out", str(tmp_path), "--wandb", "online"]) == 0
     first = capsys.readouterr()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from processes import PATIENCE, Process
 from runs import small_student, small_teacher
+from terminal import Terminal
 
 from repro.config import RunConfig
 from repro.launch.pool import Pool, Workplace
@@ -177,11 +179,32 @@ def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> Non
         process.stdin.write(json.dumps(content).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout is not None
-    answers = [json.loads(process.stdout.readline()) for _ in range(3)]
-    assert [(answer["error"] is None, answer["failed"]) for answer in answers] == [
+    lines, answers = [], 0
+    while answers < 3:
+        lines.append(json.loads(process.stdout.readline()))
+        answers += "error" in lines[-1]
+    # How a run goes is told before its answer; the third is done already, and nothing is told.
+    calls = [(line["progress"], line["arguments"][0]) for line in lines if line.get("progress") in ("start", "say")]
+    (failure,) = [line["error"] for line in lines if line.get("error")]
+    assert calls == [("start", "run 0"), ("start", "run 1"), ("say", f"repro: {failure}")]
+    assert [(line["error"] is None, line["failed"]) for line in lines if "error" in line] == [
         (True, False),
         (False, True),
         (True, False),
     ]
+    assert all("error" in line for line in lines[-2:])
     process.stdin.close()
     assert process.wait(PATIENCE) == 1
+
+
+@pytest.mark.slow
+def test_on_a_terminal_there_is_a_bar_for_all_runs_and_one_for_each_that_is_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    assert Pool(workplace(store), StopRequest()).make(orders(small_teacher(), small_teacher(seed=1))) == {}
+    shown = screen.getvalue()
+    assert "runs:   0%" in shown and "| 1/2 [" in shown
+    for number in (0, 1):
+        assert f"run {number}: " in shown
+    assert "accuracy" not in shown.replace("\r", "\n").splitlines()[-1], "the last bar is not wiped away"

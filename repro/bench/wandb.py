@@ -6,6 +6,7 @@ is a server of ours on the same machine; what that one works is told apart, sinc
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,31 +24,22 @@ from repro.training.hardware import describe
 
 ROUNDS = 10
 
-DEMO = """
-import resource, sys
-from repro.cli import main
-code = main(["demo", *sys.argv[1:]])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime)
-sys.exit(code)
-"""
-"""The command, which then says how many processor seconds the processes took that it started."""
-
 
 @dataclass(frozen=True)
 class _Demo:
-    """Wall seconds, and processor seconds: beside, of the processes that it started, which are its mirror's."""
+    """Wall seconds; processor seconds of the demo with all that it started, and of the server."""
 
     seconds: float
-    beside: float
+    processor: float
     server: float
 
 
 def measure(rounds: int = ROUNDS) -> Report:
     """Pairs of demos, one after the other; each pair is told on stderr, and Ctrl-C ends it with those that are whole.
 
-    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "mirror_processor_seconds": [...],
-    "server_processor_seconds": [...], "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
+    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "disabled_processor_seconds": [...],
+    "online_processor_seconds": [...], "server_processor_seconds": [...],
+    "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
     """
     machine = describe(torch.device("cpu")) | {"load": os.getloadavg()[0]}
     disabled: list[_Demo] = []
@@ -65,7 +57,7 @@ def measure(rounds: int = ROUNDS) -> Report:
     if not online:
         raise KeyboardInterrupt
     without_seconds, with_seconds = [demo.seconds for demo in disabled], [demo.seconds for demo in online]
-    mirror = [shown.beside - plain.beside for shown, plain in zip(online, disabled, strict=True)]
+    without_processor, with_processor = [demo.processor for demo in disabled], [demo.processor for demo in online]
     served = [demo.server for demo in online]
     found = paired_ratio(with_seconds, without_seconds)
     text = (
@@ -74,13 +66,15 @@ def measure(rounds: int = ROUNDS) -> Report:
         f"  --wandb online               {spread(with_seconds).text(1, ' s')}\n"
         f"  ratio in a pair, median      {found.median:.3f}x, {found.confidence:.0%} interval of the median "
         f"{found.low:.3f}-{found.high:.3f}\n"
-        f"  processor time of the mirror {spread(mirror).text(2, ' s')}, of our server {spread(served).text(2, ' s')}"
+        f"  processor time               {spread(without_processor).text(1, ' s')}, online "
+        f"{spread(with_processor).text(1, ' s')}, of our server {spread(served).text(2, ' s')}"
     )
     numbers = {
         "machine": machine,
         "disabled_seconds": without_seconds,
         "online_seconds": with_seconds,
-        "mirror_processor_seconds": mirror,
+        "disabled_processor_seconds": without_processor,
+        "online_processor_seconds": with_processor,
         "server_processor_seconds": served,
         "ratio": found._asdict(),
     }
@@ -89,13 +83,17 @@ def measure(rounds: int = ROUNDS) -> Report:
 
 def _run_demo(mode: str, environment: Mapping[str, str], server: int) -> _Demo:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", DEMO, "--out", str(Path(folder) / "demo"), "--wandb", mode]
-        served, start = _processor_seconds(server), time.perf_counter()
-        done = subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
-        seconds = time.perf_counter() - start
-        return _Demo(seconds, float(done.stdout.split()[-1]), _processor_seconds(server) - served)
+        command = [sys.executable, "-m", "repro", "demo", "--out", str(Path(folder) / "demo"), "--wandb", mode]
+        served, used, start = _of_server(server), _of_children(), time.perf_counter()
+        subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
+        return _Demo(time.perf_counter() - start, _of_children() - used, _of_server(server) - served)
 
 
-def _processor_seconds(pid: int) -> float:
+def _of_server(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def _of_children() -> float:
+    times = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return times.ru_utime + times.ru_stime

@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from repro.launch.request import Order
+from repro.progress import Progress, bar_of_runs, for_this_output
 from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 
@@ -67,7 +69,17 @@ class Workplace:
 class _Worker:
     number: int
     process: subprocess.Popen[bytes]
+    progress: Progress
     order: Order | None = None
+    heard: bytes = b""
+    """What it has said of the next line."""
+
+    def lines(self) -> list[dict[str, Any]] | None:
+        """What it says, once it says something; None at its end."""
+        assert self.process.stdout is not None
+        part = os.read(self.process.stdout.fileno(), 65536)
+        *lines, self.heard = (self.heard + part).split(b"\n")
+        return [json.loads(line) for line in lines] if part else None
 
     def give(self, order: Order) -> None:
         assert self.process.stdin is not None
@@ -95,19 +107,27 @@ class Pool:
         failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
         """
         self.waiting, self.unfinished = list(orders), {}
-        with selectors.DefaultSelector() as answers:
+        with selectors.DefaultSelector() as answers, bar_of_runs(len(orders)) as bar:
             try:
-                while self.stop.signal is None and (self.waiting or any(worker.order for worker in self.workers)):
+                while self.stop.signal is None and (left := self._left()):
+                    bar.n = len(orders) - left
+                    bar.refresh()
                     self._hand_out(answers)
                     for key, _ in answers.select(timeout=POLL_SECONDS):
                         self._hear(key.data, answers)
             finally:
                 self.dismiss()
-                for worker in [worker for worker in self.workers if worker.order is not None]:
-                    self._hear(worker, answers)
+                for worker in list(self.workers):
+                    while worker.order is not None:
+                        self._hear(worker, answers)
+                    worker.progress.stop()
         for order in self.waiting:
             self.unfinished[order.run_id] = "not started"
         return self.unfinished
+
+    def _left(self) -> int:
+        """How many runs are waiting or being made."""
+        return len(self.waiting) + sum(worker.order is not None for worker in self.workers)
 
     def dismiss(self, seconds: float = PARTING_SECONDS) -> None:
         """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`.
@@ -149,27 +169,31 @@ class Pool:
 
     def _hire(self, answers: selectors.BaseSelector) -> _Worker:
         number = min(set(range(self.workplace.workers)) - {worker.number for worker in self.workers})
-        worker = _Worker(number, self.workplace.start_worker(number))
+        worker = _Worker(number, self.workplace.start_worker(number), for_this_output(position=1 + number))
         self.workers.append(worker)
         assert worker.process.stdout is not None
         answers.register(worker.process.stdout, selectors.EVENT_READ, worker)
         return worker
 
     def _hear(self, worker: _Worker, answers: selectors.BaseSelector) -> None:
-        """Take a worker's answer, or notice its end."""
+        """Show how a worker's run goes, take its answer, or notice its end."""
         assert worker.process.stdout is not None
-        line = worker.process.stdout.readline()
-        order, worker.order = worker.order, None
-        if not line:
+        lines = worker.lines()
+        if lines is None:
             answers.unregister(worker.process.stdout)
             self.workers.remove(worker)
-            code = worker.process.wait()
+            worker.progress.stop()
+            code, order, worker.order = worker.process.wait(), worker.order, None
             if order is not None:
                 self._note_death(order, code)
             return
-        outcome = json.loads(line)
-        if order is not None and outcome["error"] is not None:
-            self._note_failure(order, outcome["error"], outcome["failed"])
+        for line in lines:
+            if "progress" in line:
+                getattr(worker.progress, line["progress"])(*line["arguments"])
+                continue
+            order, worker.order = worker.order, None
+            if order is not None and line["error"] is not None:
+                self._note_failure(order, line["error"], line["failed"])
 
     def _note_death(self, order: Order, code: int) -> None:
         """A worker died over a run: a failure of the run, such as too little memory, unless all of us are killed."""

@@ -1,8 +1,9 @@
 """The process that makes runs one after another; started and fed by `repro.launch.pool`.
 
-Each line of standard input asks for a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each line of
-standard output answers one, in order: {"error": ..., "failed": ...}, both null and false if the run is done. The end
-of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
+Each line of standard input asks for a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each is
+answered, in order, by a line of standard output: {"error": ..., "failed": ...}, both null and false if the run is done.
+The lines before it tell how it goes: {"progress": name, "arguments": [...]}, a call of `repro.progress.Progress`. The
+end of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
 outlives its pool.
 """
 
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 
 from repro.errors import BadInput, Interrupted, RunFailed
 from repro.launch.together import make_together
-from repro.progress import Lines
+from repro.progress import Progress, Report
 from repro.stop import StopRequest
 from repro.store import Store
 
@@ -40,18 +41,19 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     answer = _take_stdout()
+    progress = Report(lambda name, arguments: answer({"progress": name, "arguments": arguments}))
     stop = StopRequest()
-    make = _together(options, stop) if options.processes > 1 else _alone(options, stop)
+    make = _together(options, stop) if options.processes > 1 else _alone(options, progress, stop)
     all_done = True
     with stop.listening():
         for request in _requests(stop):
-            outcome = _outcome(make, request)
+            outcome = _outcome(make, request, progress)
             answer(outcome)
             all_done = all_done and outcome["error"] is None
     return 0 if all_done else 1
 
 
-def _alone(options: argparse.Namespace, stop: StopRequest) -> Make:
+def _alone(options: argparse.Namespace, progress: Progress, stop: StopRequest) -> Make:
     """What makes a run in this process; imports all that it takes now, before signals become requests to stop."""
     import torch
 
@@ -63,7 +65,7 @@ def _alone(options: argparse.Namespace, stop: StopRequest) -> Make:
     keep_freed_memory()
 
     def make(request: dict[str, Any]) -> None:
-        runner = Runner(Store(options.runs), options.data, choose_device(options.device), Lines(), stop)
+        runner = Runner(Store(options.runs), options.data, choose_device(options.device), progress, stop)
         runner.make(parse_config(request["config"]), request["label"], request["forgiven"])
 
     return make
@@ -79,12 +81,12 @@ def _together(options: argparse.Namespace, stop: StopRequest) -> Make:
     return make
 
 
-def _outcome(make: Make, request: dict[str, Any]) -> dict[str, Any]:
+def _outcome(make: Make, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Make one run; the answer to the request."""
     try:
         make(request)
     except (BadInput, RunFailed) as error:
-        print(f"repro: {error}", file=sys.stderr, flush=True)
+        progress.say(f"repro: {error}")
         return {"error": str(error), "failed": not isinstance(error, Interrupted)}
     except Exception as error:  # a bug: it must not take the worker's other runs with it
         traceback.print_exc()

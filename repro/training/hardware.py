@@ -46,10 +46,14 @@ def choose_devices(names: str) -> list[str]:
     return [str(device) for device in devices]
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def count_loader_workers() -> int:
     """How many processes are to decode files for this one: a processor each, of those it may use on its machine."""
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_exact_kernels() -> None:
