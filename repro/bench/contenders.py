@@ -7,6 +7,7 @@
              run.
 `bare`       forward, backward and optimizer step on one resident batch with the teachers' probabilities at
              hand; with `with_teachers`, the teachers' forward too: what is left if everything else were free.
+             `folded`: the teachers' BatchNorm lies in their convolutions; `compiled`: by `torch.compile`.
 
 All train the same network on the same loss with the same batch size and learning rate, and nobody's evaluation
 is timed. Networks are fresh and data random: neither changes the time of a step.
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -111,6 +113,14 @@ def train_work(trainer: Trainer) -> Work:
     return work
 
 
+def without_batch_norm(teachers: Ensemble) -> Ensemble:
+    """The same function with every BatchNorm that stands behind a convolution folded into that one's weights.
+
+    In a pre-activation ResNet that is the second of each block; the first stands behind a sum.
+    """
+    return Ensemble([fuse(member) for member in teachers.members])
+
+
 @dataclass(frozen=True)
 class Distillation:
     """What every contender does: a student of a study, on random images of its shape, on a device."""
@@ -159,10 +169,21 @@ class Distillation:
 
         return repeat(once)
 
-    def bare(self, with_teachers: bool = False, memory_format: torch.memory_format = torch.channels_last) -> Work:
+    def bare(
+        self,
+        with_teachers: bool = False,
+        memory_format: torch.memory_format = torch.channels_last,
+        folded: bool = False,
+        compiled: bool = False,
+    ) -> Work:
         network = self.student().to(memory_format=memory_format).train()
         optimizer = self.config.optimizer.build(network.parameters())
         teachers = self.teachers().to(memory_format=memory_format)
+        if folded:
+            teachers = without_batch_norm(teachers).to(memory_format=memory_format)
+        if compiled:
+            network.compile()
+            teachers.compile()
         images = self.images.train.inputs[: self.config.batch_size].to(self.device)
         inputs = as_input(images).contiguous(memory_format=memory_format)
         target = self._target(teachers(inputs))

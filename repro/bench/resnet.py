@@ -5,6 +5,8 @@ that the teachers see every batch. On the first CUDA device where there is one, 
 """
 
 import os
+import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Literal
 
@@ -13,12 +15,13 @@ from tabulate import tabulate
 
 from repro.bench.contenders import Distillation, random_images
 from repro.bench.floor import floor_speed
-from repro.bench.timing import Report, interleave, ratio, spread
+from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 
 MEMBERS: Literal[3] = 3
+NOT_COMPILED = "\nbare, compiled: not measured (it takes g++)"
 
 
 def study_config() -> StudentConfig:
@@ -26,47 +29,66 @@ def study_config() -> StudentConfig:
     return Capacity(members=MEMBERS).config().model_copy(update={"epochs": 1_000_000})
 
 
-def measure_speeds(job: Distillation, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Images/s of every contender in each round, under the allocator as it is set now."""
+def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:
     contenders = {
         "reference": job.reference(),
         "ours": job.ours(),
         "ours, bfloat16": job.ours("bfloat16"),
         "bare": job.bare(with_teachers=True),
         "bare, channels first": job.bare(with_teachers=True, memory_format=torch.contiguous_format),
+        "bare, teachers folded": job.bare(with_teachers=True, folded=True),
     }
-    return interleave(contenders, rounds, seconds)
+    if compiled:
+        contenders["bare, compiled"] = job.bare(with_teachers=True, compiled=True)
+    return contenders
 
 
-def measure(count: int = 10_000, rounds: int = 5, seconds: float = 2.0, device: str = "auto") -> Report:
-    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 3 minutes on 2 cores.
+def measure(
+    count: int = 10_000,
+    rounds: int = 12,
+    seconds: float = 1.5,
+    device: str = "auto",
+    compiled: bool = shutil.which("g++") is not None,
+) -> Report:
+    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 7 minutes on 2 cores.
+
+    compiled: also what `torch.compile` makes of the bare compute, which takes a C++ compiler and a minute.
 
     The numbers of the report:
     machine: as in `environment.json`; and torchvision's version, and load, the load average at the start.
     settings: images, batch_size, members, rounds, seconds (of a slice).
     images_per_second: allocator (`default` or, on a CPU, `kept`) -> contender -> one number per round.
     floor: what `repro.bench.floor.floor_speed` returns, measured after all rounds.
-    ratios: name -> {median, low, high}. Contenders are compared under the last allocator unless the name says
-        otherwise; what compares two allocators is not interleaved: a drift of the machine's speed is part of it.
+    ratios: name -> {median, low, high, confidence}. Contenders are compared round by round under the last allocator,
+        with an interval for the median. What compares two allocators, or the floor, has a * in its name and no
+        confidence: it is not interleaved, so a drift of the machine's speed is part of it, and low and high are the
+        range over rounds.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
     use_exact_kernels()
     config = study_config()
     job = Distillation(config, random_images(config, count), chosen)
-    speeds = {"default": measure_speeds(job, rounds, seconds)}
+    contenders = every_contender(job, compiled)
+    speeds = {"default": interleave(contenders, rounds, seconds)}
     if chosen.type == "cpu":
         keep_freed_memory()  # cannot be undone, hence the order
-        speeds["kept"] = measure_speeds(job, rounds, seconds)
+        speeds["kept"] = interleave(contenders, rounds, seconds)
     floor = floor_speed(config, chosen)
     first, last = speeds["default"], list(speeds.values())[-1]
     of_floor = [floor["images_per_second"]] * rounds
-    ratios = {
-        "ours / reference": ratio(last["ours"], last["reference"]),
-        "ours / bare": ratio(last["ours"], last["bare"]),
-        "ours, bfloat16 / ours": ratio(last["ours, bfloat16"], last["ours"]),
-        "bare / bare, channels first": ratio(last["bare"], last["bare, channels first"]),
-        "ours / floor": ratio(last["ours"], of_floor),
+    pairs = {
+        "ours / reference": ("ours", "reference"),
+        "ours / bare": ("ours", "bare"),
+        "ours, bfloat16 / ours": ("ours, bfloat16", "ours"),
+        "bare / bare, channels first": ("bare", "bare, channels first"),
+        "bare, teachers folded / bare": ("bare, teachers folded", "bare"),
+        "bare, compiled / bare": ("bare, compiled", "bare"),
+        "bare, compiled / reference": ("bare, compiled", "reference"),
     }
+    ratios: dict[str, PairedRatio | Spread] = {
+        name: paired_ratio(last[above], last[below]) for name, (above, below) in pairs.items() if above in last
+    }
+    ratios["ours / floor *"] = ratio(last["ours"], of_floor)
     if "kept" in speeds:
         ratios["ours, kept / reference, default *"] = ratio(last["ours"], first["reference"])
         ratios |= {f"kept / default, {name} *": ratio(last[name], first[name]) for name in last}
@@ -87,7 +109,7 @@ def measure(count: int = 10_000, rounds: int = 5, seconds: float = 2.0, device: 
     table = tabulate(rows, headers=headers, stralign="right")
     between = tabulate([[name, value.text(2)] for name, value in ratios.items()], headers=["ratio", ""])
     where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
-    text = f"""resnet: ours / reference = {ratios["ours / reference"].text(1, unit="x")}
+    text = f"""resnet: ours / reference = {ratios["ours / reference"].text(2, unit="x")}
 {where}, load {load:.1f} at the start
 Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
 ResNet-20 from {MEMBERS} ResNet-20, batches of {config.batch_size}; median (range) of {rounds} rounds of {seconds:g} s
@@ -98,5 +120,6 @@ floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"
 {floor["bytes_per_second"] / 1e9:.0f} GB/s
 
 {between}
-* not interleaved: also holds whatever the machine's speed did meanwhile"""
+of ratios: median over rounds, and an interval that holds it with 95 % (of fewer than 6 rounds, the range)
+* not interleaved: the range; also holds whatever the machine's speed did meanwhile{"" if compiled else NOT_COMPILED}"""
     return Report(text, numbers)

@@ -87,6 +87,10 @@ class PairedRatio(NamedTuple):
     high: float
     confidence: float
 
+    def text(self, digits: int, unit: str = "") -> str:
+        """`3.1x (2.9-3.3)`, here with one digit and the unit x."""
+        return Spread(self.median, self.low, self.high).text(digits, unit)
+
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> PairedRatio:
     """The ratio within pairs of slices that followed one another: a speed that drifts over minutes cancels.

@@ -1,18 +1,19 @@
 """What showing runs in W&B costs: the wall time of `repro demo --wandb online` against `repro demo`.
 
-Every demo is whole and made anew: its twelve runs, table and figure, and what it waits for its mirror at its end. W&B
-is a server of ours on the same machine; what that one works is told apart, since W&B's own works elsewhere.
+Both demos are whole and made anew, with their twelve runs, table and figure. They take turns of a second, in which all
+processes of the other stand still: the same work takes this or that machine a tenth longer from one minute to the
+next, which is more than what is measured here. When its runs are done, a demo has the machine to its end, so that what
+it waits for its mirror counts in full. W&B is a server of ours on the same machine; what that one works is told apart,
+since W&B's own works elsewhere.
 """
 
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,80 +21,131 @@ import torch
 
 from repro.bench.timing import Report, paired_ratio, spread
 from repro.bench.wandb_server import wandb_server_process
+from repro.launch.plan import parents_first
+from repro.launch.sweep import find_sweep, read_sweep
 from repro.training.hardware import describe
 
-ROUNDS = 10
-
-
-@dataclass(frozen=True)
-class _Demo:
-    """Wall seconds; processor seconds of the demo with all that it started, and of the server."""
-
-    seconds: float
-    processor: float
-    server: float
+ROUNDS = 7
+TURN_SECONDS = 1.0
 
 
 def measure(rounds: int = ROUNDS) -> Report:
-    """Pairs of demos, one after the other; each pair is told on stderr, and Ctrl-C ends it with those that are whole.
+    """Pairs of demos; each pair is told on stderr, and Ctrl-C ends it with those that are whole.
 
-    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "disabled_processor_seconds": [...],
-    "online_processor_seconds": [...], "server_processor_seconds": [...],
+    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "server_processor_seconds": [...],
     "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
     """
     machine = describe(torch.device("cpu")) | {"load": os.getloadavg()[0]}
-    disabled: list[_Demo] = []
-    online: list[_Demo] = []
+    runs = len(parents_first(read_sweep(find_sweep("digits"), {})))
+    without: list[float] = []
+    shown: list[float] = []
+    served: list[float] = []
     with contextlib.suppress(KeyboardInterrupt), wandb_server_process() as (environment, server):
         for number in range(rounds):
-            # Who goes first takes turns: a machine that warms up or slows down favours nobody.
-            order = ("disabled", "online") if number % 2 == 0 else ("online", "disabled")
-            pair = {mode: _run_demo(mode, environment, server) for mode in order}
-            disabled.append(pair["disabled"])
-            online.append(pair["online"])
-            with_it, without = pair["online"].seconds, pair["disabled"].seconds
-            line = f"pair {number + 1}: {without:.2f} s, online {with_it:.2f} s, ratio {with_it / without:.4f}"
-            print(line, file=sys.stderr, flush=True)
-    if not online:
+            before = _processor_seconds(server)
+            with _demo("disabled", environment, runs) as plain, _demo("online", environment, runs) as online:
+                # Who goes first takes turns.
+                take_turns([plain, online] if number % 2 == 0 else [online, plain], TURN_SECONDS)
+            without.append(plain.seconds)
+            shown.append(online.seconds)
+            served.append(_processor_seconds(server) - before)
+            line = f"{plain.seconds:.2f} s, online {online.seconds:.2f} s, ratio {online.seconds / plain.seconds:.4f}"
+            print(f"pair {number + 1}: {line}", file=sys.stderr, flush=True)
+    if not served:
         raise KeyboardInterrupt
-    without_seconds, with_seconds = [demo.seconds for demo in disabled], [demo.seconds for demo in online]
-    without_processor, with_processor = [demo.processor for demo in disabled], [demo.processor for demo in online]
-    served = [demo.server for demo in online]
-    found = paired_ratio(with_seconds, without_seconds)
+    found = paired_ratio(shown, without)
     text = (
-        f"wandb: `repro demo`, {len(online)} pairs, load {machine['load']:.2f} at the start; median (range)\n"
-        f"  without W&B                  {spread(without_seconds).text(1, ' s')}\n"
-        f"  --wandb online               {spread(with_seconds).text(1, ' s')}\n"
+        f"wandb: `repro demo`, {len(served)} pairs, load {machine['load']:.2f} at the start; median (range)\n"
+        f"  without W&B                  {spread(without).text(1, ' s')}\n"
+        f"  --wandb online               {spread(shown).text(1, ' s')}\n"
         f"  ratio in a pair, median      {found.median:.3f}x, {found.confidence:.0%} interval of the median "
         f"{found.low:.3f}-{found.high:.3f}\n"
-        f"  processor time               {spread(without_processor).text(1, ' s')}, online "
-        f"{spread(with_processor).text(1, ' s')}, of our server {spread(served).text(2, ' s')}"
+        f"  processor time of our server {spread(served).text(2, ' s')}"
     )
     numbers = {
         "machine": machine,
-        "disabled_seconds": without_seconds,
-        "online_seconds": with_seconds,
-        "disabled_processor_seconds": without_processor,
-        "online_processor_seconds": with_processor,
+        "disabled_seconds": without,
+        "online_seconds": shown,
         "server_processor_seconds": served,
         "ratio": found._asdict(),
     }
     return Report(text, numbers)
 
 
-def _run_demo(mode: str, environment: Mapping[str, str], server: int) -> _Demo:
+class TurnTaker:
+    """A command that runs, with all that it starts, only while it has its turn; `seconds` is how long it had.
+
+    `last_turn`, a folder and how many finished runs in it mean that the next turn is the last and goes to its end.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], last_turn: tuple[Path, int]) -> None:
+        self.seconds = 0.0
+        self.runs, self.count = last_turn
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        self._stop()
+
+    def turn(self, seconds: float) -> bool:
+        """Run for so long, or, if all runs are done, to the end. Whether it has ended; RuntimeError if it failed."""
+        rest = None if len(list(self.runs.glob("*/summary.json"))) >= self.count else seconds
+        start = time.perf_counter()
+        for one in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(rest)
+        end = self._stop()
+        self.seconds += end - start
+        if self.process.returncode:
+            raise RuntimeError(f"{' '.join(map(str, self.process.args))} has failed: {self.process.returncode}")  # type: ignore[arg-type]
+        return self.process.returncode is not None
+
+    def kill(self) -> None:
+        for one in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait()
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _stop(self) -> float:
+        """Stop all of it, and what that starts meanwhile; when the first sweep was over."""
+        stopped: set[psutil.Process] = set()
+        end = 0.0
+        while self.process.poll() is None and (running := [one for one in self._processes() if one not in stopped]):
+            for one in running:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.suspend()
+            stopped.update(running)
+            end = end or time.perf_counter()
+        return end or time.perf_counter()
+
+
+def take_turns(takers: Sequence[TurnTaker], seconds: float) -> None:
+    """Give each its turn after the other until all have ended."""
+    left = list(takers)
+    while left:
+        left = [taker for taker in left if not taker.turn(seconds)]
+
+
+@contextlib.contextmanager
+def _demo(mode: str, environment: Mapping[str, str], runs: int) -> Iterator[TurnTaker]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "repro", "demo", "--out", str(Path(folder) / "demo"), "--wandb", mode]
-        served, used, start = _of_server(server), _of_children(), time.perf_counter()
-        subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)
-        return _Demo(time.perf_counter() - start, _of_children() - used, _of_server(server) - served)
+        out = Path(folder) / "demo"
+        command = [sys.executable, "-m", "repro", "demo", "--out", str(out), "--wandb", mode]
+        taker = TurnTaker(command, {**os.environ, **environment}, (out / "runs", runs))
+        try:
+            yield taker
+        finally:
+            taker.kill()
 
 
-def _of_server(pid: int) -> float:
+def _processor_seconds(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
-
-
-def _of_children() -> float:
-    times = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return times.ru_utime + times.ru_stime
