@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from repro.errors import BadInput, RunFailed
+from repro.atomic import write_atomically, writing
+from repro.errors import BadInput
 
 if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at records need not spend
     from torch import Tensor
@@ -29,38 +30,6 @@ LOCK_POLL_SECONDS = 0.1
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that, whatever happens, `path` holds either its old content or the new, whole.
-
-    Raises RunFailed if it cannot be written, say on a full disk.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with _writing(path):
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -169,7 +138,7 @@ class RunDirectory:
                 while not _try_lock(file):
                     while_waiting()
                     time.sleep(LOCK_POLL_SECONDS)
-            with _writing(self.path / "lock"):
+            with writing(self.path / "lock"):
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n".encode())
             yield
@@ -230,7 +199,7 @@ class RunDirectory:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         path = self.path / "metrics.jsonl"
-        with _writing(path), path.open("a") as file:
+        with writing(path), path.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())

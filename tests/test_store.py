@@ -14,9 +14,10 @@ import torch
 from config_contents import student, teacher
 from processes import PATIENCE, Process
 
+from repro.atomic import write_atomically
 from repro.config import parse_config
 from repro.errors import BadInput, RunFailed
-from repro.store import RunDirectory, Store, write_atomically
+from repro.store import RunDirectory, Store
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.report.contents import Contents, gather
+from repro.atomic import write_atomically
 from repro.records import Records
-from repro.store import write_atomically
 
 TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
 

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.atomic import write_atomically
 from repro.errors import BadInput, RunFailed
-from repro.store import Store, write_atomically
+from repro.store import Store
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repro.atomic import write_atomically
 from repro.errors import BadInput
 from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
-from repro.store import ATTACHMENTS, write_atomically
+from repro.store import ATTACHMENTS
 
 FORMAT = 1
 COMPRESSION = 1

@@ -11,8 +11,9 @@ import zipfile
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from repro.atomic import write_atomically
 from repro.errors import RunFailed
-from repro.store import ATTACHMENTS, RunDirectory, write_atomically
+from repro.store import ATTACHMENTS, RunDirectory
 
 FILE = "record.zip"
 SHOWN = 8
