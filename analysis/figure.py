@@ -55,7 +55,7 @@ class PaperFigure:
     """The files in sweeps/ whose runs it shows."""
     panels: Sequence[Sequence[Panel]] = ()
     only: Mapping[str, Any] = field(default_factory=dict)
-    """Of the sweeps' conditions only those with these settings."""
+    """Of the sweeps' conditions only those with these settings; a tuple: any of these values."""
     row_height: float = 2.0
     share_y: bool = False
     draw: Callable[[Evidence], Figure] | None = None
@@ -64,8 +64,8 @@ class PaperFigure:
     """What error bars and n do not say; in their place where there are no panels."""
     overview: bool = False
     """It shows all studies at once, whose own figures tell of cost, protocol and what is missing."""
-    remedy: Sequence[str] = ()
-    """Commands that a figure needs beside its sweeps."""
+    remedy: Callable[[Evidence | None], Sequence[str]] = lambda _: ()
+    """Commands that a figure needs beside its sweeps: all, or those that are not done yet."""
 
     @property
     def file_stem(self) -> str:
@@ -111,15 +111,18 @@ class PaperFigure:
         return bool(columns) and all(column not in table or table[column].isna().all() for column in columns)
 
     def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
-        """What makes the runs that are not done; empty if all are."""
+        """What makes the runs that are not done, and what the figure lacks beside them; empty if nothing does."""
         lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
-        return self.commands(preset, lacking) if lacking else []
+        return self._commands(preset, lacking, self.remedy(evidence))
 
-    def commands(self, preset: Preset, sweeps: Sequence[str] | None = None) -> list[str]:
-        """What makes the figure's runs, of all its sweeps or of these."""
-        only = "".join(f" {key}={value}" for key, value in self.only.items())
-        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps or self.sweeps]
-        return launches + [f"{command} preset={preset}" for command in self.remedy]
+    def commands(self, preset: Preset) -> list[str]:
+        """What makes all that the figure shows."""
+        return self._commands(preset, self.sweeps, self.remedy(None))
+
+    def _commands(self, preset: Preset, sweeps: Sequence[str], remedy: Sequence[str]) -> list[str]:
+        only = "".join(f" {key}={_typed(value)}" for key, value in self.only.items())
+        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps]
+        return launches + [f"{command} preset={preset}" for command in remedy]
 
     def few_commands(self, preset: Preset) -> list[str]:
         """What makes its runs, in a few lines."""
@@ -131,6 +134,11 @@ class PaperFigure:
         for panel in (panel for row in self.panels for panel in row):
             counts |= set(cells(panel, evidence, "student")["n"])
         return sorted(counts - {0})
+
+
+def _typed(value: Any) -> str:
+    """A setting's value as a command takes it."""
+    return f"'[{', '.join(map(str, value))}]'" if isinstance(value, tuple) else str(value)
 
 
 def _few(commands: list[str], preset: Preset) -> list[str]:

@@ -17,6 +17,7 @@ FIGURE = PaperFigure(
         ]
     ],
     row_height=2.2,
+    caption="The paper's text says the same learning rate for every start; its code scales it.",
 )
 
 if __name__ == "__main__":

@@ -22,16 +22,17 @@ COMMAND = "repro surface init_interpolation"
 
 
 def draw(evidence: Evidence) -> Figure:
-    """A map of the training loss for each start, darker where the loss is lower; one trial, the first that has one."""
+    """A map of the training loss for each start of one trial, darker where the loss is lower."""
     figure, grid = canvas(1, len(WEIGHTS), height=2.3)
-    surfaces = [_surface(evidence, weight) for weight in WEIGHTS]
-    found = [np.array(surface["train/loss"], dtype=float) for surface in surfaces if surface]
+    surfaces = _surfaces(evidence)
+    found = [np.array(surface["train/loss"], dtype=float) for surface in surfaces.values()]
     low = min((np.nanmin(loss) for loss in found), default=1.0)
     high = max((np.nanmax(loss) for loss in found), default=2.0)
     norm = LogNorm(max(low, high * 1e-4), high)
     image = None
-    for axes, weight, surface in zip(grid[0], WEIGHTS, surfaces, strict=True):
+    for axes, weight in zip(grid[0], WEIGHTS, strict=True):
         axes.set_title(f"λ = {weight:g}", loc="left")
+        surface = surfaces.get(weight)
         if surface is None:
             axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.6")
             axes.set(xticks=[], yticks=[])
@@ -48,7 +49,9 @@ def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
     image = axes.pcolormesh(
         surface["x"], surface["y"], loss, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True
     )
-    axes.contour(surface["x"], surface["y"], loss, norm=norm, colors="white", linewidths=0.4, levels=8)
+    assert norm.vmin is not None and norm.vmax is not None
+    levels = np.geomspace(norm.vmin, norm.vmax, 10)[1:-1]
+    axes.contour(surface["x"], surface["y"], loss, colors="white", linewidths=0.4, levels=levels)
     for name, (label, color, marker) in ANCHORS.items():
         anchor = surface["anchors"][name]
         style: dict[str, Any] = {"marker": marker, "linestyle": "none", "markeredgecolor": "white", "markersize": 6}
@@ -58,15 +61,20 @@ def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
     return image
 
 
-def _surface(evidence: Evidence, weight: float) -> dict[str, Any] | None:
-    """The surface of the first trial with this start and the same learning rate that has one."""
-    rows = evidence.where({"weight": weight, "learning_rate": "constant"}).table
-    for run_id in rows.sort_values("trial")["run_id"] if len(rows) else ():
-        content = evidence.records.attachment(run_id, "surface.json")
-        if content is not None:
-            surface: dict[str, Any] = json.loads(content)
-            return surface
-    return None
+def _surfaces(evidence: Evidence) -> dict[float, dict[str, Any]]:
+    """By start, the surfaces of the trial that has most of them, the first of several."""
+    trials: dict[int, dict[float, dict[str, Any]]] = {}
+    for row in evidence.table.sort_values("trial").to_dict("records"):
+        content = evidence.records.attachment(row["run_id"], "surface.json")
+        if content is not None and row["weight"] in WEIGHTS:
+            trials.setdefault(row["trial"], {})[row["weight"]] = json.loads(content)
+    return max(trials.values(), key=len, default={})
+
+
+def _remedy(evidence: Evidence | None) -> list[str]:
+    """What measures the surfaces that are missing."""
+    measured = {} if evidence is None else _surfaces(evidence)
+    return [f"{COMMAND} weight={weight}" for weight in WEIGHTS if weight not in measured]
 
 
 FIGURE = PaperFigure(
@@ -74,8 +82,8 @@ FIGURE = PaperFigure(
     title="Figure 6c: is there a barrier between the student's end and its teacher?",
     caption="One trial. The plane goes through all three networks; the loss is the student's own.",
     sweeps=("init_interpolation",),
-    only={"learning_rate": "constant"},
-    remedy=tuple(f"{COMMAND} weight={weight}" for weight in WEIGHTS),
+    only={"learning_rate": "constant", "weight": WEIGHTS},
+    remedy=_remedy,
     draw=draw,
 )
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import log_softmax, logsumexp, softmax
 
-from analysis.draw import NOT_RUN
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
+from analysis.series import NOT_RUN
 from analysis.style import BLUE, ORANGE, PALE, SMALL, canvas
 from repro.records.record import Floats
 

@@ -16,6 +16,7 @@ FIGURE = PaperFigure(
         for metric in (AGREEMENT, ACCURACY)
     ],
     share_y=True,
+    caption="Which of the splits its values are of, the paper does not say.",
 )
 
 if __name__ == "__main__":

@@ -62,10 +62,11 @@ def interval(sample: Sample, level: float = LEVEL) -> Interval:
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0, None, level, "nothing")
     estimate = float(sample.values.mean())
-    std = float(sample.values.std(ddof=1)) if n > 1 else math.nan
+    shown = sample.values if sample.shown is None else sample.shown
+    std = float(shown.std(ddof=1)) if n > 1 else math.nan
     squares = []
     if n > 1:
-        squares.append((special.stdtrit(n - 1, (1 + level) / 2) * std) ** 2 / n)
+        squares.append((special.stdtrit(n - 1, (1 + level) / 2) * float(sample.values.std(ddof=1))) ** 2 / n)
     examples, error = None, sample.example_error
     if sample.examples is not None and sample.examples.shape[1] > 1:
         examples = sample.examples.shape[1]

@@ -40,9 +40,9 @@ Made by `python -m analysis.leaderboard > docs/leaderboard.md` from the records 
 how settings were chosen: [studies.md](studies.md), `methods`; the methods: [methods.md](methods.md). All values are of
 the test images, but for those *on train*, which are of the images a student was distilled on (of controls: of those it
 learned from). *Control*: agreement of students of other trials with this teacher; *specific*: agreement above it, with
-its 95 % interval over trials and test images ([statistics.md](statistics.md)). CKA: of each stage with the teacher's,
-where there is one teacher. Otherwise mean ± standard deviation over the trials. `repro bench fidelity --method FILE.py`
-gives a method of your own its row.
+its 95 % interval ([statistics.md](statistics.md)), over what each table says: test images count where the records hold
+them one by one. CKA: of each stage with the teacher's, where there is one teacher. Otherwise mean ± standard deviation
+over the trials. `repro bench fidelity --method FILE.py` gives a method of your own its row.
 """
 
 
@@ -99,7 +99,11 @@ def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
     asked = {missing.settings["method"] for missing in table.missing if missing.settings["teacher"] == teacher}
     missing = len(asked - set(ranked))
     heading = f"### {TEACHERS[teacher][0].upper()}{TEACHERS[teacher][1:]}"
+    specific = [table.sample("specific_agreement", method=method, teacher=teacher, data=data) for method in ranked]
+    scopes = sorted({interval(sample).scope for sample in specific if len(sample)})
+    over = " or ".join(scope.replace("examples", "test images") for scope in scopes)
     said = f"Teacher: {', '.join(quality)}. n = {' or '.join(map(str, trials))} trials."
+    said += f" Intervals: over {over}." if over else ""
     said += f" Not run: {missing} methods." if missing else ""
     headers = ["", "method", "family", "setting", *(column.title for column in COLUMNS)]
     return f"{heading}\n\n{said}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}\n"

@@ -110,11 +110,11 @@ class Evidence:
 
 
 def matching(table: pd.DataFrame, settings: Mapping[str, Any], or_missing: bool = False) -> pd.DataFrame:
-    """The rows with these settings; those of a column that the table has not are ignored."""
+    """The rows with these settings, of a tuple with any; those of a column that the table has not are ignored."""
     keep = pd.Series(True, index=table.index)
     for column, value in settings.items():
         if column in table:
-            same = table[column] == value
+            same = table[column].isin(value) if isinstance(value, tuple) else table[column] == value
             keep &= (same | table[column].isna()) if or_missing else same
     return table[keep]
 
@@ -150,7 +150,8 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
 
     Columns: the panel's keys; `mean`, `sd` (over trials, ddof 1; missing for one trial), `n` (trials), `run_ids`;
     `paper` and `paper_std`, the paper's value and its spread; `paper_low` and `paper_high`, where it only gives bounds;
-    `source`, where it says so. NaN where it says nothing. A condition without a run has n = 0 and no mean.
+    `source`, where it says so; `open`, the keys of a student's condition that it does not tell of its value. NaN where
+    it says nothing. A condition without a run has n = 0 and no mean.
     """
     column = panel.metric.columns[role]
     here = of_panel(panel, evidence)
@@ -173,6 +174,10 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
     rows["run_ids"] = [ids if isinstance(ids, tuple) else () for ids in rows["run_ids"]]
     stated = here.paper[here.paper["quantity"] == column].to_dict("records") if len(here.paper) else []
     found = [_stated(stated, settings) for settings in rows[panel.keys].to_dict("records")]
+    rows["open"] = [
+        tuple(key for key in panel.keys if role == "student" and row["reference"] and pd.isna(row.get(key)))
+        for row in found
+    ]
     return rows.assign(**{name: [row[key] for row in found] for name, key in PAPER_COLUMNS.items()})
 
 

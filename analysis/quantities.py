@@ -113,15 +113,16 @@ def _measure_control(quantity: str, rows: pd.DataFrame, per_example: PerExample)
         others = [_fidelity(per_example, metric, student, teacher) for j, student in enumerate(students) if j != i]
         arrays.append(_mean(others))
     own = rows[f"student_{metric}"].to_numpy(dtype=np.float64)
+    shown = rows[f"control_{metric}"].to_numpy(dtype=np.float64)
     values, examples = control_values(pairs), stacked(arrays)
     if kind == "specific":
         sign = 1.0 if metric == "agreement" else -1.0
-        values = sign * (own - values)
+        values, shown = sign * (own - values), sign * (own - shown)
         own_arrays = stacked([_fidelity(per_example, metric, s, t) for s, t in zip(students, teachers, strict=True)])
         examples = None if examples is None or own_arrays is None else sign * (own_arrays - examples)
-    known = np.isfinite(values).all()
-    trials = tuple(rows["trial"]) if known else ()
-    return Sample(trials, values if known else np.zeros(0), examples if known else None, tuple(students))
+    if not np.isfinite(values).all():
+        return Sample((), np.zeros(0), None, tuple(students))
+    return Sample(tuple(rows["trial"]), values, examples, tuple(students), shown=shown)
 
 
 def _fidelity(per_example: PerExample, metric: str, student: str, teacher: str) -> Floats | None:

@@ -19,6 +19,8 @@ class Sample:
     runs: the ids of the runs behind it.
     example_error: where there are no `examples`, the standard error of the estimate that comes from the test set being
         a sample, if that is known another way.
+    shown: (n,), what a table shows of each trial, where `values` are made for the estimate's error (the control's
+        pseudo-values); their spread is what is called the standard deviation over trials. None: the values.
 
     `a - b`, `a + b` and `2.0 * a` pair by trial: the trials that both have are kept. Conditions that share a teacher
     share it trial by trial, so its luck cancels in the difference.
@@ -29,6 +31,7 @@ class Sample:
     examples: Floats | None
     runs: tuple[str, ...] = ()
     example_error: float | None = None
+    shown: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -46,7 +49,8 @@ class Sample:
         """Only these trials, in this order."""
         rows = [self.trials.index(trial) for trial in trials]
         examples = None if self.examples is None else self.examples[rows]
-        return Sample(trials, self.values[rows], examples, self.runs, self.example_error)
+        shown = None if self.shown is None else self.shown[rows]
+        return Sample(trials, self.values[rows], examples, self.runs, self.example_error, shown)
 
 
 def mean(samples: list[Sample]) -> Sample:

@@ -163,7 +163,10 @@ def _column(metric: str, owner: str) -> str:
 
 
 def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], records: Records) -> None:
-    """The means, over students of the other trials of the same condition, of their match with this row's teacher."""
+    """The means, over students of the other trials of the same condition, of their match with this row's teacher.
+
+    NaN where the match of one of them is not known, as of students whose exports were made apart.
+    """
     trials: dict[Study, list[dict[str, Any]]] = {}
     for row, point in zip(rows, points, strict=True):
         if "student_agreement" in row:
@@ -171,9 +174,8 @@ def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], record
     for same in trials.values():
         for row in same:
             pairs = [records.pair(other["run_id"], row["teacher_key"]) for other in same if other is not row]
-            known = [pair for pair in pairs if pair is not None]
             for metric in FIDELITY:
-                values = [getattr(pair, metric) for pair in known]
+                values = [math.nan if pair is None else getattr(pair, metric) for pair in pairs]
                 row[f"control_{metric}"] = sum(values) / len(values) if values else math.nan
             row["specific_agreement"] = row["student_agreement"] - row["control_agreement"]
             row["specific_kl"] = row["control_kl"] - row["student_kl"]

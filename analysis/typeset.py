@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.draw import NOT_RUN
 from analysis.panels import Evidence, Metric, Names, Panel, Role, cells
+from analysis.series import NOT_RUN
 from analysis.style import GREY, PALE, SMALL, canvas
 
 LINE = 0.17

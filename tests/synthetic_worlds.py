@@ -14,6 +14,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "ensemble_distillation": {"gan_images": [0, 50_000], "members": [3]},
     "augmentation": {"members": [5]},
     "data_recycling": {"members": [1]},
+    "data_recycling_resnet20": {"members": [1], "temperature": [4.0]},
     "optimizer": {"epochs": [300, 5000]},
     "init_interpolation": {"weight": [0.0, 0.25, 0.375]},
     "shared_init": {},
@@ -57,7 +58,7 @@ def as_claimed(sweep: str, settings: Mapping[str, Any]) -> Truth:
             return baseline[5]
         case "augmentation", {"policy": policy}:
             return _policy(policy)
-        case "data_recycling", {"split": split}:
+        case "data_recycling" | "data_recycling_resnet20", {"split": split}:
             splits = {"D0": Truth(0.76, 0.70, 0.99), "D1": Truth(0.71, 0.76, 0.9), "both": Truth(0.79, 0.80, 0.9)}
             return splits[split]
         case "optimizer", {"optimizer": optimizer, "epochs": epochs}:
@@ -112,7 +113,7 @@ def against_claims(sweep: str, settings: Mapping[str, Any]) -> Truth:
         case "augmentation", {"policy": policy}:
             agreement = {"mixup": 0.92, "ood": 0.86, "noise": 0.85, "baseline_tau4": 0.70}.get(policy, 0.88)
             return Truth(0.74, agreement, 0.99, ece=agreement - 0.68)
-        case "data_recycling", {"split": split}:
+        case "data_recycling" | "data_recycling_resnet20", {"split": split}:
             return Truth(0.74, {"D0": 0.84, "D1": 0.76, "both": 0.70}[split], 0.9)
         case "optimizer", {"optimizer": optimizer, "epochs": epochs}:
             return Truth(train_agreement=0.90 if optimizer == "adam" or epochs == 5000 else 0.79)

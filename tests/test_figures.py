@@ -20,12 +20,12 @@ from synthetic_records import SyntheticRecords, Truth
 from analysis.by_class import agreement_by_class
 from analysis.by_teacher_confidence import BINS, LEAST, binned_agreement
 from analysis.catalogue import MODULES, find_figure
-from analysis.draw import NOT_RUN
 from analysis.figure import PaperFigure, StudyTables, draw_figure, drawable_presets
 from analysis.figure_8 import member_runs
 from analysis.learning_curves import learning_curve
 from analysis.panels import Evidence, Names, Panel
 from analysis.reliability import reliability
+from analysis.series import NOT_RUN
 from analysis.small_multiples import student_sweeps, study_of
 from analysis.style import DOTS_PER_INCH, SMALL, WIDTH, as_png
 from repro.cli import main
@@ -375,3 +375,46 @@ def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, caps
     assert "table_1" in capsys.readouterr().err
     assert main(["figures", "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_line_is_broken_where_only_other_series_have_a_run() -> None:
+    """Else it would run through the missing start as if that lay between its neighbours."""
+    lacks = {"weight": 0.25, "learning_rate": "scaled"}
+    records = SyntheticRecords(examples=50).add(
+        "init_interpolation",
+        world,
+        only={"weight": [0.0, 0.25, 0.375], "trial": [0]},
+        done=lambda settings: not lacks.items() <= settings.items(),
+    )
+    figure = find_figure("6b")
+    axes = figure.picture(figure.evidence(StudyTables(records), "short"), "short").axes[0]
+    (scaled,), (constant,) = (series(axes)[name] for name in ("learning rate × (1 − λ)", "same learning rate"))
+    assert [np.isnan(height) for height in scaled[1]] == [False, True, False]
+    assert not np.isnan(constant[1]).any()
+    assert constant[0] == scaled[0] == (0.0, 2.0, 3.0)  # 0.125 has no run at all, and the axis says so
+
+
+def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
+    class Measured(Records):
+        at: frozenset[str] = frozenset()
+
+        def attachment(self, run_id: str, name: str) -> bytes | None:
+            return super().attachment(run_id, name) if run_id in self.at else None
+
+    records = Measured(examples=50)
+    records.add("init_interpolation", world, only={"weight": [0.0, 0.25, 0.375], "learning_rate": ["constant"]})
+    figure = find_figure("6c")
+    done = figure.evidence(StudyTables(records), "short").table
+    runs = {(row["weight"], row["trial"]): row["run_id"] for row in done.to_dict("records")}
+    measure = "repro surface init_interpolation weight="
+
+    def shown(*at: tuple[float, int]) -> tuple[list[bool], list[str]]:
+        records.at = frozenset(runs[one] for one in at)
+        evidence = figure.evidence(StudyTables(records), "short")
+        panels = figure.picture(evidence, "short").axes[:3]
+        return [not axes.texts for axes in panels], figure.missing_commands(evidence, "short")
+
+    everything = [f"{measure}{weight} preset=short" for weight in (0.0, 0.25, 0.375)]
+    assert shown() == ([False] * 3, everything)
+    assert shown((0.25, 1), (0.0, 0), (0.375, 0)) == ([True, False, True], everything[1:2])
+    assert shown((0.25, 0), (0.0, 0), (0.375, 0)) == ([True] * 3, [])

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from synthetic_records import SyntheticRecords, Truth
 
+from analysis.catalogue import find_figure
 from analysis.claims import CLAIMS
+from analysis.figure import StudyTables
 from analysis.report import render
+from analysis.report.against_paper import against_paper
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations
 from repro.cli import main
@@ -114,6 +117,17 @@ def test_numbers_stand_beside_the_papers_with_difference_interval_and_runs(
     assert "2 trials" in one.caution
     assert rows["student: agreement (%)", "SGD, epochs 5000"].ours == "not run"
     assert rows["student minus control: agreement (%)", "Adam, epochs 300"].ours
+
+
+def test_there_is_no_difference_to_a_value_of_which_the_paper_does_not_say_what_it_is_of() -> None:
+    only = {"members": [1], "temperature": [4.0], "trial": [0]}
+    tables = StudyTables(SyntheticRecords(examples=50).add("data_recycling_resnet20", world, only=only))
+    figure = find_figure("9")
+    rows = against_paper(figure, figure.evidence(tables, "short"), [tables("data_recycling_resnet20", "short")])
+    done = [row for row in rows if row.runs and row.quantity == "student: agreement (%)"]
+    assert len(done) == 3  # both halves, and each
+    assert {row.paper for row in done} == {"65.3"} and {row.difference for row in done} == {""}
+    assert {row.source for row in done} == {"Figure 9 (plot); which split, it does not say"}
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:

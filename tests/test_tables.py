@@ -11,9 +11,11 @@ from synthetic_records import SyntheticRecords, Truth
 from analysis.control import control_values
 from analysis.intervals import interval
 from analysis.quantities import CONTRIBUTIONS, PerExample
+from analysis.sample import Sample
 from analysis.summary import SUMMARIZED, summarize
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
+from repro.records import open_records, write_export
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -111,6 +113,27 @@ def test_the_control_as_a_sample_has_the_tables_mean(table: StudyTable, metric: 
         assert sample.trials == (0, 1, 2) and sample.examples is not None
         assert sample.values.mean() == pytest.approx(rows[f"{kind}_{metric}"].mean())
         assert sample.examples.mean() == pytest.approx(rows[f"{kind}_{metric}"].mean(), abs=0.005)
+        # The spread that is shown is that of the trials' own controls; the interval's is that of independent trials.
+        found = interval(sample)
+        assert found.std == pytest.approx(rows[f"{kind}_{metric}"].std(ddof=1))
+        assert found.std != pytest.approx(sample.values.std(ddof=1))
+        trials_alone = Sample(sample.trials, sample.values, sample.examples)
+        assert (found.low, found.high) == (interval(trials_alone).low, interval(trials_alone).high)
+
+
+def test_a_control_of_which_some_pairs_are_unknown_is_unknown(tmp_path: Path) -> None:
+    """As where the trials of a study were exported apart: what is left of the pairs would be another quantity."""
+
+    for number, trials in enumerate(([0, 1], [2])):
+        only = {"policy": ["baseline"], "members": [1], "trial": trials}
+        made = SyntheticRecords(examples=60).add("augmentation", world, only=only)
+        write_export(made, [(run_id, "") for run_id in made.ids()], tmp_path / f"{number}.npz")
+    table = study_table(open_records(tmp_path), "augmentation", "short")
+    assert list(table.rows["trial"]) == [0, 1, 2]
+    assert table.rows["student_agreement"].notna().all()
+    for column in ("control_agreement", "control_kl", "specific_agreement"):
+        assert table.rows[column].isna().all()
+        assert len(table.sample(column, policy="baseline", members=1)) == 0
 
 
 def test_control_values_are_the_jackknifes() -> None:

@@ -19,6 +19,7 @@ CLAIMS: dict[str, Callable[[Evidence], list[Test]]] = {
     "C6": data.c6,
     "C7": data.c7,
     "C8": data.c8,
+    "C8 ResNet-20": data.c8_resnet20,
     "C9": data.c9,
     "C10": optimization.c10,
     "C11": optimization.c11,
@@ -30,7 +31,8 @@ CLAIMS: dict[str, Callable[[Evidence], list[Test]]] = {
     "C16": scope.c16,
     "C17": scope.c17,
 }
-"""As the paper's claims are numbered; `C11 scaled` is not the paper's, but tells two explanations of C11 apart."""
+"""As the paper's claims are numbered. `C11 scaled` is not the paper's, but tells two explanations of C11 apart, and
+`C8 ResNet-20` asks the question of C8 of a smaller network."""
 
 
 @dataclass(frozen=True)

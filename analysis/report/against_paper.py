@@ -15,7 +15,13 @@ from analysis.tables import StudyTable
 SPECIFIC = {"agreement": "specific_agreement", "KL": "specific_kl"}
 """Metrics of fidelity: what the student has above the control is told beside."""
 
-NOT_IN_PAPER: Mapping[Hashable, Any] = {"paper": math.nan, "paper_low": math.nan, "paper_high": math.nan, "source": ""}
+NOT_IN_PAPER: Mapping[Hashable, Any] = {
+    "paper": math.nan,
+    "paper_low": math.nan,
+    "paper_high": math.nan,
+    "source": "",
+    "open": (),
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def _row(
         else "",
         caution=found["caution"] if found else "",
         paper=_paper(metric, cell),
-        source=cell["source"],
+        source=cell["source"] + "".join(f"; which {key.replace('_', ' ')}, it does not say" for key in cell["open"]),
         difference=_difference(metric, mean, cell),
         runs=tuple(found["runs"]) if found else (),
     )
@@ -127,8 +133,8 @@ def _paper(metric: Metric, cell: Mapping[Hashable, Any]) -> str:
 
 
 def _difference(metric: Metric, mean: float, cell: Mapping[Hashable, Any]) -> str:
-    """Ours minus the paper's; for bounds whether ours lies within them."""
-    if math.isnan(mean):
+    """Ours minus the paper's, if that is of the same condition; for bounds whether ours lies within them."""
+    if math.isnan(mean) or cell["open"]:
         return ""
     digits, factor = (1, 100) if metric.percent else (3, 1)
     if pd.notna(cell["paper"]):

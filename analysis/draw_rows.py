@@ -1,0 +1,88 @@
+"""A panel along names: a row for each, with a dot for each series."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.panels import Evidence, Names, Panel, conditions
+from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style
+from analysis.style import PALE, SERIES, SMALL
+
+
+def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
+    wanted = set(conditions(panel, here)[names.column])
+    places = {value: -float(row) for row, value in enumerate(value for value in names.names if value in wanted)}
+    for series in all_series(panel, here):
+        if series.role == "teacher":
+            _draw_teacher(axes, panel, series)
+        else:
+            _draw_dots(axes, panel, series, places)
+    done = set(here.table[names.column]) if names.column in here.table else set()
+    for value, place in places.items():
+        if value not in done:
+            at: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
+            axes.text(0.03, place, NOT_RUN, color=PALE, fontsize=SMALL, **at)
+    axes.set_yticks(list(places.values()), [names.names[value] for value in places])
+    axes.set_ylim(min(places.values(), default=0) - 0.6, 0.6)
+    axes.grid(visible=False, axis="y")
+    for place in list(places.values())[1::2]:
+        axes.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0)
+    axes.set_xlabel(panel.metric.label.replace(" (", "\n("))
+    format_axis(axes.xaxis, panel.metric, ticks=3 if axes.get_position().width > 0.2 else 2)
+    axes.margins(x=0.08)
+
+
+def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, float]) -> None:
+    # Series of one row lie beneath one another, and the paper's value beside ours, since they often coincide.
+    offset = (
+        {look.marker: 0.26 * (1 - index) for index, look in enumerate(SERIES)}[series.look.marker] if panel.by else 0.0
+    )
+    height = series.cells[panel.along.column].map(places).astype(float) + offset
+    stated = series.cells["paper"].notna()
+    if stated.any():
+        below = 0.0 if panel.by else 0.24
+        style = paper_style(series) | {"linestyle": "none"}
+        axes.plot(series.cells["paper"][stated], height[stated] - below, **style)
+    done = series.cells["n"] > 0
+    if not done.any():
+        return
+    axes.errorbar(
+        series.cells["mean"][done],
+        height[done],
+        xerr=series.cells["sd"][done],
+        label=series.label,
+        capsize=2,
+        elinewidth=0.8,
+        zorder=3 if series.role == "student" else 2.5,
+        **(series.look.line_style() | {"linestyle": "none"}),
+    )
+    at = series.trials[panel.along.column].map(places).astype(float) + offset
+    axes.plot(series.trials[panel.metric.columns[series.role]], at, **faint(series.look))
+
+
+def _draw_teacher(axes: Axes, panel: Panel, series: Series) -> None:
+    """One line across all rows: a teacher does not depend on what its students are distilled on."""
+    column = panel.metric.columns["teacher"]
+    if series.trials.empty:
+        return
+    mean = series.trials.drop_duplicates(["trial", column])[column].mean()
+    look = series.look
+    axes.add_line(
+        Line2D(
+            [mean, mean],
+            [0.0, 1.0],
+            transform=axes.get_xaxis_transform(),
+            color=look.color,
+            linestyle="--",
+            marker=look.marker,
+            markersize=3.5,
+            linewidth=1.0,
+            label=series.label,
+            zorder=2,
+            clip_on=False,
+        )
+    )
+    axes.update_datalim([(mean, 0.0)], updatey=False)
+    axes.autoscale_view()

@@ -1,0 +1,77 @@
+"""What a panel draws of each role: a series with its look, and what series look like however they are drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from analysis.panels import Evidence, Metric, Panel, Role, Scale, cells
+from analysis.style import CONTROL, PAPER, SERIES, STUDENT, TEACHER, Look
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or one dot in each row, of a panel."""
+
+    role: Role
+    look: Look
+    label: str
+    cells: pd.DataFrame
+    trials: pd.DataFrame
+    shared_paper: bool
+    """The paper's values are the same for every series of the role: they are drawn once."""
+
+
+def all_series(panel: Panel, here: Evidence) -> Iterator[Series]:
+    """Teacher first, so that students lie above it."""
+    for role in sorted(panel.metric.columns, key=("teacher", "control", "student").index):
+        column = panel.metric.columns[role]
+        trials = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0]
+        if role == "teacher" and isinstance(panel.along, Scale):
+            # The same for every series of the panel, and drawn once.
+            trials = trials.drop_duplicates([panel.along.column, "trial", column]) if len(trials) else trials
+            own = cells(replace(panel, by=None), replace(here, table=trials), role)
+            yield Series(role, TEACHER, "teacher", own, trials, False)
+            continue
+        found = cells(panel, here, role)
+        if panel.by is None:
+            look = {"teacher": TEACHER, "student": STUDENT, "control": CONTROL}[role]
+            yield Series(role, look, _role_name(role), found, trials, False)
+            continue
+        stated = found.groupby(panel.along.column)["paper"].nunique()
+        for look, (value, name) in zip(SERIES, panel.by.names.items(), strict=False):
+            if value not in set(found[panel.by.column]):
+                continue
+            rows = found[found[panel.by.column] == value]
+            own_trials = trials[trials[panel.by.column] == value] if len(trials) else trials
+            drawn_as = look.hollow() if role == "control" else look
+            label = name if role == "student" else f"{_role_name(role)} (of the same shape)"
+            yield Series(role, drawn_as, label, rows, own_trials, bool(stated.max() == 1 and len(panel.by.names) > 1))
+
+
+def _role_name(role: Role) -> str:
+    return "independent control" if role == "control" else role
+
+
+def faint(look: Look) -> dict[str, Any]:
+    """A single trial."""
+    return {"linestyle": "none", "marker": ".", "markersize": 2.5, "color": look.color, "alpha": 0.45, "zorder": 2}
+
+
+def paper_style(series: Series) -> dict[str, Any]:
+    """Quiet: grey, or the series' colour where each has values of its own."""
+    own_color = series.look in SERIES[1:] and not series.shared_paper
+    style = PAPER.line_style() | {"linewidth": 0.8, "zorder": 1.5, "label": "paper"}
+    if series.role == "teacher":
+        style |= {"marker": "+", "label": "paper: teacher"}
+    return style | ({"color": series.look.color, "alpha": 0.5} if own_color else {})
+
+
+def format_axis(axis: Any, metric: Metric, ticks: int) -> None:
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    factor = 100 if metric.percent else 1
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:.4g}"))
