@@ -21,9 +21,10 @@ from slurm.devcluster import Cluster
 pytestmark = pytest.mark.slow
 
 
-def begin_sweep(server: StandInServer, folder: Path, **parameters: object) -> str:
+def begin_sweep(server: StandInServer, folder: Path, program: str = "repro", **parameters: object) -> str:
     """Begin `sweeps/digits.yaml` in W&B with other parameters; what the agent is to be told."""
     content = yaml.safe_load(find_sweep("digits").read_text())
+    content["command"][1] = program
     content["parameters"] = {name: {"values": value} for name, value in parameters.items()}
     path = folder / "digits.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -38,7 +39,11 @@ def begin_sweep(server: StandInServer, folder: Path, **parameters: object) -> st
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    # As where `repro` is called by its path: the shell does not know it.
+    here = Path(sys.executable).parent
+    known = (folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != here)
+    monkeypatch.setenv("PATH", os.pathsep.join(known))
+    monkeypatch.setenv("REPRO", str(here / "repro"))  # for slurm/agent.sbatch
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
 
 
@@ -62,6 +67,15 @@ def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server:
         assert run.setting("sweep") == sweep.split("/")[-1]
         assert (run.config()["preset"], run.config()["images"]) == ("smoke", 100)
     assert all(run.exit_code == 0 for run in server.runs.values())
+
+
+@pytest.mark.usefixtures("environment")
+def test_points_whose_command_cannot_start_are_failures(server: StandInServer, tmp_path: Path) -> None:
+    sweep = begin_sweep(server, tmp_path, "no-program-is-called-so", preset=["smoke"], images=[100, 300])
+    agent = start_agent(sweep, tmp_path)
+    out, err = agent.communicate(timeout=300)
+    assert agent.returncode == 1, (out, err)
+    assert err.splitlines()[-1] == f"repro: 2 of 2 runs of the sweep {sweep} failed"
 
 
 @pytest.mark.usefixtures("environment")

@@ -26,7 +26,8 @@ STOP_SECONDS = 120.0
 def run_agent(sweep: str, count: int | None) -> int:
     """Work on a W&B sweep (ENTITY/PROJECT/ID or ID) until it has no points left, and return how many runs were made.
 
-    Raises RunFailed if one of the runs failed or was killed, or if the agent was stopped or could not work.
+    Raises RunFailed if one of the runs failed, was killed or could not be started, or if the agent was stopped or could
+    not work.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
@@ -34,18 +35,23 @@ def run_agent(sweep: str, count: int | None) -> int:
         command = [sys.executable, "-m", "wandb", "agent", "--forward-signals"]
         command += [] if count is None else ["--count", str(count)]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        environment |= {REPORT: str(report), "WANDB_DIR": folder}
+        # Our own `repro` comes first, also where it was called by its path.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment |= {REPORT: str(report), "WANDB_DIR": folder, "PATH": path}
         # A group of its own: Ctrl-C reaches it through us, once.
         agent = subprocess.Popen([*command, sweep], env=environment, process_group=0)
         stopped_by = _wait(agent)
         words = Counter(report.read_text().split())
+        # For each point that it is given the agent writes this file, before it starts the point's command: a command
+        # that could not start, or was refused by our command line, has reported nothing.
+        points = len(list(Path(folder).glob("wandb/sweep-*/config-*.yaml")))
     if stopped_by is not None:
         raise RunFailed(f"stopped by {stopped_by} after {counted(words['done'], 'run')}; `repro launch` makes the rest")
-    if agent.returncode != 0 and not words:
+    if agent.returncode != 0 and not points:
         raise BadInput(f"wandb agent could not work on the sweep {sweep} (its reason stands above)")
-    if agent.returncode != 0 or words["done"] < words["begun"]:
-        failed = words["begun"] - words["done"]
-        raise RunFailed(f"{failed} of {counted(words['begun'], 'run')} of the sweep {sweep} failed")
+    begun = max(points, words["begun"])  # W&B may hand out a point again
+    if agent.returncode != 0 or words["done"] < begun:
+        raise RunFailed(f"{begun - words['done']} of {counted(begun, 'run')} of the sweep {sweep} failed")
     return words["done"]
 
 
