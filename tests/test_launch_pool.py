@@ -1,5 +1,6 @@
 """Runs made by real worker processes: failures, deaths, and the end of whoever started them."""
 
+import io
 import json
 import os
 import signal
@@ -18,9 +19,10 @@ from runs import small_student, small_teacher
 from terminal import Terminal
 
 from repro.config import RunConfig
-from repro.launch.pool import Pool, Workplace
+from repro.launch.pool import Pool, Workplace, _Worker
 from repro.launch.request import Order, Request, order
 from repro.optimization import SGD
+from repro.progress import Lines
 from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 
@@ -77,7 +79,7 @@ def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_a_failure_of_its_run_alone(store: Store) -> None:
+def test_a_killed_worker_is_a_failure_of_its_run_alone(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     long, fine = store.run(LONG.run_id), small_teacher(epochs=1)
 
     def kill() -> None:
@@ -88,6 +90,8 @@ def test_a_killed_worker_is_a_failure_of_its_run_alone(store: Store) -> None:
     killer.start()
     unfinished = Pool(workplace(store), StopRequest()).make(orders(LONG, fine))
     killer.join()
+    told = capfd.readouterr().err.splitlines()
+    assert f"repro: run {long.run_id} (run 0): {unfinished[long.run_id]}" in told
     assert unfinished == {long.run_id: "its process was killed by SIGKILL (out of memory?)"}
     assert long.failure() == unfinished[long.run_id]
     assert store.run(fine.run_id).state() == "done"
@@ -195,6 +199,37 @@ def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> Non
     assert all("error" in line for line in lines[-2:])
     process.stdin.close()
     assert process.wait(PATIENCE) == 1
+
+
+@pytest.mark.slow
+def test_an_error_of_the_pool_itself_is_no_failure_of_the_runs_that_are_being_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where nobody reads what it shows: `repro launch ... --workers 2 2>&1 | head`."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with pytest.raises(BrokenPipeError):
+        Pool(workplace(store, workers=2), StopRequest()).make(orders(LONG, small_teacher(epochs=20_000, seed=1)))
+    assert [run.failure() for run in store.runs()] == [None] * len(store.runs())
+    assert {run.state() for run in store.runs()} <= {"missing", "interrupted"}
+
+
+def test_what_a_worker_says_does_not_keep_it_from_ending(store: Store) -> None:
+    """More than a pipe holds, of which nobody has read anything when it is told to end."""
+    pool = Pool(workplace(store), StopRequest())
+    says = "import sys; sys.stdout.write('x' * 1_000_000); sys.stdout.flush()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    ignoring = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {says}"
+    process = subprocess.Popen([sys.executable, "-S", "-c", ignoring], **pipes)  # type: ignore[call-overload]
+    assert process.stdout.readline() == b"\n"  # it ignores the signal by now, as one that saves its run does
+    pool.workers = [_Worker(0, process, Lines())]
+    pool.dismiss(seconds=PATIENCE)
+    assert process.wait(PATIENCE) == 0
+    assert len(pool.workers[0].parting) > 500_000
 
 
 @pytest.mark.slow

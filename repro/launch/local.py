@@ -8,6 +8,7 @@ from pathlib import Path
 from repro.errors import Interrupted, RunFailed
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
 from repro.launch.request import Request, order
+from repro.progress import counted
 from repro.runner import Runner
 
 
@@ -55,9 +56,11 @@ def make_side_by_side(
     with runner.stop.listening():
         unfinished = pool.make([order(request) for request in requests])
     if runner.stop.signal is not None and unfinished:
+        failed = sum(runner.store.run(run_id).failure() is not None for run_id in unfinished)
         raise Interrupted(
             f"stopped by {runner.stop.signal}: {len(unfinished)} of {len(requests)} runs are not done; "
             f"the same command goes on from there"
+            + (f", but for {counted(failed, 'run')} that failed: --retry failed" if failed else "")
         )
     raise_if_unfinished(unfinished, len(requests))
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -72,14 +73,30 @@ class _Worker:
     progress: Progress
     order: Order | None = None
     heard: bytes = b""
-    """What it has said of the next line."""
+    """What it has said and nobody has looked at."""
+    parting: bytes = b""
+    """What it said since it was asked to end."""
 
-    def lines(self) -> list[dict[str, Any]] | None:
-        """What it says, once it says something; None at its end."""
+    def read(self) -> bool:
+        """Wait until it says something more; False at its end."""
+        part = os.read(self._output, 65536)
+        self.heard += part
+        return bool(part)
+
+    def read_parting(self) -> None:
+        """What it has said by now. It would not end while its pipe is full."""
+        if select.select([self._output], [], [], 0)[0]:
+            self.parting += os.read(self._output, 65536)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines that it has said since the last call."""
+        *lines, self.heard = self.heard.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    @property
+    def _output(self) -> int:
         assert self.process.stdout is not None
-        part = os.read(self.process.stdout.fileno(), 65536)
-        *lines, self.heard = (self.heard + part).split(b"\n")
-        return [json.loads(line) for line in lines] if part else None
+        return self.process.stdout.fileno()
 
     def give(self, order: Order) -> None:
         assert self.process.stdin is not None
@@ -99,6 +116,8 @@ class Pool:
     workers: list[_Worker] = field(default_factory=list)
     waiting: list[Order] = field(default_factory=list)
     unfinished: dict[str, str] = field(default_factory=dict)
+    dismissed: bool = False
+    """Workers were told to end: that they do is no failure of their runs."""
 
     def make(self, orders: Sequence[Order]) -> dict[str, str]:
         """Make the requested runs, none of which is done. Returns the others: run id -> why it is not done.
@@ -106,7 +125,7 @@ class Pool:
         A run waits for its parents among the orders, and for those that are being made elsewhere. If a parent
         failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
         """
-        self.waiting, self.unfinished = list(orders), {}
+        self.waiting, self.unfinished, self.dismissed = list(orders), {}, False
         with selectors.DefaultSelector() as answers, bar_of_runs(len(orders)) as bar:
             try:
                 while self.stop.signal is None and (left := self._left()):
@@ -118,9 +137,12 @@ class Pool:
             finally:
                 self.dismiss()
                 for worker in list(self.workers):
-                    while worker.order is not None:
-                        self._hear(worker, answers)
-                    worker.progress.stop()
+                    with contextlib.suppress(BrokenPipeError):  # nobody sees what we show: then that is why we are here
+                        worker.heard += worker.parting
+                        self._take(worker)
+                        while worker.order is not None:
+                            self._hear(worker, answers)
+                        worker.progress.stop()
         for order in self.waiting:
             self.unfinished[order.run_id] = "not started"
         return self.unfinished
@@ -132,19 +154,22 @@ class Pool:
     def dismiss(self, seconds: float = PARTING_SECONDS) -> None:
         """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`.
 
-        May be called from a signal handler, so it never waits for a lock of `subprocess`.
+        May be called from a signal handler, so it never waits for a lock of `subprocess`, and shows nothing.
         """
+        self.dismissed = True
         for worker in self.workers:
             assert worker.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
             worker.process.terminate()  # one that still imports dies of it, which loses nothing
         end = time.monotonic() + seconds
-        while living := [worker.process for worker in self.workers if worker.process.poll() is None]:
+        while living := [worker for worker in self.workers if worker.process.poll() is None]:
             if time.monotonic() > end:
-                for process in living:
-                    process.kill()
+                for worker in living:
+                    worker.process.kill()
                 return
+            for worker in living:
+                worker.read_parting()
             time.sleep(0.02)
 
     def _hand_out(self, answers: selectors.BaseSelector) -> None:
@@ -178,16 +203,18 @@ class Pool:
     def _hear(self, worker: _Worker, answers: selectors.BaseSelector) -> None:
         """Show how a worker's run goes, take its answer, or notice its end."""
         assert worker.process.stdout is not None
-        lines = worker.lines()
-        if lines is None:
-            answers.unregister(worker.process.stdout)
-            self.workers.remove(worker)
-            worker.progress.stop()
-            code, order, worker.order = worker.process.wait(), worker.order, None
-            if order is not None:
-                self._note_death(order, code)
+        if worker.read():
+            self._take(worker)
             return
-        for line in lines:
+        answers.unregister(worker.process.stdout)
+        self.workers.remove(worker)
+        worker.progress.stop()
+        code, order, worker.order = worker.process.wait(), worker.order, None
+        if order is not None:
+            self._note_death(order, code, worker.progress)
+
+    def _take(self, worker: _Worker) -> None:
+        for line in worker.lines():
             if "progress" in line:
                 getattr(worker.progress, line["progress"])(*line["arguments"])
                 continue
@@ -195,13 +222,16 @@ class Pool:
             if order is not None and line["error"] is not None:
                 self._note_failure(order, line["error"], line["failed"])
 
-    def _note_death(self, order: Order, code: int) -> None:
-        """A worker died over a run: a failure of the run, such as too little memory, unless all of us are killed."""
+    def _note_death(self, order: Order, code: int, progress: Progress) -> None:
+        """A worker died over a run: a failure of the run, such as too little memory, unless all of us are ended."""
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        if self.stop.signal is None:
+        if self.stop.signal is None and not self.dismissed:
             time.sleep(1.0)  # whoever kills the whole job, reaches us within the second
-        self._note_failure(order, f"its process {how}{hint}", failed=self.stop.signal is None)
+        failed = self.stop.signal is None and not self.dismissed
+        self._note_failure(order, f"its process {how}{hint}", failed)
+        if failed:
+            progress.say(f"repro: run {order.run_id} ({order.label}): its process {how}{hint}")
 
     def _note_failure(self, order: Order, error: str, failed: bool) -> None:
         """Remember that a run was not finished; leave why in its record, if that does not say so yet."""
