@@ -1,8 +1,9 @@
 """What each command does. Options come parsed from `repro.cli`; output for people goes to stdout as tables."""
 
 import argparse
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -15,6 +16,7 @@ from repro.experiments.study import find_study
 from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
+from repro.launch.ledger import Ledger, SweepRun
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
@@ -71,7 +73,9 @@ def run(options: argparse.Namespace) -> None:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
     labels = {made.run_id: Label(made.label, made.study, made.tags) for made in missing}
     mode: Mode = options.wandb if runner.ranks.is_first else "disabled"
+    remembered = missing and runner.ranks.is_first
     with (
+        _remembered(request, plan, runner.store) if remembered else contextlib.nullcontext(),
         mirrored(mode, options.runs, labels, runner.progress.say),
         runner.stop.listening(),
         connected(runner.ranks, runner.device),
@@ -130,6 +134,19 @@ def _runner(options: argparse.Namespace) -> Runner:
     ranks = ranks_of_this_job()
     output = progress.for_this_output() if ranks.is_first else progress.Silence()
     return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
+
+
+@contextlib.contextmanager
+def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iterator[None]:
+    """Let `repro status` and `repro wandb sync` know later what the runs were made for, unless the input is bad."""
+    made = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
+    # Under the study's name, as W&B is told while they are made; and apart from a sweep of this name.
+    forget = Ledger(store.root).remember_sweep(request.study, {"run": request.run_id}, made)
+    try:
+        yield
+    except BadInput:
+        forget()
+        raise
 
 
 def _missing(plan: Sequence[Request], store: Store) -> list[Request]:

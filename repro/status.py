@@ -19,7 +19,7 @@ HOST = re.compile(r" on (\S+) since ")
 
 @dataclass(frozen=True)
 class Named:
-    """A run, and what is known of it beside its record; empty where a run was asked for by itself."""
+    """A run, and what is known of it beside its record; empty where that is not known."""
 
     run: RunDirectory
     label: str = ""

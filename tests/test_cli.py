@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from prepared_arrays import arrays_for, write
 
+from repro.bench.wandb_server import StandInServer
 from repro.cli import main
 from repro.data.prepared import MNIST
 from repro.experiments.study import find_study
@@ -162,7 +163,7 @@ def test_a_diverging_run_is_exit_code_1_leaves_its_reason_and_is_tried_again(rep
 
     rows = json.loads(repro("status", "--json").out)
     states = {row["label"].split()[0]: row["state"] for row in rows}
-    assert states == {"teacher": "done", "student": "failed"}
+    assert states == {"teacher": "done", "digits": "failed"}
     (failed,) = [row for row in rows if row["state"] == "failed"]
     record = Store(tmp_path / "runs").run(failed["run_id"])
     assert failed["error"] == record.read_json("failure.json")["error"]
@@ -196,6 +197,24 @@ def test_a_run_that_is_done_is_not_trained_again(repro: Repro, made: Path) -> No
     code, _, err = repro("launch", DIGITS, "preset=smoke", "trial=0", "images=100", "--runs", str(made))
     assert (code, err) == (0, f"{DIGITS}: 2 runs, 2 done, 0 to make\n")
     assert times(made) == before
+
+
+def test_a_run_is_shown_later_as_what_it_was_asked_for(repro: Repro, made: Path, server: StandInServer) -> None:
+    """`repro wandb sync` calls it as `--wandb online` would have, so that the study's report finds it."""
+    asked = "digits trial=0 images=100 (smoke)"
+    rows = json.loads(repro("status", "--runs", str(made), "--json").out)
+    known = {(row["label"], row["sweep"], row["condition"], row["trial"]) for row in rows}
+    assert {(asked, "digits", "images=100", 0), (f"teacher of {asked}", "digits", "teacher of images=100", 0)} <= known
+    assert repro("wandb", "sync", "--runs", str(made)).code == 0
+    shown = {run.setting("displayName"): run for run in server.runs.values()}
+    assert shown[asked].setting("groupName") == shown[f"teacher of {asked}"].setting("groupName") == "digits"
+    assert shown[asked].setting("tags") == ["digits", "smoke", "images=100"]
+    assert shown[asked].config()["study"] == "digits"
+
+
+def test_runs_that_could_not_be_begun_are_not_remembered(repro: Repro) -> None:
+    assert repro("run", *SMALLEST, "precision=tfloat32", "--device", "cpu").code == 2  # only a GPU has it
+    assert json.loads(repro("status", "--json").out) == []
 
 
 def test_a_student_of_a_finished_teacher_trains_alone(repro: Repro, made: Path) -> None:

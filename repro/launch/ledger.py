@@ -123,7 +123,7 @@ class Ledger:
         return (lambda: None) if known else path.unlink
 
     def sweeps(self) -> dict[str, list[SweepRun]]:
-        """The runs of every sweep that was launched, by the sweep's name."""
+        """The runs of every sweep that was launched, by its name, and of every `repro run`, by its study's."""
         found: dict[str, list[SweepRun]] = {}
         for path in sorted(self.sweep_folder.glob("*.json")):
             content = json.loads(path.read_text())
