@@ -5,6 +5,7 @@ Nothing at the top imports `repro.config`, which makes the schema of a run from 
 
 import argparse
 import importlib.util
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,7 +27,10 @@ def bench(options: argparse.Namespace) -> None:
     from analysis.fidelity_row import measure_row  # only now: it imports the schema
 
     headers, row = measure_row(method, options, TRIALS)
-    print(tabulate([row], headers, tablefmt="github", disable_numparse=True))
+    if options.json:
+        print(json.dumps({"fidelity": dict(zip(headers, row, strict=True))}, indent=1))
+    else:
+        print(tabulate([row], headers, tablefmt="github", disable_numparse=True))
 
 
 def load_method(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The row of the leaderboard that an objective earns, trained and measured like the methods of the study `methods`."""
 
 import argparse
+from pathlib import Path
 
 import pandas as pd
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from analysis.leaderboard import COLUMNS, row_of
 from analysis.tables import StudyTable, rows_of
 from repro import progress
+from repro.atomic import write_atomically
 from repro.distill.objective import Objective
 from repro.errors import BadInput
 from repro.experiments.method_tries import Try
@@ -32,6 +34,26 @@ class OwnMethod(Methods):
         return Try(Objective.registry[self.objective]())
 
 
+def remember(method: str, path: Path, runs: Path) -> None:
+    """Keep the file beside the runs that it makes: their ids hold the method's name and options, not what it does.
+
+    Raises BadInput if runs were made under this name by another file, or by this one as it was.
+    """
+    kept = runs / ".methods" / f"{method}.py"
+    text = path.read_bytes()
+    if not kept.exists():
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{runs}: cannot keep runs there ({error.strerror}); see --runs") from error
+        write_atomically(kept, text)
+    elif kept.read_bytes() != text:
+        raise BadInput(
+            f"{path}: is not what the runs of {method} in {runs} were made by ({kept}); "
+            "give it another name, or use another --runs folder"
+        )
+
+
 def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[list[str], list[str]]:
     """Headers and cells: of students of one teacher of their architecture. Raises BadInput, RunFailed."""
     points = [
@@ -41,6 +63,7 @@ def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[
         requests = [Request(f"{method} trial={point.trial} ({point.preset})", point.config()) for point in points]
     except ValidationError as error:
         raise BadInput(f"{method} does not fit the bench: {error.errors()[0]['msg']}") from error
+    remember(method, options.method, options.runs)
     keep_freed_memory()
     store = Store(options.runs)
     device = choose_device(options.device)

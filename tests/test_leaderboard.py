@@ -1,5 +1,6 @@
 """The table and the figure that compare methods, the choice of their settings, and a user's own method beside them."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from runs import runner
 
 from analysis.cells import describe
 from analysis.choose_methods import best, scores_of, source
+from analysis.fidelity_row import remember
 from analysis.figure import StudyTables
 from analysis.generations import generations_table
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
@@ -194,6 +196,20 @@ class Own(DivergenceObjective):
     def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         return 0.5 * (log_p.exp() - log_q.exp()).abs().sum(dim=-1)
 """
+
+
+def test_runs_of_a_method_as_it_was_are_not_taken_for_those_of_what_it_became(tmp_path: Path) -> None:
+    """Run ids hold its name and options only."""
+    file, runs = tmp_path / "own.py", tmp_path / "runs"
+    file.write_text(OWN)
+    remember("own", file, runs)
+    remember("own", file, runs)
+    file.write_text(OWN.replace("0.5", "0.25"))
+    with pytest.raises(BadInput, match=r"own.py: is not what the runs of own in .*; give it another name"):
+        remember("own", file, runs)
+    remember("own", file, tmp_path / "other runs")
+
+
 SESSION = """
     import sys, torch
     torch.set_num_threads(1)
@@ -210,12 +226,13 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("1 / 0")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SESSION)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment,
         check=True,
     )
     lines = done.stdout.splitlines()
@@ -225,4 +242,8 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
         assert problem in done.stderr
     header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:-2]]
     assert row[0] == "own" and len(row) == len(header)
+    again = [sys.executable, "-m", "repro", "bench", "fidelity", "--preset", "smoke", "--runs", "runs"]
+    again += ["--method", "own.py", "--json"]
+    found = subprocess.run(again, capture_output=True, cwd=tmp_path, env=environment, check=True)
+    assert json.loads(found.stdout)["fidelity"] == dict(zip(header, row, strict=True))
     assert 0 <= float(row[header.index("accuracy %")].split()[0]) <= 100

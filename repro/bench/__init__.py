@@ -24,6 +24,10 @@ BENCHES: dict[str, Callable[[], Report]] = {
 }
 
 
+APART = ("fidelity", "precision")
+"""Benches of results instead of speed, which are in `analysis/`."""
+
+
 def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None]) -> str:
     """Run the benches called `names` (all if empty), each once, and return what they found.
 
@@ -32,7 +36,7 @@ def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None])
     """
     for name in names:
         if name not in BENCHES:
-            raise BadInput(f"no bench is called '{name}'{did_you_mean(name, BENCHES)}")
+            raise BadInput(f"no bench is called '{name}'{did_you_mean(name, [*BENCHES, *APART])}")
     say("measuring; leave the machine alone meanwhile")
     reports = {name: BENCHES[name]() for name in dict.fromkeys(names or BENCHES)}
     if as_json:

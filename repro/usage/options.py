@@ -45,17 +45,23 @@ def command(
     return parser
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; an unset variable? '.' is this folder")
+    return Path(text)
+
+
 def runs_option(parser: Parser) -> None:
-    default = Path(os.environ.get("REPRO_RUNS", "runs"))
-    parser.add_argument("--runs", type=Path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
+    default = Path(os.environ.get("REPRO_RUNS") or "runs")
+    parser.add_argument("--runs", type=_path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
 
 
 def source_option(parser: Parser) -> None:
     """For commands that only read records."""
-    default = Path(os.environ.get("REPRO_RUNS", "runs"))
+    default = Path(os.environ.get("REPRO_RUNS") or "runs")
     parser.add_argument(
         "--runs",
-        type=Path,
+        type=_path,
         default=default,
         metavar="PATH",
         help="run records, an export (.npz, .jsonl), or a folder of exports ($REPRO_RUNS or runs)",
@@ -77,8 +83,10 @@ def _source(text: str) -> str:
 
 
 def data_option(parser: Parser) -> None:
-    default = Path(os.environ.get("REPRO_DATA", "data"))
-    parser.add_argument("--data", type=Path, default=default, metavar="DIR", help="prepared data ($REPRO_DATA or data)")
+    default = Path(os.environ.get("REPRO_DATA") or "data")
+    parser.add_argument(
+        "--data", type=_path, default=default, metavar="DIR", help="prepared data ($REPRO_DATA or data)"
+    )
 
 
 def wandb_option(parser: Parser) -> None:
