@@ -21,7 +21,7 @@ from repro.cli import main
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
-from repro.tracking.carried import digest, pack, unpack
+from repro.tracking.carried import FILE, digest, pack, unpack
 from repro.tracking.description import PROJECT, Destination, destination
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored, why_offline
@@ -97,9 +97,11 @@ def test_runs_appear_while_they_are_made_row_for_row(
 def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: StandInServer, tmp_path: Path) -> None:
     to = Destination(PROJECT, ENTITY, tmp_path)
     named = [(record, labels(finished)[record.run_id]) for record in finished]
-    unnamed = [(record, Label(record.run_id, "teacher")) for record in finished]
+    unnamed = [(record, None) for record in finished]
     assert [(one.sent, one.problem) for one in sync(unnamed, to)] == [(3, None), (3, None)]
-    assert "study" not in server.runs[finished[0].run_id].config()
+    shown = server.runs[finished[0].run_id]
+    assert "study" not in shown.config()
+    assert (shown.setting("displayName"), shown.setting("groupName")) == (finished[0].run_id, None)
     assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]  # now it knows their study
     assert server.runs[finished[0].run_id].config()["study"] == "study"
     for record in finished:
@@ -107,6 +109,10 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     requests = server.requests
     assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]
     assert server.requests - requests < 10
+    shown.exit_code = 1
+    assert [(one.sent, one.problem) for one in sync(unnamed, to)] == [(0, None), (0, None)]
+    for record in finished:  # it keeps its name
+        assert_shows(server, record)
     server.runs.pop(finished[1].run_id)
     gone = RunDirectory(shutil.copytree(finished[0].path, tmp_path / "gone"))
     server.deleted = {"gone"}  # that one is refused; the other is sent
@@ -171,6 +177,29 @@ def test_an_interrupted_run_goes_on_in_the_same_w_and_b_run_without_gap_or_dupli
     assert server.runs[student.run_id].exit_code == 1
     assert [(one.rows, one.sent, one.problem) for one in sync([(student, label)], to)] == [(3, 1, None)]
     assert_shows(server, student)
+
+
+def test_what_does_not_arrive_in_time_is_an_error_and_sync_sends_it(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path
+) -> None:
+    """The server goes away between the first rows and the last: the client itself would end without a word."""
+    teacher, student = finished
+    named, to = labels(finished), Destination(PROJECT, ENTITY, tmp_path)
+    write_part(teacher, 1, tmp_path)
+    part = RunDirectory(tmp_path / teacher.run_id)
+    assert [one.problem for one in sync([(part, named[teacher.run_id])], to)] == [None]
+    publication = Publication(part, named[teacher.run_id], to, finish_seconds=2.0)
+    server.fault = "dropped"
+    shutil.copytree(teacher.path, part.path, dirs_exist_ok=True)
+    assert publication.send_rows() == 2
+    with pytest.raises(TimeoutError):
+        publication.finish()
+    server.fault = "none"
+    assert [(one.rows, one.sent, one.problem) for one in sync([(part, named[teacher.run_id])], to)] == [(3, 2, None)]
+    assert_shows(server, teacher)
+    # What the server does not take is found where everything seemed to be sent.
+    server.refused_files = {FILE}
+    assert [one.problem for one in sync([(student, None)], to)] == ["W&B lacks record.zip"]
 
 
 BOUND = 3.0

@@ -61,6 +61,7 @@ class StandInServer(SavedViews, Sweeps, Artifacts):
         self.artifacts: dict[str, StoredArtifact] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
+        self.refused_files: set[str] = set()  # whose content it does not take
         self.requests = 0
         self.refusals = 0  # so many of the next requests come too soon after another
 
@@ -113,12 +114,14 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
         def do_PUT(self) -> None:
             body = self._body()
             if self._misbehaves():
-                return
+                return None
             found = re.fullmatch(r"/(upload|artifact)/([^/]+)/(.+)", self.path)
+            if found and found[3] in server.refused_files:
+                return self._send({"error": "forbidden"}, 403)
             if found:
                 owner = server.runs if found[1] == "upload" else server.artifacts
                 owner[found[2]].files[found[3]] = body
-            self._send({})
+            return self._send({})
 
         def do_GET(self) -> None:
             if self._misbehaves():

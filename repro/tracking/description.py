@@ -26,14 +26,14 @@ def destination(runs: Path) -> Destination:
     return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), runs / "wandb")
 
 
-def nested_config(record: RunDirectory, label: Label) -> dict[str, Any]:
+def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
     """The run's config as W&B shows it: nested; what it was asked for as; and where it was made."""
     content = record.read_json("config.json")
     attempts = record.read_json("environment.json")["attempts"]
     latest = attempts[-1]
     return {
         **content["config"],
-        **label.asked_for(),
+        **(label.asked_for() if label else {}),
         "record": {
             "attempts": len(attempts),
             "commit": latest["code"],

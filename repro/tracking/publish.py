@@ -28,10 +28,19 @@ class Publication:
     any interruption and by anybody: no row is sent twice, none is left out. Raises wandb.Error where W&B cannot be
     reached or refuses, ShownElsewhere at once where another process with the same folder of runs does it.
 
+    label: None where it is not known; then what W&B calls the run is left as it is.
     point: of the W&B sweep whose page shows the run; who leaves it out later, changes nothing there.
+    finish_seconds: so long `finish` waits for W&B to have everything.
     """
 
-    def __init__(self, record: RunDirectory, label: Label, to: Destination, point: Point | None = None) -> None:
+    def __init__(
+        self,
+        record: RunDirectory,
+        label: Label | None,
+        to: Destination,
+        point: Point | None = None,
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> None:
         to.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (to.folder / f"{record.run_id}.lock").open("ab")  # until it is closed, or this process ends
         try:
@@ -45,10 +54,10 @@ class Publication:
             entity=to.entity,
             id=record.run_id,
             resume="allow",
-            name=label.text,
-            group=label.group,
+            name=label.text if label else None,
+            group=label.group if label else None,
             job_type=job_type(record),
-            tags=label.tags,
+            tags=label.tags if label else None,
             config={**(point.parameters if point else {}), **nested_config(record, label)},
             dir=to.folder,
             reinit="create_new",
@@ -57,7 +66,8 @@ class Publication:
                 silent=True,
                 console="off",
                 init_timeout=INIT_SECONDS,
-                finish_timeout=FINISH_SECONDS,
+                finish_timeout=finish_seconds,
+                finish_timeout_raises=True,
                 sweep_id=point.sweep if point else None,
                 # The client would tell of this machine and this process: training may have run on another.
                 x_disable_machine_info=True,
@@ -67,6 +77,8 @@ class Publication:
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
         self.next_step = self.run.starting_step
+        if label is None and not self.run.resumed:
+            self.run.name = record.run_id  # not one that W&B makes up
 
     def send_rows(self) -> int:
         """Send the rows of `metrics.jsonl` that W&B does not have; return their number."""
@@ -80,18 +92,19 @@ class Publication:
         """Close the run as its record stands.
 
         Complete: finished, with the final metrics and pictures. Failed: failed, with the reason. Otherwise it is marked
-        as preempted, and whoever publishes it next goes on.
+        as preempted, and whoever publishes it next goes on. Raises TimeoutError if W&B does not have everything
+        in time.
         """
-        if self.record.is_done():
-            self._finish_complete()
-        else:
-            failure = self.record.failure()
-            if failure is not None:
-                self.run.summary["failure"] = failure
+        with self._lock:
+            if self.record.is_done():
+                self._finish_complete()
             else:
-                self.run.mark_preempting()
-            self.run.finish(exit_code=1)
-        self._lock.close()
+                failure = self.record.failure()
+                if failure is not None:
+                    self.run.summary["failure"] = failure
+                else:
+                    self.run.mark_preempting()
+                self.run.finish(exit_code=1)
 
     def _finish_complete(self) -> None:
         self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))

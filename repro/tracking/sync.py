@@ -3,28 +3,29 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import wandb
-from wandb.apis.public import Api
+from wandb.apis.public import Api, Run
 
 from repro.errors import RunFailed
 from repro.store import RunDirectory
-from repro.tracking.carried import digest
+from repro.tracking.carried import FILE, digest
 from repro.tracking.description import Destination
-from repro.tracking.failures import reason
+from repro.tracking.failures import FAILURES, reason
 from repro.tracking.label import Label
 from repro.tracking.mirror import why_offline
 from repro.tracking.models import artifact_name, send_model
 from repro.tracking.publish import Publication, ShownElsewhere
 
 PAGE = 100
+FINISH_SECONDS = 300.0
+"""So long W&B may take for what is left of one run when all is handed to the client. Nobody's training waits for it."""
 
 
 @dataclass(frozen=True)
 class Synced:
     """What became of one run.
 
-    problem: how W&B differs from the record; None if it holds exactly its rows, or if it is live: another process sends
-    it now, and it was left alone.
+    problem: how W&B differs from the record; None if it holds exactly its rows and, of a finished run, the rest; or if
+    it is live: another process sends it now, and it was left alone.
     """
 
     run_id: str
@@ -35,8 +36,12 @@ class Synced:
     live: bool = False
 
 
-def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models: bool = False) -> Iterator[Synced]:
+def sync(
+    records: Iterable[tuple[RunDirectory, Label | None]], to: Destination, models: bool = False
+) -> Iterator[Synced]:
     """Send what is missing of each record, in turn; runs that W&B has in full are left alone.
+
+    What W&B calls a run is left as it is where there is no label.
 
     With `models` the weights of finished runs too, linked from parent to child: parents must come first.
     Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run is that run's
@@ -47,6 +52,7 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models:
     there = _finished(api, path)
     for record, label in records:
         rows = record.metrics()
+        name = label.text if label else record.run_id
         wanted_model = artifact_name(record.run_id) if models and record.is_done() else None
         known = there.get(record.run_id)
         if (
@@ -54,31 +60,40 @@ def sync(records: Iterable[tuple[RunDirectory, Label]], to: Destination, models:
             and record.is_done()
             and (known.rows, known.record) == (len(rows), digest(record))
             and wanted_model in (None, known.model)
-            and label.asked_for().get("study") in (None, known.study)
+            and (label is None or label.asked_for().get("study") in (None, known.study))
         ):
-            yield Synced(record.run_id, label.text, len(rows), 0, None)
+            yield Synced(record.run_id, name, len(rows), 0, None)
             continue
         try:
             sent, problem = _send(record, label, to, wanted_model is not None)
         except ShownElsewhere:
-            yield Synced(record.run_id, label.text, len(rows), 0, None, live=True)
+            yield Synced(record.run_id, name, len(rows), 0, None, live=True)
             continue
-        except wandb.Error as error:  # refused for this run alone, such as one that was deleted in W&B?
+        except FAILURES as error:  # of this run alone, such as one that was deleted in W&B?
             if why_offline() is not None:
                 raise
-            yield Synced(record.run_id, label.text, len(rows), 0, reason(error))
+            yield Synced(record.run_id, name, len(rows), 0, reason(error))
             continue
-        history = api.run(f"{path}/{record.run_id}").scan_history(use_cache=False)
-        steps = [row["_step"] for row in history]
-        wanted = [row["step"] for row in rows]
-        if steps != wanted:
-            problem = f"W&B holds {len(steps)} rows, the record {len(wanted)}"
-        yield Synced(record.run_id, label.text, len(rows), sent, problem)
+        shown = api.run(f"{path}/{record.run_id}")
+        problem = _difference(shown, [row["step"] for row in rows], record.is_done()) or problem
+        yield Synced(record.run_id, name, len(rows), sent, problem)
 
 
-def _send(record: RunDirectory, label: Label, to: Destination, model: bool) -> tuple[int, str | None]:
+def _difference(shown: Run, steps: list[int], done: bool) -> str | None:
+    """What W&B does not show of a run with rows at these steps, which is done or not; None if it shows everything."""
+    there = [row["_step"] for row in shown.scan_history(use_cache=False)]
+    if there != steps:
+        return f"W&B holds {len(there)} rows, the record {len(steps)}"
+    if done and shown.state != "finished":
+        return f"W&B shows it as {shown.state}"
+    if done and not list(shown.files([FILE])):
+        return f"W&B lacks {FILE}"
+    return None
+
+
+def _send(record: RunDirectory, label: Label | None, to: Destination, model: bool) -> tuple[int, str | None]:
     """Send what W&B lacks of one run: how many rows that were, and why its weights could not be sent, if so."""
-    publication = Publication(record, label, to)
+    publication = Publication(record, label, to, finish_seconds=FINISH_SECONDS)
     sent, problem = publication.send_rows(), None
     if model:
         try:
