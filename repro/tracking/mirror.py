@@ -5,12 +5,14 @@ training processes never call the client.
 """
 
 import contextlib
+import http.client
 import json
 import netrc
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -109,17 +111,28 @@ def _kill_with_children(pid: int) -> None:
 def why_offline() -> str | None:
     """Why W&B cannot be used now; None if it seems it can. Takes at most about `PROBE_SECONDS`."""
     url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    if not os.environ.get("WANDB_API_KEY") and not _key_in_netrc(url):
-        return "no API key: run `wandb login` or set WANDB_API_KEY"
+    found: list[str | None] = []
+    # In a thread: the limit of `urlopen` is that of each reading, and looking a name up has none.
+    probe = threading.Thread(target=lambda: found.append(_obstacle(url)), daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS)
+    return found[0] if found else f"{url} does not answer within {PROBE_SECONDS:g} s"
+
+
+def _obstacle(url: str) -> str | None:
     try:
+        if not os.environ.get("WANDB_API_KEY") and not _key_in_netrc(url):
+            return "no API key: run `wandb login` or set WANDB_API_KEY"
         with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
             return None
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}" if error.code >= 500 else None
-    except ValueError as error:
+    except (ValueError, http.client.InvalidURL) as error:
         return f"WANDB_BASE_URL: {error}"
     except OSError as error:
         return f"{url} does not answer: {getattr(error, 'reason', error)}"
+    except http.client.HTTPException as error:
+        return f"{url} does not answer as a web server does: {error!r}"
 
 
 def _key_in_netrc(url: str) -> bool:
