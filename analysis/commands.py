@@ -10,6 +10,7 @@ from analysis.figure import StudyTables, draw_figure, drawable_presets
 from analysis.report import write_report
 from analysis.source import records_of
 from repro import progress
+from repro.atomic import make_folder
 from repro.errors import BadInput
 from repro.launch.plan import parents_first
 from repro.launch.sweep import parse_settings, read_sweep
@@ -19,6 +20,7 @@ from repro.records import disagreements, write_export
 def figures(options: argparse.Namespace) -> None:
     """`repro figures [NAME ...]`"""
     wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
+    make_folder(options.out, "--out")
     tables = StudyTables(records_of(options))
     if not tables.records.ids():
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
@@ -33,6 +35,7 @@ def figures(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """`repro report`"""
+    make_folder(options.out, "--out")
     records = records_of(options)
     if not records.ids():
         progress.for_this_output().say(f"warning: {records.name}: holds no finished run, so the report says not run")
@@ -49,6 +52,7 @@ def export(options: argparse.Namespace) -> None:
     """`repro export [SWEEP.yaml] --out FILE`"""
     if options.out.suffix != ".npz":
         raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
+    make_folder(options.out.parent, "--out")
     records = records_of(options)
     if disagreements(records):
         raise BadInput(f"{records.name}: its exports disagree; one file holds one copy of a run, so keep them apart")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import fonts
+from repro.atomic import make_folder, write_atomically
 
 WIDTH = 5.5
 """Inches: the text width of NeurIPS, where nothing is set smaller than SMALL."""
@@ -181,10 +182,15 @@ def as_png(figure: Figure, dots_per_inch: int) -> bytes:
 
 def save(figure: Figure, table: pd.DataFrame, out: Path, name: str) -> list[Path]:
     """Write `name`.png, `name`.pdf and the table behind them, `name`.csv, into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}{suffix}" for suffix in (".png", ".pdf", ".csv")]
-    paths[0].write_bytes(as_png(figure, DOTS_PER_INCH))
+    make_folder(out, "--out")
+    pdf = io.BytesIO()
     # Without a date, the same records give the same file.
-    figure.savefig(paths[1], metadata={"CreationDate": None})
-    table.to_csv(paths[2], index=False, float_format="%.6g")
-    return paths
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    contents = {
+        out / f"{name}.png": as_png(figure, DOTS_PER_INCH),
+        out / f"{name}.pdf": pdf.getvalue(),
+        out / f"{name}.csv": table.to_csv(index=False, float_format="%.6g").encode(),
+    }
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return list(contents)

@@ -1,11 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is said where they cannot be written or read."""
 
 import contextlib
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
-from repro.errors import RunFailed
+from safetensors import SafetensorError
+
+from repro.errors import BadInput, Damaged, RunFailed
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -39,3 +42,21 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of content that cannot be what was written: Damaged. That a file is missing stays an OSError."""
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Damaged(f"{path}: damaged ({reason}); remove {path.parent} to make the run again") from error
+
+
+def make_folder(path: Path, option: str) -> None:
+    """Make the folder `path` if it is not there. Raises BadInput, which names the option, where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot write there ({error.strerror}); see {option}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from repro import progress
+from repro.atomic import make_folder
 from repro.launch.ledger import Ledger, SweepRun
 from repro.launch.local import make_side_by_side
 from repro.launch.plan import parents_first
@@ -32,6 +33,7 @@ def run_demo(out: Path, wandb: Mode = "disabled") -> None:
     from analysis.figure import StudyTables
     from analysis.style import save
 
+    make_folder(out, "--out")
     keep_freed_memory()
     stop = StopRequest()
     runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), stop)

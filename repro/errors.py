@@ -15,6 +15,10 @@ class BadInput(Exception):
         self.key = key
 
 
+class Damaged(BadInput):
+    """A file of a run's record is not what was written, as after a copy that was cut short."""
+
+
 class RunFailed(Exception):
     """A run started and could not finish; the message says where and why (exit code 1)."""
 

@@ -233,7 +233,10 @@ class Runner:
     def finished_network(self, config: RunConfig) -> nn.Module:
         """The trained network of a run that is done."""
         network = build_networks(config)[0] if isinstance(config, GeneratorConfig) else build_network(config)
-        network.load_state_dict(self.store.run(config.run_id).weights())
+        record = self.store.run(config.run_id)
+        if not (record.path / "model.safetensors").exists():
+            raise RunFailed(f"the weights of its {config.kind} are gone: remove {record.path}, and it is made again")
+        network.load_state_dict(record.weights())
         return network.to(memory_format=torch.channels_last)
 
     def _note_environment(self, run: RunDirectory, trainer: Training, log: logging.Logger) -> None:

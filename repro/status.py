@@ -8,10 +8,11 @@ from typing import Any
 
 from tabulate import tabulate
 
+from repro.errors import Damaged
 from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
 from repro.progress import summarize
-from repro.store import RunDirectory
+from repro.store import RunDirectory, State
 
 OPTIONAL = ("sweep", "job", "host")
 HOST = re.compile(r" on (\S+) since ")
@@ -48,10 +49,18 @@ def status_row(named: Named, task: Task | None = None, end: End | None = None) -
     row["error"] = run.failure() if state == "failed" else None
     if not (run.path / "config.json").exists():  # missing, or begun just now
         return row
+    try:
+        return _known_of(run, state, named.label, row)
+    except Damaged as error:
+        return row | {"error": str(error)}
+
+
+def _known_of(run: RunDirectory, state: State, label: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What the record itself says; `row` is what is known without. Raises Damaged."""
     config = run.read_json("config.json")["config"]
     row["epochs"] = config["epochs"]
     row["label"] = (
-        named.label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
+        label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
     )
     if state == "done":
         row |= {"epoch": config["epochs"], "metrics": run.read_json("summary.json")["metrics"]}

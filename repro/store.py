@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from repro.atomic import write_atomically, writing
+from repro.atomic import reading, write_atomically, writing
 from repro.errors import BadInput
 
 if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at records need not spend
@@ -63,7 +63,8 @@ class RunDirectory:
         return parse_config(self.read_json("config.json")["config"])
 
     def read_json(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.path / name).read_text())
+        with reading(self.path / name):
+            content: dict[str, Any] = json.loads((self.path / name).read_text())
         return content
 
     def failure(self) -> str | None:
@@ -83,7 +84,8 @@ class RunDirectory:
         path = self.path / "metrics.jsonl"
         # A line without its newline is one that a killed writer did not finish.
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        with reading(path):
+            return [json.loads(line) for line in lines]
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The last whole row of `metrics.jsonl`, without reading all of it."""
@@ -98,7 +100,8 @@ class RunDirectory:
         except FileNotFoundError:
             return None
         whole = tail[: tail.rfind(b"\n") + 1].splitlines()
-        return json.loads(whole[-1]) if whole else None
+        with reading(self.path / "metrics.jsonl"):
+            return json.loads(whole[-1]) if whole else None
 
     def predictions(self) -> dict[str, "Tensor"]:
         return self.tensors("predictions.safetensors")
@@ -109,7 +112,8 @@ class RunDirectory:
     def tensors(self, name: str) -> dict[str, "Tensor"]:
         from safetensors.torch import load_file
 
-        return load_file(self.path / name)
+        with reading(self.path / name):
+            return load_file(self.path / name)
 
     def checkpoint(self) -> dict[str, Any] | None:
         path = self.path / "checkpoint.pt"
@@ -117,7 +121,8 @@ class RunDirectory:
             return None
         import torch
 
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content
 
     # -- writing it: only under `lock` --------------------------------------------------------------------

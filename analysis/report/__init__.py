@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.report.contents import Contents, gather
-from repro.atomic import write_atomically
+from repro.atomic import make_folder, write_atomically
 from repro.records import Records
 
 TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
@@ -14,7 +14,7 @@ TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
 def write_report(records: Records, out: Path) -> list[Path]:
     """Write report.html and report.md into `out`, and return their paths."""
     contents = gather(records)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     written = []
     for template, name in TEMPLATES.items():
         write_atomically(out / name, render(template, contents).encode())

@@ -119,7 +119,8 @@ class Ledger:
             self.sweep_folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(content, default=str).encode())
         except (OSError, RunFailed) as error:
-            raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error}); see --runs") from error
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"{self.folder.parent}: cannot keep runs there ({reason}); see --runs") from error
         return (lambda: None) if known else path.unlink
 
     def sweeps(self) -> dict[str, list[SweepRun]]:

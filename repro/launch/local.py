@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import Interrupted, RunFailed
+from repro.errors import Damaged, Interrupted, RunFailed
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
 from repro.launch.request import Request, order
 from repro.progress import counted
@@ -36,7 +36,7 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
             runner.make(request.config, f"[{number}/{len(requests)}] {request.label}", request.forgiven)
         except Interrupted:
             raise
-        except RunFailed as error:
+        except (RunFailed, Damaged) as error:
             runner.progress.say(f"repro: {error}")
             unfinished[request.run_id] = str(error)
     raise_if_unfinished(unfinished, len(requests))

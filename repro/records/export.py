@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.atomic import write_atomically
+from repro.atomic import make_folder, write_atomically
 from repro.errors import BadInput
 from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import ATTACHMENTS
@@ -58,7 +58,7 @@ def write_export(
     for run_id, label in chosen.items():
         lines.append(_line(records, records.record(run_id), label, teachers, archive))
         on_run()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "--out")
     write_atomically(path, archive.close({"format": FORMAT, "ensembles": archive.ensembles}, lines))
     return len(lines)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
+from repro.atomic import reading
 from repro.distill.ensemble import ensemble_logits
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
@@ -116,7 +117,7 @@ class RunFolder:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
-        with safe_open(path, "pt") as file:
+        with reading(path), safe_open(path, "pt") as file:
             if "train_indices" not in file.keys():  # noqa: SIM118  (no mapping)
                 return None
             indices = file.get_tensor("train_indices")
@@ -144,7 +145,7 @@ class RunFolder:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
-        with safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
+        with reading(path), safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
             return LabelledLogits(file.get_tensor(logits), file.get_tensor("test_labels"))
 
 

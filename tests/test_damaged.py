@@ -1,0 +1,91 @@
+"""Records of which a file is not what was written: told with its name, and in the way of nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from runs import runner, small_student, small_teacher
+
+from repro.cli import main
+from repro.errors import Damaged, RunFailed
+from repro.launch.local import make_in_turn, run_here
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
+from repro.records import RunFolder
+from repro.status import Named, status_row
+from repro.store import RunDirectory, Store
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "runs"
+    run_here(parents_first([Request("a student", small_student())]), runner(root))
+    return root
+
+
+@pytest.fixture
+def student(finished: Path, tmp_path: Path) -> RunDirectory:
+    shutil.copytree(finished, tmp_path / "runs")
+    return Store(tmp_path / "runs").run(small_student().run_id)
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + (b"\n" if path.suffix == ".jsonl" else b""))
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "environment.json", "metrics.jsonl"])
+def test_a_damaged_text_is_named_by_who_reads_it_and_status_goes_on(
+    student: RunDirectory, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(student.path / name)
+    with pytest.raises(Damaged, match=f"{name}: damaged .*; remove {student.path} to make the run again"):
+        RunFolder(Store(student.path.parent)).record(student.run_id)
+    row = status_row(Named(student))
+    assert row["state"] == "done"
+    assert (f"{name}: damaged" in (row["error"] or "")) == (name != "metrics.jsonl")  # which it does not read then
+    assert main(["status", "--runs", str(student.path.parent)]) == 0
+    assert capsys.readouterr().out.count(" done ") == 2
+
+
+@pytest.mark.parametrize("content", ["test_logits", "train_logits"])
+def test_damaged_predictions_are_named(student: RunDirectory, content: str) -> None:
+    cut(student.path / "predictions.safetensors")
+    records = RunFolder(Store(student.path.parent))
+    with pytest.raises(Damaged, match=r"predictions.safetensors: damaged"):
+        records.predictions(student.run_id) if content == "test_logits" else records.shown_train(student.run_id)
+
+
+def test_a_damaged_checkpoint_keeps_no_other_run_from_being_made(student: RunDirectory) -> None:
+    cut(student.path / "checkpoint.pt")
+    (student.path / "summary.json").unlink()
+    other = small_teacher(epochs=1)
+    requests = [Request("a student", small_student()), Request("another", other)]
+    work = runner(student.path.parent)
+    with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({student.run_id}: .*checkpoint.pt: damaged"):
+        make_in_turn(requests, work)
+    assert work.store.run(other.run_id).is_done()
+
+
+def test_weights_that_are_gone_are_made_again_once_their_folder_is(student: RunDirectory) -> None:
+    (teacher,) = (RunDirectory(student.path.parent / parent.run_id) for parent in small_student().parents())
+    (teacher.path / "model.safetensors").unlink()
+    shutil.rmtree(student.path)
+    work = runner(student.path.parent)
+    plan = parents_first([Request("a student", small_student())])
+    with pytest.raises(RunFailed, match=f"the weights of its teacher are gone: remove {teacher.path}"):
+        run_here(plan, work)
+    shutil.rmtree(teacher.path)
+    run_here(plan, work)
+    assert student.is_done()
+
+
+@pytest.mark.parametrize("command", ["figures digits", "report", "export"])
+def test_where_nothing_can_be_written_is_told_before_anything_is_read(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / ("all.npz" if command == "export" else "pictures")
+    assert main([*command.split(), "--runs", str(tmp_path / "none"), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "cannot write there" in said and said.endswith("see --out\n") and said.count("\n") == 1
