@@ -87,9 +87,7 @@ def _last_attempt(run: RunDirectory) -> dict[str, Any]:
 
 
 def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as an aligned table, with the counts by state beneath."""
-    if not rows:
-        return "no runs"
+    """The rows, at least one, as an aligned table, with the counts by state beneath."""
     sweeps = len({row["sweep"] for row in rows})
     lines = [
         [

@@ -10,6 +10,7 @@ import pytest
 from config_contents import student, teacher
 from processes import Process
 
+from repro.cli import main
 from repro.config import parse_config
 from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
@@ -214,5 +215,13 @@ def test_the_table_has_columns_for_jobs_and_sweeps_only_where_there_are_some(beg
     assert counts == "2 runs: 2 interrupted; 2 in Slurm's queue"
 
 
-def test_no_runs_are_said_in_words() -> None:
-    assert status_table([]) == "no runs"
+def test_no_runs_are_said_with_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert main(["status", "--runs", str(nowhere)]) == 0
+    assert capsys.readouterr().out == f"no runs in {nowhere}\n"
+    nowhere.touch()
+    assert main(["status", "--runs", str(nowhere)]) == 2
+    assert main(["status", "--runs", ""]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"repro: {nowhere}: is no folder of runs; see --runs"
+    assert "--runs: is empty" in said[1]

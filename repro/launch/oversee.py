@@ -30,12 +30,15 @@ SECONDS_BETWEEN_LOOKS = 10.0
 def status(options: argparse.Namespace) -> None:
     """`repro status [SWEEP.yaml]`"""
     names = _wanted_names(options)
+    if options.runs.exists() and not options.runs.is_dir():
+        raise BadInput(f"{options.runs}: is no folder of runs; see --runs")
 
     def look() -> View:
         now = _look_at(names(), options)
         if now.silence:
             print(f"repro: {now.silence}", file=sys.stderr)
-        table = json.dumps(now.rows, indent=1) if options.json else status_table(now.rows)
+        table = status_table(now.rows) if now.rows else f"no runs in {options.runs}"
+        table = json.dumps(now.rows, indent=1) if options.json else table
         return View(table, count_states(now.rows), over=not options.watch)
 
     if options.watch and options.json:
