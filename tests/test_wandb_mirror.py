@@ -205,6 +205,34 @@ def test_what_does_not_arrive_in_time_is_an_error_and_sync_sends_it(
     assert [one.problem for one in sync([(student, None)], to)] == ["W&B lacks record.zip"]
 
 
+def test_a_failed_run_that_is_made_again_is_shown_to_its_end(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command that found the failure of an earlier one, such as `repro launch --retry failed`."""
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    whole = finished[0]
+    write_part(whole, 1, tmp_path)
+    run, said = RunDirectory(tmp_path / whole.run_id), list[str]()
+    run.write_failure("no space left on device")
+    with mirrored("online", tmp_path, labels([whole]), said.append):
+        deadline = time.monotonic() + 300
+        while run.run_id not in server.runs or server.runs[run.run_id].exit_code is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert server.runs[run.run_id].exit_code == 1
+        assert server.runs[run.run_id].summary()["failure"] == "no space left on device"
+        attempts = run.read_json("environment.json")["attempts"]
+        run.write_json("environment.json", {"attempts": [*attempts, {**attempts[0], "machine": {"host": "another"}}]})
+        run.forget_failure()
+        for name in ("metrics.jsonl", "predictions.safetensors", "summary.json"):
+            shutil.copy(whole.path / name, run.path / name)
+    assert said == []
+    assert_shows(server, whole)
+    assert "failure" not in server.runs[run.run_id].summary()
+    assert server.runs[run.run_id].config()["record"]["attempts"] == 2
+    assert server.runs[run.run_id].config()["record"]["machine"] == {"host": "another"}
+
+
 BOUND = 3.0
 
 

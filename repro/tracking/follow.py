@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from repro.store import RunDirectory
 from repro.tracking.description import destination
@@ -35,14 +36,19 @@ def main() -> int:
     waiting = [RunDirectory(runs / run_id) for run_id in labels]
     publications: dict[RunDirectory, Publication] = {}
     elsewhere: set[RunDirectory] = set()
+    shown_failures: dict[
+        RunDirectory, dict[str, Any] | None
+    ] = {}  # a failed run may be made again, by this command even
     problems: list[str] = []
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
         for record in list(waiting):
             # Asked first, so that nothing that is written before the end is missed.
-            state = record.state()
+            state, failure = record.state(), record.last_failure()
             if state == "missing" or not (record.path / "environment.json").exists():
+                continue
+            if state == "failed" and shown_failures.get(record) == failure:
                 continue
             if record in elsewhere and state == "done":
                 waiting.remove(record)  # to show its end is for whoever showed it
@@ -53,7 +59,10 @@ def main() -> int:
                 publications[record].send_rows()
                 if ended or state in ("done", "failed"):
                     publications.pop(record).finish()
-                    waiting.remove(record)
+                    if state == "failed":
+                        shown_failures[record] = failure
+                    else:
+                        waiting.remove(record)
             except ShownElsewhere:
                 elsewhere.add(record)
             except FAILURES as error:

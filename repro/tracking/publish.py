@@ -2,7 +2,7 @@
 
 import fcntl
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import wandb
 
@@ -49,6 +49,7 @@ class Publication:
             self._lock.close()
             raise ShownElsewhere(record.run_id) from error
         self.record = record
+        self.label = label
         self.run = wandb.init(
             project=to.project,
             entity=to.entity,
@@ -96,13 +97,18 @@ class Publication:
         in time.
         """
         with self._lock:
-            if self.record.is_done():
+            config, summary = cast(Any, self.run.config), cast(Any, self.run.summary)  # the client gives them no types
+            # Attempts and machine may be others than when it was opened.
+            config.update(nested_config(self.record, self.label), allow_val_change=True)
+            done, failure = self.record.is_done(), self.record.failure()
+            if failure is not None and not done:
+                summary["failure"] = failure
+            elif summary.get("failure") is not None:
+                del summary["failure"]  # of an earlier attempt
+            if done:
                 self._finish_complete()
             else:
-                failure = self.record.failure()
-                if failure is not None:
-                    self.run.summary["failure"] = failure
-                else:
+                if failure is None:
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1)
 
