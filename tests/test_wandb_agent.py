@@ -49,7 +49,14 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_agent(sweep: str, folder: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "repro", "wandb", "agent", sweep]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where `nohup` runs the tests
+    )
 
 
 @pytest.mark.usefixtures("environment")
@@ -78,8 +85,11 @@ def test_points_whose_command_cannot_start_are_failures(server: StandInServer, t
     assert err.splitlines()[-1] == f"repro: 2 of 2 runs of the sweep {sweep} failed"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.usefixtures("environment")
-def test_a_stopped_agent_leaves_no_process_behind(server: StandInServer, tmp_path: Path) -> None:
+def test_a_stopped_agent_leaves_no_process_behind(
+    number: signal.Signals, server: StandInServer, tmp_path: Path
+) -> None:
     sweep = begin_sweep(server, tmp_path, preset=["short"], images=[1200])
     agent = start_agent(sweep, tmp_path)
     deadline = time.monotonic() + 300
@@ -88,10 +98,10 @@ def test_a_stopped_agent_leaves_no_process_behind(server: StandInServer, tmp_pat
         time.sleep(0.2)
     family = psutil.Process(agent.pid).children(recursive=True)
     assert len(family) >= 2
-    agent.send_signal(signal.SIGTERM)
+    agent.send_signal(number)
     _, err = agent.communicate(timeout=300)
     assert agent.returncode == 1
-    assert "stopped by SIGTERM after 0 runs" in err.splitlines()[-1]
+    assert f"stopped by {number.name} after 0 runs" in err.splitlines()[-1]
     gone, alive = psutil.wait_procs(family, timeout=120)
     assert not alive, (alive, gone)
     (record,) = Store(tmp_path / "runs").runs()

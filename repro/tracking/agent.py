@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -38,34 +39,41 @@ def run_agent(sweep: str, count: int | None) -> int:
         # Our own `repro` comes first, also where it was called by its path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         environment |= {REPORT: str(report), "WANDB_DIR": folder, "PATH": path}
-        # A group of its own: Ctrl-C reaches it through us, once.
-        agent = subprocess.Popen([*command, sweep], env=environment, process_group=0)
-        stopped_by = _wait(agent)
+        code, stopped_by = _work([*command, sweep], environment)
         words = Counter(report.read_text().split())
         # For each point that it is given the agent writes this file, before it starts the point's command: a command
         # that could not start, or was refused by our command line, has reported nothing.
         points = len(list(Path(folder).glob("wandb/sweep-*/config-*.yaml")))
     if stopped_by is not None:
         raise RunFailed(f"stopped by {stopped_by} after {counted(words['done'], 'run')}; `repro launch` makes the rest")
-    if agent.returncode != 0 and not points:
+    if code != 0 and not points:
         raise BadInput(f"wandb agent could not work on the sweep {sweep} (its reason stands above)")
     begun = max(points, words["begun"])  # W&B may hand out a point again
-    if agent.returncode != 0 or words["done"] < begun:
+    if code != 0 or words["done"] < begun:
         raise RunFailed(f"{begun - words['done']} of {counted(begun, 'run')} of the sweep {sweep} failed")
     return words["done"]
 
 
-def _wait(agent: "subprocess.Popen[bytes]") -> str | None:
-    """Wait for the agent and everything it started; the signal that ended it early, if one did."""
+def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str | None]:
+    """Run the agent to its end and that of all it started: its exit code, and the signal that ended it early."""
     received: list[int] = []
+    agent: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, _: FrameType | None) -> None:
         received.append(number)
-        agent.send_signal(signal.SIGTERM)  # it forwards this to its run, which saves itself, and waits for it
+        if agent is not None:
+            agent.send_signal(signal.SIGTERM)  # it forwards this to its run, which saves itself, and waits for it
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, stop)
     family: dict[int, psutil.Process] = {}
     try:
+        # A group of its own: Ctrl-C reaches it through us, once.
+        agent = subprocess.Popen(command, env=environment, process_group=0)
+        if received:
+            agent.send_signal(signal.SIGTERM)
         while True:
             with contextlib.suppress(psutil.NoSuchProcess):
                 family |= {one.pid: one for one in psutil.Process(agent.pid).children(recursive=True)}
@@ -85,4 +93,4 @@ def _wait(agent: "subprocess.Popen[bytes]") -> str | None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return signal.Signals(received[0]).name if received else None
+    return agent.returncode, signal.Signals(received[0]).name if received else None
