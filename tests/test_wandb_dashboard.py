@@ -98,6 +98,8 @@ def test_saving_twice_updates_what_is_there(server: StandInServer, capsys: pytes
     assert (first.count("created"), first.count("updated")) == (2, 0)
     assert f"{ENTITY}/{PROJECT}" in first
     before = set(server.views)
+    foreign = server.known(PROJECT, "foreign")  # a run of somebody else, who has studies too
+    foreign.upserts.append({"config": json.dumps({"study": {"value": "digits"}})})
     show(server, "new", "sngan", {"epoch": 1, "train/generator_loss": 1.0})
     assert main(["wandb", "dashboard"]) == 0
     again = capsys.readouterr().out

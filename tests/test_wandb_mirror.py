@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from runs import runner, small_student
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
@@ -21,11 +22,13 @@ from repro.bench.wandb_faults import FAULTS, Fault, errors_500, full_disk, no_ke
 from repro.bench.wandb_server import KEY, StandInServer
 from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
+from repro.launch.plan import parents_first
+from repro.launch.sweep import find_sweep, read_sweep
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
 from repro.tracking.carried import FILE, digest, pack, unpack
-from repro.tracking.description import PROJECT, Destination, destination
+from repro.tracking.description import PROJECT, Destination, destination, tags
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored, why_offline
 from repro.tracking.publish import Publication
@@ -122,6 +125,18 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     refused, sent = sync([(gone, named[0][1]), named[1]], to)
     assert (refused.sent, sent.sent, sent.problem) == (0, 3, None)
     assert refused.problem is not None and "previously created and deleted" in refused.problem
+
+
+def test_w_and_b_takes_the_tags_of_every_sweep() -> None:
+    taken = set()
+    for path in find_sweep("digits").parent.glob("*.yaml"):
+        for one in parents_first(read_sweep(path, {})):
+            shortened = tags(Label(one.label, path.stem, one.tags))
+            assert all(
+                short == tag[: len(short) - 1] + short[-1] for short, tag in zip(shortened, one.tags, strict=True)
+            )
+            taken.update(shortened)
+    wandb.Settings(run_tags=tuple(taken))  # refuses those that are too long
 
 
 def test_a_run_is_never_sent_by_two_processes_at_once(

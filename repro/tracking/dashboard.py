@@ -67,7 +67,7 @@ def _metrics(api: Api, entity: str, project: str) -> dict[str, dict[str, set[str
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     try:
         for run in api.runs(f"{entity}/{project}", per_page=PAGE, lazy=False):
-            if "study" in run.config:
+            if {"study", "preset"} <= run.config.keys():  # others may have runs in the project
                 names = found[run.config["study"]][run.config["preset"]]
                 names |= {name for name in run.summary.keys() if not name.startswith("_")}  # noqa: SIM118
     except ValueError as error:

@@ -10,6 +10,8 @@ from repro.tracking.label import Label
 
 PROJECT = "does-distillation-work"
 """The W&B project unless $WANDB_PROJECT names another."""
+TAG_CHARACTERS = 64
+"""The longest tag that W&B takes: some conditions are longer, and are whole only in the config."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
             "machine": latest["machine"],
         },
     }
+
+
+def tags(label: Label) -> tuple[str, ...]:
+    """The label's tags as W&B takes them."""
+    return tuple(tag if len(tag) <= TAG_CHARACTERS else f"{tag[: TAG_CHARACTERS - 1]}…" for tag in label.tags)
 
 
 def job_type(record: RunDirectory) -> str:

@@ -8,7 +8,7 @@ import wandb
 
 from repro.store import RunDirectory
 from repro.tracking.carried import FILE, digest, pack
-from repro.tracking.description import Destination, job_type, nested_config
+from repro.tracking.description import Destination, job_type, nested_config, tags
 from repro.tracking.label import Label
 from repro.tracking.pictures import final_pictures
 from repro.tracking.point import Point
@@ -58,7 +58,7 @@ class Publication:
             name=label.text if label else None,
             group=label.group if label else None,
             job_type=job_type(record),
-            tags=label.tags if label else None,
+            tags=tags(label) if label else None,
             config={**(point.parameters if point else {}), **nested_config(record, label)},
             dir=to.folder,
             reinit="create_new",
