@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -246,6 +247,34 @@ def test_a_failed_run_that_is_made_again_is_shown_to_its_end(
     assert "failure" not in server.runs[run.run_id].summary()
     assert server.runs[run.run_id].config()["record"]["attempts"] == 2
     assert server.runs[run.run_id].config()["record"]["machine"] == {"host": "another"}
+
+
+class Going(RunDirectory):
+    """A record whose run writes its next row, and after the last one its end, whenever its rows were looked at."""
+
+    whole: ClassVar[RunDirectory]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        rows = super().metrics()
+        lines = (Going.whole.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (self.path / "metrics.jsonl").write_text("".join(lines[: len(rows) + 1]))
+        if len(rows) + 1 >= len(lines):
+            for name in ("predictions.safetensors", "summary.json"):
+                shutil.copy(Going.whole.path / name, self.path / name)
+        return rows
+
+
+def test_sync_of_a_run_that_is_going_on_and_ends_meanwhile_is_true(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path
+) -> None:
+    Going.whole = finished[0]
+    write_part(Going.whole, 1, tmp_path)
+    run, named = Going(tmp_path / Going.whole.run_id), labels(finished)
+    to = Destination(PROJECT, ENTITY, tmp_path)
+    assert [(one.rows, one.sent, one.problem) for one in sync([(run, named[run.run_id])], to)] == [(2, 2, None)]
+    assert run.is_done() and server.runs[run.run_id].exit_code == 1  # it lacks the last row
+    assert [(one.rows, one.sent, one.problem) for one in sync([(run, named[run.run_id])], to)] == [(3, 1, None)]
+    assert_shows(server, Going.whole)
 
 
 BOUND = 3.0

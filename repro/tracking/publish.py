@@ -31,6 +31,8 @@ class Publication:
     label: None where it is not known; then what W&B calls the run is left as it is.
     point: of the W&B sweep whose page shows the run; who leaves it out later, changes nothing there.
     finish_seconds: so long `finish` waits for W&B to have everything.
+
+    Attributes: `rows` and `done`, the record's rows and whether it was done when its rows were last sent.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Publication:
             raise ShownElsewhere(record.run_id) from error
         self.record = record
         self.label = label
+        self.rows: list[dict[str, Any]] = []
+        self.done = False
         self.run = wandb.init(
             project=to.project,
             entity=to.entity,
@@ -83,14 +87,16 @@ class Publication:
 
     def send_rows(self) -> int:
         """Send the rows of `metrics.jsonl` that W&B does not have; return their number."""
-        new = [row for row in self.record.metrics() if row["step"] >= self.next_step]
+        self.done = self.record.is_done()  # asked first: the rows of a record that is done are all there
+        self.rows = self.record.metrics()
+        new = [row for row in self.rows if row["step"] >= self.next_step]
         for row in new:
             self.run.log(_known(row), step=row["step"])
             self.next_step = row["step"] + 1
         return len(new)
 
     def finish(self) -> None:
-        """Close the run as its record stands.
+        """Close the run as its record stood when its rows were last sent.
 
         Complete: finished, with the final metrics and pictures. Failed: failed, with the reason. Otherwise it is marked
         as preempted, and whoever publishes it next goes on. Raises TimeoutError if W&B does not have everything
@@ -100,12 +106,12 @@ class Publication:
             config, summary = cast(Any, self.run.config), cast(Any, self.run.summary)  # the client gives them no types
             # Attempts and machine may be others than when it was opened.
             config.update(nested_config(self.record, self.label), allow_val_change=True)
-            done, failure = self.record.is_done(), self.record.failure()
-            if failure is not None and not done:
+            failure = self.record.failure()
+            if failure is not None and not self.done:
                 summary["failure"] = failure
             elif summary.get("failure") is not None:
                 del summary["failure"]  # of an earlier attempt
-            if done:
+            if self.done:
                 self._finish_complete()
             else:
                 if failure is None:

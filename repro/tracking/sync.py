@@ -65,7 +65,7 @@ def sync(
             yield Synced(record.run_id, name, len(rows), 0, None)
             continue
         try:
-            sent, problem = _send(record, label, to, wanted_model is not None)
+            publication, sent, problem = _send(record, label, to, wanted_model is not None)
         except ShownElsewhere:
             yield Synced(record.run_id, name, len(rows), 0, None, live=True)
             continue
@@ -75,24 +75,26 @@ def sync(
             yield Synced(record.run_id, name, len(rows), 0, reason(error))
             continue
         shown = api.run(f"{path}/{record.run_id}")
-        problem = _difference(shown, [row["step"] for row in rows], record.is_done()) or problem
-        yield Synced(record.run_id, name, len(rows), sent, problem)
+        problem = _difference(shown, publication) or problem
+        yield Synced(record.run_id, name, len(publication.rows), sent, problem)
 
 
-def _difference(shown: Run, steps: list[int], done: bool) -> str | None:
-    """What W&B does not show of a run with rows at these steps, which is done or not; None if it shows everything."""
+def _difference(shown: Run, sent: Publication) -> str | None:
+    """What W&B does not show of what was sent; None if it shows everything."""
     there = [row["_step"] for row in shown.scan_history(use_cache=False)]
-    if there != steps:
-        return f"W&B holds {len(there)} rows, the record {len(steps)}"
-    if done and shown.state != "finished":
+    if there != [row["step"] for row in sent.rows]:
+        return f"W&B holds {len(there)} rows, the record {len(sent.rows)}"
+    if sent.done and shown.state != "finished":
         return f"W&B shows it as {shown.state}"
-    if done and not list(shown.files([FILE])):
+    if sent.done and not list(shown.files([FILE])):
         return f"W&B lacks {FILE}"
     return None
 
 
-def _send(record: RunDirectory, label: Label | None, to: Destination, model: bool) -> tuple[int, str | None]:
-    """Send what W&B lacks of one run: how many rows that were, and why its weights could not be sent, if so."""
+def _send(
+    record: RunDirectory, label: Label | None, to: Destination, model: bool
+) -> tuple[Publication, int, str | None]:
+    """Send what W&B lacks of one run; also how many rows that were, and why its weights could not be sent, if so."""
     publication = Publication(record, label, to, finish_seconds=FINISH_SECONDS)
     sent, problem = publication.send_rows(), None
     if model:
@@ -101,7 +103,7 @@ def _send(record: RunDirectory, label: Label | None, to: Destination, model: boo
         except RunFailed as error:
             problem = str(error)
     publication.finish()
-    return sent, problem
+    return publication, sent, problem
 
 
 @dataclass(frozen=True)
