@@ -11,7 +11,7 @@ from tabulate import tabulate
 from repro import progress
 from repro.config import GeneratorConfig
 from repro.data.prepare import prepare, prepared_datasets
-from repro.errors import BadInput
+from repro.errors import BadInput, RunFailed
 from repro.experiments.study import find_study
 from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
@@ -125,7 +125,11 @@ def bench(options: argparse.Namespace) -> None:
 
     if options.method is not None:
         raise BadInput("--method goes with the bench fidelity alone: repro bench fidelity --method FILE.py")
-    print(run_benches(options.names, as_json=options.json, say=progress.for_this_output().say))
+    try:
+        found = run_benches(options.names, as_json=options.json, say=progress.for_this_output().say)
+    except KeyboardInterrupt as error:
+        raise RunFailed("interrupted; nothing is kept of what was measured") from error
+    print(found)
 
 
 def _runner(options: argparse.Namespace) -> Runner:

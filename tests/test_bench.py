@@ -1,14 +1,17 @@
 """`repro bench`: a fair comparison, honest ratios, and numbers that can be read by a program."""
 
+import contextlib
 import itertools
 import json
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -296,3 +299,78 @@ def test_a_command_whose_runs_are_done_has_its_turn_to_the_end(tmp_path: Path) -
     failing = TurnTaker([sys.executable, "-S", "-c", "raise SystemExit(3)"], os.environ, (tmp_path, 1))
     with pytest.raises(RuntimeError, match="has failed: 3"):
         failing.turn(seconds=0.001)
+
+
+STARTS_ANOTHER = """
+import pathlib, subprocess, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(900)"])
+time.sleep(900)
+"""
+
+
+def test_what_a_command_starts_while_it_is_killed_does_not_outlive_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-S", "-c", STARTS_ANOTHER, str(tmp_path / "now")]
+    taker = TurnTaker(command, os.environ, (tmp_path, 1))
+    itself = psutil.Process(taker.process.pid)
+    itself.resume()
+    look, started = TurnTaker._processes, list[psutil.Process]()
+
+    def look_then_let_it_start(self: TurnTaker) -> list[psutil.Process]:
+        seen = look(self)
+        (tmp_path / "now").touch()
+        deadline = time.monotonic() + 300
+        while not started:
+            assert time.monotonic() < deadline
+            started.extend(itself.children())
+        return seen
+
+    monkeypatch.setattr(TurnTaker, "_processes", look_then_let_it_start)
+    taker.kill()
+    assert psutil.wait_procs(started, timeout=300)[1] == []
+
+
+def test_a_command_that_is_interrupted_at_its_start_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[psutil.Process] = []
+    stop = TurnTaker._stop
+
+    def interrupted_once(self: TurnTaker) -> float:
+        if not started:
+            started.append(psutil.Process(self.process.pid))
+            raise KeyboardInterrupt
+        return stop(self)
+
+    monkeypatch.setattr(TurnTaker, "_stop", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        TurnTaker([sys.executable, "-S", "-c", "import time; time.sleep(900)"], os.environ, (tmp_path, 1))
+    assert psutil.wait_procs(started, timeout=300)[1] == []
+
+
+@pytest.mark.slow
+def test_a_bench_that_is_told_to_stop_leaves_no_process_and_no_promise() -> None:
+    """While its two demos take turns: one of them always stands still."""
+    bench = subprocess.Popen([sys.executable, "-m", "repro", "bench", "wandb"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    family: list[psutil.Process] = []
+    stopped, running = set[int](), False
+    while len(stopped) < 2 or not running:
+        assert time.monotonic() < deadline and bench.poll() is None
+        time.sleep(0.1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            itself = psutil.Process(bench.pid)
+            family = itself.children(recursive=True)
+            demos = [one for one in itself.children() if "demo" in one.cmdline()]
+            still = {one.pid for one in demos if one.status() == psutil.STATUS_STOPPED}
+            stopped |= still
+            running = len(still) < len(demos)
+    bench.terminate()
+    _, err = bench.communicate(timeout=300)
+    assert bench.returncode == 1
+    assert err.splitlines()[-1] == "repro: interrupted; nothing is kept of what was measured"
+    assert "Traceback" not in err
+    assert psutil.wait_procs(family, timeout=300)[1] == []

@@ -2,13 +2,14 @@
 
 Both demos are whole and made anew, with their twelve runs, table and figure. They take turns of a second, in which all
 processes of the other stand still: the same work takes this or that machine a tenth longer from one minute to the
-next, which is more than what is measured here. When its runs are done, a demo has the machine to its end, so that what
+next, which is more than what is measured here. When its runs are done, a demo's next turn goes to its end, so that what
 it waits for its mirror counts in full. W&B is a server of ours on the same machine; what that one works is told apart,
 since W&B's own works elsewhere.
 """
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ TURN_SECONDS = 1.0
 
 
 def measure(rounds: int = ROUNDS) -> Report:
-    """Pairs of demos; each pair is told on stderr, and Ctrl-C ends it with those that are whole.
+    """Pairs of demos; each pair is told on stderr, and Ctrl-C, SIGTERM or SIGHUP ends it with those that are whole.
 
     {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "server_processor_seconds": [...],
     "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
@@ -40,7 +41,11 @@ def measure(rounds: int = ROUNDS) -> Report:
     without: list[float] = []
     shown: list[float] = []
     served: list[float] = []
-    with contextlib.suppress(KeyboardInterrupt), wandb_server_process() as (environment, server):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        _stopped_as_by_ctrl_c(),
+        wandb_server_process() as (environment, server),
+    ):
         for number in range(rounds):
             before = _processor_seconds(server)
             with _demo("disabled", environment, runs) as plain, _demo("online", environment, runs) as online:
@@ -84,7 +89,11 @@ class TurnTaker:
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        self._stop()
+        try:
+            self._stop()
+        except BaseException:  # such as Ctrl-C
+            self.kill()
+            raise
 
     def turn(self, seconds: float) -> bool:
         """Run for so long, or, if all runs are done, to the end. Whether it has ended; RuntimeError if it failed."""
@@ -102,6 +111,7 @@ class TurnTaker:
         return self.process.returncode is not None
 
     def kill(self) -> None:
+        self._stop()  # or what is started meanwhile would be missed
         for one in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -144,6 +154,20 @@ def _demo(mode: str, environment: Mapping[str, str], runs: int) -> Iterator[Turn
             yield taker
         finally:
             taker.kill()
+
+
+@contextlib.contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """Take a polite end as Ctrl-C, so that nothing is left that stands still for ever."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _processor_seconds(pid: int) -> float:

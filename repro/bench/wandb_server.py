@@ -180,7 +180,10 @@ def wandb_server() -> Iterator[StandInServer]:
 def wandb_server_process() -> Iterator[tuple[dict[str, str], int]]:
     """A server in a process of its own: the environment that leads a client there, and the process's id."""
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from {__name__} import serve; serve()"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,  # Ctrl-C is for those who have started it
     )
     assert process.stdout is not None
     try:
