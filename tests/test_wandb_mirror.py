@@ -277,6 +277,33 @@ def test_sync_of_a_run_that_is_going_on_and_ends_meanwhile_is_true(
     assert_shows(server, Going.whole)
 
 
+def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    named, said = labels(finished), list[str]()
+    write_part(finished[1], 1, tmp_path / "online")
+    with (tmp_path / "online" / finished[1].run_id / "metrics.jsonl").open("a") as file:
+        file.write("\0\0\0\n")
+    with mirrored("online", tmp_path / "online", named, said.append):
+        made_again(finished[:1], tmp_path / "online")
+    assert len(said) == 1 and "its record cannot be read" in said[0]
+    assert_shows(server, finished[0])
+
+    server.forget()
+    damaged, lacking = (
+        RunDirectory(shutil.copytree(record.path, tmp_path / "offline" / record.run_id)) for record in finished
+    )
+    (damaged.path / "summary.json").write_text("{")
+    (lacking.path / "model.safetensors").unlink()
+    to = Destination(PROJECT, ENTITY, tmp_path)
+    found = list(sync([(record, named[record.run_id]) for record in (damaged, lacking)], to, models=True))
+    assert found[0].problem is not None and "its record cannot be read" in found[0].problem
+    assert server.runs[damaged.run_id].exit_code == 1
+    assert (found[1].sent, found[1].problem) == (3, f"there is no {lacking.path / 'model.safetensors'}")
+    assert server.runs[lacking.run_id].exit_code == 0
+
+
 BOUND = 3.0
 
 

@@ -26,7 +26,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the training; this ends when its input does
     # Only now, out of the training's way: half of this process's work is to import the client.
-    from repro.tracking.failures import FAILURES, reason
+    from repro.tracking.failures import FAILURES, UNREADABLE, reason
     from repro.tracking.publish import Publication, ShownElsewhere
 
     task = json.loads(sys.stdin.readline())
@@ -44,21 +44,22 @@ def main() -> int:
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
         for record in list(waiting):
-            # Asked first, so that nothing that is written before the end is missed.
-            state, failure = record.state(), record.last_failure()
-            if state == "missing" or not (record.path / "environment.json").exists():
-                continue
-            if state == "failed" and shown_failures.get(record) == failure:
-                continue
-            if record in elsewhere and state == "done":
-                waiting.remove(record)  # to show its end is for whoever showed it
-                continue
             try:
+                # Asked first, so that nothing that is written before the end is missed.
+                state, failure = record.state(), record.last_failure()
+                if state == "missing" or not (record.path / "environment.json").exists():
+                    continue
+                if state == "failed" and shown_failures.get(record) == failure:
+                    continue
+                if record in elsewhere and state == "done":
+                    waiting.remove(record)  # to show its end is for whoever showed it
+                    continue
                 if record not in publications:
                     publications[record] = Publication(record, labels[record.run_id], destination(runs), point)
                 publications[record].send_rows()
                 if ended or state in ("done", "failed"):
-                    publications.pop(record).finish()
+                    publications[record].finish()
+                    del publications[record]
                     if state == "failed":
                         shown_failures[record] = failure
                     else:
@@ -69,6 +70,11 @@ def main() -> int:
                 problems.append(f"run {record.run_id}: {reason(error)}")
                 publications.pop(record, None)
                 waiting.remove(record)
+            except UNREADABLE as error:
+                problems.append(f"run {record.run_id}: {reason(error)}")
+                waiting.remove(record)
+                if record in publications:
+                    publications.pop(record).abandon()
     if problems:
         print(problems[0], file=sys.stderr)
     return 1 if problems else 0

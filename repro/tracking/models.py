@@ -15,8 +15,11 @@ def artifact_name(run_id: str) -> str:
 def send_model(run: wandb.Run, record: RunDirectory) -> None:
     """Log the record's weights as an artifact of `run`, made from the artifacts of its teachers or its generator.
 
-    The same weights again make no new version. Raises RunFailed if a parent's weights are not in W&B.
+    The same weights again make no new version. Raises RunFailed if there are no weights, or W&B lacks a parent's.
     """
+    weights = record.path / WEIGHTS
+    if not weights.exists():
+        raise RunFailed(f"there is no {weights}")
     for parent in record.config().parents():
         name = f"{run.entity}/{run.project}/{artifact_name(parent.run_id)}:latest"
         try:
@@ -24,6 +27,6 @@ def send_model(run: wandb.Run, record: RunDirectory) -> None:
         except (wandb.errors.CommError, ValueError) as error:
             raise RunFailed(f"W&B lacks the weights of its {parent.kind} {parent.run_id}") from error
     artifact = wandb.Artifact(artifact_name(record.run_id), type="model", metadata={"run": record.run_id})
-    artifact.add_file(str(record.path / WEIGHTS))
+    artifact.add_file(str(weights))
     run.log_artifact(artifact).wait()
     run.summary["model_artifact"] = artifact_name(record.run_id)

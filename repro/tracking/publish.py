@@ -1,5 +1,6 @@
 """Bring one run in W&B up to its record on disk."""
 
+import contextlib
 import fcntl
 from pathlib import Path
 from typing import Any, cast
@@ -117,6 +118,12 @@ class Publication:
                 if failure is None:
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1)
+
+    def abandon(self) -> None:
+        """Close the run as failed, since its record cannot be read: what is missing stays missing."""
+        with contextlib.suppress(TimeoutError):
+            self.run.finish(exit_code=1)
+        self._lock.close()
 
     def _finish_complete(self) -> None:
         self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))

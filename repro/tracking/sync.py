@@ -9,7 +9,7 @@ from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking.carried import FILE, digest
 from repro.tracking.description import Destination
-from repro.tracking.failures import FAILURES, reason
+from repro.tracking.failures import FAILURES, UNREADABLE, reason
 from repro.tracking.label import Label
 from repro.tracking.mirror import why_offline
 from repro.tracking.models import artifact_name, send_model
@@ -44,39 +44,30 @@ def sync(
     What W&B calls a run is left as it is where there is no label.
 
     With `models` the weights of finished runs too, linked from parent to child: parents must come first.
-    Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run is that run's
-    problem.
+    Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run, or a record
+    that cannot be read, is that run's problem.
     """
     api = Api()
     path = f"{to.entity or api.default_entity}/{to.project}"
     there = _finished(api, path)
     for record, label in records:
-        rows = record.metrics()
         name = label.text if label else record.run_id
-        wanted_model = artifact_name(record.run_id) if models and record.is_done() else None
-        known = there.get(record.run_id)
-        if (
-            known is not None
-            and record.is_done()
-            and (known.rows, known.record) == (len(rows), digest(record))
-            and wanted_model in (None, known.model)
-            and (label is None or label.asked_for().get("study") in (None, known.study))
-        ):
-            yield Synced(record.run_id, name, len(rows), 0, None)
-            continue
+        rows, sent, problem, live = 0, 0, None, False
         try:
-            publication, sent, problem = _send(record, label, to, wanted_model is not None)
+            rows = len(record.metrics())
+            if not _is_whole(there.get(record.run_id), record, rows, label, models):
+                publication, sent, problem = _send(record, label, to, models)
+                rows = len(publication.rows)
+                problem = _difference(api.run(f"{path}/{record.run_id}"), publication) or problem
         except ShownElsewhere:
-            yield Synced(record.run_id, name, len(rows), 0, None, live=True)
-            continue
+            live = True
         except FAILURES as error:  # of this run alone, such as one that was deleted in W&B?
             if why_offline() is not None:
                 raise
-            yield Synced(record.run_id, name, len(rows), 0, reason(error))
-            continue
-        shown = api.run(f"{path}/{record.run_id}")
-        problem = _difference(shown, publication) or problem
-        yield Synced(record.run_id, name, len(publication.rows), sent, problem)
+            problem = reason(error)
+        except UNREADABLE as error:
+            problem = reason(error)
+        yield Synced(record.run_id, name, rows, sent, problem, live)
 
 
 def _difference(shown: Run, sent: Publication) -> str | None:
@@ -92,17 +83,22 @@ def _difference(shown: Run, sent: Publication) -> str | None:
 
 
 def _send(
-    record: RunDirectory, label: Label | None, to: Destination, model: bool
+    record: RunDirectory, label: Label | None, to: Destination, models: bool
 ) -> tuple[Publication, int, str | None]:
     """Send what W&B lacks of one run; also how many rows that were, and why its weights could not be sent, if so."""
     publication = Publication(record, label, to, finish_seconds=FINISH_SECONDS)
-    sent, problem = publication.send_rows(), None
-    if model:
-        try:
-            send_model(publication.run, record)
-        except RunFailed as error:
-            problem = str(error)
-    publication.finish()
+    problem = None
+    try:
+        sent = publication.send_rows()
+        if models and publication.done:
+            try:
+                send_model(publication.run, record)
+            except RunFailed as error:
+                problem = str(error)
+        publication.finish()
+    except UNREADABLE:
+        publication.abandon()
+        raise
     return publication, sent, problem
 
 
@@ -114,6 +110,17 @@ class _Finished:
     record: str | None
     model: str | None
     study: str | None
+
+
+def _is_whole(known: _Finished | None, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
+    """Whether W&B has all of a finished record."""
+    return (
+        known is not None
+        and record.is_done()
+        and (known.rows, known.record) == (rows, digest(record))
+        and (not models or known.model == artifact_name(record.run_id))
+        and (label is None or label.asked_for().get("study") in (None, known.study))
+    )
 
 
 def _finished(api: Api, path: str) -> dict[str, _Finished]:
