@@ -20,10 +20,10 @@ from repro.records import disagreements, write_export
 def figures(options: argparse.Namespace) -> None:
     """`repro figures [NAME ...]`"""
     wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
-    make_folder(options.out, "--out")
     tables = StudyTables(records_of(options))
     if not tables.records.ids():
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
+    make_folder(options.out, "--out")
     for figure in wanted:
         if options.names == ["all"] and not drawable_presets(figure, tables):
             commands = " and ".join(figure.few_commands("paper"))
@@ -52,7 +52,6 @@ def export(options: argparse.Namespace) -> None:
     """`repro export [SWEEP.yaml] --out FILE`"""
     if options.out.suffix != ".npz":
         raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
-    make_folder(options.out.parent, "--out")
     records = records_of(options)
     if disagreements(records):
         raise BadInput(f"{records.name}: its exports disagree; one file holds one copy of a run, so keep them apart")
@@ -64,6 +63,7 @@ def export(options: argparse.Namespace) -> None:
     if not any(records.has(run_id) for run_id, _ in wanted):
         asked = f" of {options.sweep}" if options.sweep is not None else ""
         raise BadInput(f"{records.name}: holds no finished run{asked}; see --runs")
+    make_folder(options.out.parent, "--out")
     with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
         count = write_export(records, wanted, options.out, bar.update, examples=not options.without_examples)
     print(f"{options.out}: {count} of {len(wanted)} runs, {options.out.stat().st_size / 1000:,.0f} kB")

@@ -81,11 +81,11 @@ def test_weights_that_are_gone_are_made_again_once_their_folder_is(student: RunD
 
 
 @pytest.mark.parametrize("command", ["figures digits", "report", "export"])
-def test_where_nothing_can_be_written_is_told_before_anything_is_read(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_where_nothing_can_be_written_is_told_in_a_line(
+    command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / "file" / ("all.npz" if command == "export" else "pictures")
-    assert main([*command.split(), "--runs", str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert main([*command.split(), "--runs", str(finished), "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert "cannot write there" in said and said.endswith("see --out\n") and said.count("\n") == 1
