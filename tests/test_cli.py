@@ -1,6 +1,7 @@
 """The commands in this process: what they refuse, say, write and leave alone. Real processes: test_cli_processes.py."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,7 +200,9 @@ def test_a_run_that_is_done_is_not_trained_again(repro: Repro, made: Path) -> No
     assert times(made) == before
 
 
-def test_a_run_is_shown_later_as_what_it_was_asked_for(repro: Repro, made: Path, server: StandInServer) -> None:
+def test_a_run_is_shown_later_as_what_it_was_asked_for(
+    repro: Repro, made: Path, server: StandInServer, tmp_path: Path
+) -> None:
     """`repro wandb sync` calls it as `--wandb online` would have, so that the study's report finds it."""
     asked = "digits trial=0 images=100 (smoke)"
     rows = json.loads(repro("status", "--runs", str(made), "--json").out)
@@ -210,6 +213,11 @@ def test_a_run_is_shown_later_as_what_it_was_asked_for(repro: Repro, made: Path,
     assert shown[asked].setting("groupName") == shown[f"teacher of {asked}"].setting("groupName") == "digits"
     assert shown[asked].setting("tags") == ["digits", "smoke", "images=100"]
     assert shown[asked].config()["study"] == "digits"
+    server.forget()
+    record = request_run(find_study("digits"), parse_settings(SMALLEST[1:])).run_id
+    shutil.copytree(made / record, tmp_path / "elsewhere" / record)  # where nobody knows what it was made for
+    assert repro("wandb", "sync", "--runs", "elsewhere").code == 0
+    assert not server.runs[record].setting("groupName")
 
 
 def test_runs_that_could_not_be_begun_are_not_remembered(repro: Repro) -> None:

@@ -14,7 +14,7 @@ from repro import progress
 from repro.errors import BadInput, RunFailed
 from repro.launch.ledger import Ledger
 from repro.store import RunDirectory, Store
-from repro.tracking.description import destination, job_type
+from repro.tracking.description import destination
 from repro.tracking.label import Label
 
 
@@ -108,7 +108,7 @@ def _failures_of_w_and_b() -> Iterator[None]:
         raise RunFailed(f"W&B: {reason(error)}") from error
 
 
-def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label]]:
+def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label | None]]:
     from repro.launch.plan import parents_first
     from repro.launch.sweep import parse_settings, read_sweep
 
@@ -117,11 +117,10 @@ def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirect
     return [(store.run(one.run_id), Label(one.label, group, one.tags)) for one in plan]
 
 
-def _of_folder(store: Store) -> list[tuple[RunDirectory, Label]]:
-    """Every run there is a record of, named as the first sweep that was launched here names it."""
+def _of_folder(store: Store) -> list[tuple[RunDirectory, Label | None]]:
+    """Every run there is a record of, named as the first sweep that was launched here names it, or not at all."""
     labels: dict[str, Label] = {}
     for sweep, runs in Ledger(store.root).sweeps().items():
         for run in runs:
             labels.setdefault(run.run_id, Label(run.label, sweep, tuple(run.tags)))
-    records = store.runs()
-    return [(record, labels.get(record.run_id) or Label(record.run_id, job_type(record))) for record in records]
+    return [(record, labels.get(record.run_id)) for record in store.runs()]
