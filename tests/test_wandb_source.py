@@ -118,8 +118,9 @@ def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of every sweep that some figure shows, and its parents; a surface, and samples."""
     root, records = tmp_path_factory.mktemp("runs"), SyntheticRecords(examples=50)
     for figure in map(find_figure, MODULES):
+        only = {key: list(value) if isinstance(value, tuple) else value for key, value in figure.only.items()}
         for sweep in figure.sweeps:
-            points = sweep_studies(find_sweep(sweep), {"preset": "short", "trial": [0], **figure.only})
+            points = sweep_studies(find_sweep(sweep), {"preset": "short", "trial": [0], **only})
             least = min(points, key=lambda point: len(point.config().parents()))
             records.add(sweep, everywhere(Truth()), done=least.settings().__eq__)
     store = records.write(root)
