@@ -17,7 +17,7 @@ from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
 from repro.launch.ledger import Ledger, SweepRun
-from repro.launch.local import run_here
+from repro.launch.local import make_checked
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, request_run
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> None:
     plan = parents_first([request])
     check_data(plan, options.data)
     runner = _runner(options)
+    runner.check(one.config for one in plan)
     missing = _missing(plan, runner.store)
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         runner.stop.listening(),
         connected(runner.ranks, runner.device),
     ):
-        run_here(plan, runner)
+        make_checked(plan, runner)
     if not runner.ranks.is_first:
         return
     record = runner.store.run(request.config.run_id)

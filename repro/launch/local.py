@@ -15,6 +15,11 @@ from repro.runner import Runner
 def run_here(plan: Sequence[Request], runner: Runner) -> None:
     """Make the planned runs one after another. Raises the first failure; bad input before anything is made."""
     runner.check(request.config for request in plan)
+    make_checked(plan, runner)
+
+
+def make_checked(plan: Sequence[Request], runner: Runner) -> None:
+    """The same for runs that `runner` has checked."""
     for number, request in enumerate(plan, start=1):
         runner.make(request.config, f"[{number}/{len(plan)}] {request.label}")
 

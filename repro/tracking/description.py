@@ -25,7 +25,9 @@ class Destination:
 
 def destination(runs: Path) -> Destination:
     """As W&B's own environment variables say; the client's files go into `runs`."""
-    return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), runs / "wandb")
+    # Absolute: the client has a process of its own write them, which may work in another folder.
+    folder = (runs / "wandb").absolute()
+    return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), folder)
 
 
 def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
