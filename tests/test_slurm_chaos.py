@@ -96,7 +96,8 @@ class Chaos:
         for line in self.cluster.command("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
             node, state = line.split()
             if state.startswith("drain"):
-                self.cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+                with contextlib.suppress(ClusterError):  # a restarted controller took it back; else we are here again
+                    self.cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
         for line in self.cluster.command("squeue", "--noheader", "--array", "--format=%A %r").splitlines():
             job, reason = line.split(maxsplit=1)
             if reason.endswith("requeued held"):
