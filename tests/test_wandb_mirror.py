@@ -1,15 +1,10 @@
 """W&B shows what the records hold, and whatever goes wrong with it hurts no run. The real client, a server of ours."""
 
-import contextlib
 import os
 import shutil
-import socket
-import socketserver
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +14,7 @@ import wandb
 from runs import runner, small_student
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from repro.bench.wandb_faults import FAULTS, Fault, errors_500, full_disk, no_key, nothing, unreachable, wait_for
+from repro.bench.wandb_faults import FAULTS, full_disk, wait_for
 from repro.bench.wandb_server import KEY, StandInServer
 from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
@@ -31,7 +26,7 @@ from repro.tracking import mirror
 from repro.tracking.carried import FILE, digest, pack, unpack
 from repro.tracking.description import PROJECT, Destination, destination, tags
 from repro.tracking.label import Label
-from repro.tracking.mirror import mirrored, why_offline
+from repro.tracking.mirror import mirrored
 from repro.tracking.publish import Publication
 from repro.tracking.sync import sync
 
@@ -325,72 +320,6 @@ def test_no_fault_of_w_and_b_reaches_the_run_nor_holds_it_longer_than_the_bound(
     assert len(said) == 1
     assert said[0].startswith("warning: W&B lacks something (")
     assert "`repro wandb sync --runs" in said[0]
-
-
-@contextlib.contextmanager
-def no_address(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
-    yield {"WANDB_BASE_URL": "example"}
-
-
-@contextlib.contextmanager
-def no_port(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
-    yield {"WANDB_BASE_URL": "http://127.0.0.1:80a"}
-
-
-@contextlib.contextmanager
-def no_web_server(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
-    with serving(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as url:
-        yield {"WANDB_BASE_URL": url}
-
-
-@contextlib.contextmanager
-def endless(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            time.sleep(1.0)
-            connection.sendall(b"Name: value\r\n")
-
-    with serving(answer) as url:
-        yield {"WANDB_BASE_URL": url}
-
-
-@contextlib.contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The address of a server that gives this answer whatever it is asked."""
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with contextlib.suppress(OSError):  # the client has gone
-                self.request.recv(10_000)
-                answer(self.request)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    "fault", [nothing, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless]
-)
-def test_auto_is_online_only_where_w_and_b_can_be_used(
-    fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fault is nothing:  # however busy the machine is
-        monkeypatch.setattr(mirror, "PROBE_SECONDS", 60.0)
-    with fault(server, tmp_path) as changes:
-        for key, value in changes.items():
-            monkeypatch.setenv(key, value)
-        start = time.monotonic()
-        assert (why_offline() is None) == (fault is nothing)
-        assert time.monotonic() - start < 60, "an endless answer of a line a second was read for 100 s"
-        said: list[str] = []
-        with mirrored("auto", tmp_path, {}, said.append):
-            pass
-    assert len(said) == (0 if fault is nothing else 1)
-    assert all("\n" not in line for line in said)
 
 
 def write_part(whole: RunDirectory, rows: int, runs: Path, torn: bool = False) -> None:
