@@ -60,7 +60,11 @@ class Chaos:
         self.chance = chance
 
     def rage(self) -> None:
-        """Launch the sweep, and let each disaster strike `ROUNDS` times, in any order, while it is being made."""
+        """Launch the sweep, and let each disaster strike `ROUNDS` times, in any order, while it is being made.
+
+        Runs are done while a disaster is cleared up, so the sweep may end before the last disasters. These strike all
+        the same: what is done has to stay done.
+        """
         disasters: list[Callable[[], str]] = ROUNDS * [
             self.kill_job,
             self.kill_slurmd,
@@ -77,11 +81,16 @@ class Chaos:
             print(f"{time.strftime('%T')} {self.finished():2} runs done; {disaster()}", flush=True)
 
     def wait_for(self, finished: int) -> None:
-        """Wait until so many runs are done and a job runs, or a run is being made; and then a little longer."""
+        """Wait until so many runs are done and a job runs, or a run is being made; and then a little longer.
+
+        When all runs are done, neither will come again.
+        """
         in_training = self.chance.random() < 0.7
         deadline = time.monotonic() + PATIENCE
-        while self.finished() < finished or not (self.in_training() if in_training else self.running_jobs()):
-            assert time.monotonic() < deadline, f"{self.finished()} runs are done, {self.place.queue('%A:%T:%r')}"
+        while (done := self.finished()) < RUNS:
+            if done >= finished and (self.in_training() if in_training else self.running_jobs()):
+                break
+            assert time.monotonic() < deadline, f"{done} runs are done, {self.place.queue('%A:%T:%r')}"
             if self.queue_is_empty():
                 assert self.place.launch_again().code == 0
             time.sleep(0.2)
