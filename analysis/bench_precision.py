@@ -1,21 +1,26 @@
-"""`repro bench precision`: what each faster mode of precision changes in fidelity and accuracy, against float32.
+"""`repro bench precision`: what each faster mode of training changes in fidelity and accuracy, against plain float32.
+
+A mode is a precision, compiled or not; compiled only where the machine has what that takes.
 
 The students are those of the study `methods` (soft labels, one teacher of their architecture), but at temperature 1: at
 that study's, 4, some LeNet-5 collapse in any mode, which hides what the mode does (docs/speed.md). In every mode each
 trial's student is made twice, from the teacher that was trained in float32 and from one trained in the mode, with the
-float32 student's random streams; the change is the difference, trial by trial. All metrics are taken in float32. A run
-whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the change.
+random streams of the student in float32; the change is the difference, trial by trial. All metrics are taken in
+float32. A run whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the
+change.
 """
 
 import argparse
 import json
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
 from tabulate import tabulate
 
 from analysis.intervals import interval
+from analysis.sample import Sample
 from analysis.tables import StudyTable, rows_of
 from repro import progress
 from repro.config import PrecisionName, StudentConfig
@@ -30,6 +35,7 @@ from repro.records.folder import RunFolder
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
+from repro.training.compiled import missing_for_compiling
 from repro.training.hardware import choose_device, describe, keep_freed_memory
 
 TRIALS = 5
@@ -37,32 +43,46 @@ QUANTITIES = {"agreement": "student_agreement", "kl": "student_kl", "accuracy": 
 Who = Literal["student", "student and teacher"]
 
 
-class InMode(Methods):
-    """The study with a mode of precision, in which the teacher may have been trained too."""
+class Mode(NamedTuple):
+    """How training steps are computed."""
 
     precision: PrecisionName = "float32"
+    compiled: bool = False
+
+
+class InMode(Methods):
+    """The study with a mode, in which the teacher may have been trained too."""
+
+    precision: PrecisionName = "float32"
+    compiled: bool = False
     who: Who = "student"
 
+    @property
+    def mode(self) -> Mode:
+        return Mode(self.precision, self.compiled)
+
     def config(self) -> StudentConfig:
-        changes: dict[str, Any] = {"precision": self.precision, "objective.temperature": 1.0}
+        changes: dict[str, Any] = {**self.mode._asdict(), "objective.temperature": 1.0}
         if self.who == "student and teacher":
-            changes["teachers.precision"] = self.precision
+            changes |= {f"teachers.{key}": value for key, value in self.mode._asdict().items()}
         config = override(super().config(), changes)
         assert isinstance(config, StudentConfig)
         return config
 
 
-def modes_of(device: torch.device) -> list[PrecisionName]:
-    """The modes beside float32 that the device has."""
-    return ["tfloat32", "bfloat16"] if device.type == "cuda" else ["bfloat16"]
+def modes_of(device: torch.device) -> Sequence[Mode]:
+    """The modes beside plain float32 that the device has."""
+    names: tuple[PrecisionName, ...] = ("tfloat32", "bfloat16") if device.type == "cuda" else ("bfloat16",)
+    modes = [Mode(name) for name in names]
+    return modes if missing_for_compiling() else [*modes, Mode("float32", True), *(Mode(name, True) for name in names)]
 
 
 def bench(options: argparse.Namespace) -> None:
     """Train what is missing of `TRIALS` trials, and print what the modes change.
 
     With --json an object {"precision": {machine, settings, float32, changes}}: settings {on, preset, trials, images (of
-    the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision, who, diverged,
-    quantity: {estimate, low, high, trials}}. `trials` are the values of single trials, intervals those of
+    the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision, compiled, who,
+    diverged, quantity: {estimate, low, high, trials}}. `trials` are the values of single trials, intervals those of
     docs/statistics.md (95 %), `diverged` the trials left out. Raises RunFailed if two trials are not left to compare,
     or if a run failed otherwise.
     """
@@ -73,8 +93,8 @@ def bench(options: argparse.Namespace) -> None:
     whose: tuple[Who, ...] = ("student", "student and teacher")
     conditions = [(mode, who) for mode in modes_of(device) for who in whose]
     for mode, who in conditions:
-        points += [InMode(**common, trial=trial, precision=mode, who=who) for trial in range(TRIALS)]
-    requests = [Request(f"{point.precision} {point.who} trial={point.trial}", point.config()) for point in points]
+        points += [InMode(**common, trial=trial, **mode._asdict(), who=who) for trial in range(TRIALS)]
+    requests = [Request(f"{_name(point.mode)} {point.who} trial={point.trial}", point.config()) for point in points]
     store = Store(options.runs)
     runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
     with runner.stop.listening():
@@ -83,21 +103,21 @@ def bench(options: argparse.Namespace) -> None:
         point: request.run_id for point, request in zip(points, requests, strict=True) if request.run_id not in diverged
     }
     table = _table(done, RunFolder(store), options)
-    for mode, who in [("float32", "student"), *conditions]:
-        if len(table.sample("student_kl", precision=mode, who=who)) < 2:
-            raise RunFailed(f"of the {TRIALS} trials in {mode} ({who}) fewer than 2 did not diverge")
+    for mode, who in [(Mode(), "student"), *conditions]:
+        if len(table.sample("student_kl", **mode._asdict(), who=who)) < 2:
+            raise RunFailed(f"of the {TRIALS} trials in {_name(mode)} ({who}) fewer than 2 did not diverge")
 
-    def lost(mode: PrecisionName, who: Who) -> list[int]:
-        those = [point for point in points if (point.precision, point.who) == (mode, who)]
+    def lost(mode: Mode, who: Who) -> list[int]:
+        those = [point for point in points if (point.mode, point.who) == (mode, who)]
         return [point.trial for point in those if point not in done]
 
     numbers = {
         "machine": describe(device),
         "settings": {"on": options.on, "preset": options.preset, "trials": TRIALS, "images": _test_images(table)},
-        "float32": {"diverged": lost("float32", "student")}
+        "float32": {"diverged": lost(Mode(), "student")}
         | {name: _spread(table, quantity) for name, quantity in QUANTITIES.items()},
         "changes": [
-            {"precision": mode, "who": who, "diverged": lost(mode, who)} | _changes(table, mode, who)
+            {**mode._asdict(), "who": who, "diverged": lost(mode, who)} | _changes(table, mode, who)
             for mode, who in conditions
         ],
     }
@@ -122,26 +142,30 @@ def _make(requests: list[Request], runner: Runner) -> set[str]:
 
 def _table(done: dict[Study, str], records: RunFolder, options: argparse.Namespace) -> StudyTable:
     rows = pd.DataFrame(rows_of(done, records))
-    sweep, conditions = f"methods_{options.on}", ("precision", "who")
+    sweep, conditions = f"methods_{options.on}", ("precision", "compiled", "who")
     return StudyTable(sweep, options.preset, conditions, rows, (), len(done), "", records)
 
 
 def _test_images(table: StudyTable) -> int:
-    examples = table.sample("student_agreement", precision="float32").examples
+    examples = _plain(table, "student_agreement").examples
     assert examples is not None
     return len(examples[0])
 
 
 def _spread(table: StudyTable, quantity: str) -> dict[str, Any]:
-    sample = table.sample(quantity, precision="float32")
+    sample = _plain(table, quantity)
     return {"mean": interval(sample).estimate, "std": interval(sample).std, "trials": sample.values.tolist()}
 
 
-def _changes(table: StudyTable, mode: PrecisionName, who: Who) -> dict[str, Any]:
-    """In the mode minus in float32, paired by trial."""
+def _plain(table: StudyTable, quantity: str) -> Sample:
+    return table.sample(quantity, **Mode()._asdict())
+
+
+def _changes(table: StudyTable, mode: Mode, who: Who) -> dict[str, Any]:
+    """In the mode minus in plain float32, paired by trial."""
     changes: dict[str, Any] = {}
     for name, quantity in QUANTITIES.items():
-        change = table.sample(quantity, precision=mode, who=who) - table.sample(quantity, precision="float32")
+        change = table.sample(quantity, **mode._asdict(), who=who) - _plain(table, quantity)
         of = interval(change)
         changes[name] = {"estimate": of.estimate, "low": of.low, "high": of.high, "trials": change.values.tolist()}
     return changes
@@ -160,14 +184,19 @@ def show(numbers: dict[str, Any]) -> str:
             + f" ({_value(name, change[name]['low'], '+')} to {_value(name, change[name]['high'], '+')})"
             for name in QUANTITIES
         ]
-        rows.append([change["precision"], change["who"], *cells, len(change["diverged"])])
-    headers = ["precision", "trained in it", "agreement %", "KL", "accuracy %", "diverged"]
+        mode = Mode(change["precision"], change["compiled"])
+        rows.append([_name(mode), change["who"], *cells, len(change["diverged"])])
+    headers = ["mode", "trained in it", "agreement %", "KL", "accuracy %", "diverged"]
     table = tabulate(rows, headers, disable_numparse=True)
     return f"""precision: soft labels on {settings["on"]}, preset {settings["preset"]}, {settings["trials"]} trials, \
 {settings["images"]:,} test images; {where}
 float32: mean ± standard deviation over trials. Below: the change against it, paired by trial (95 % interval)
 
 {table}"""
+
+
+def _name(mode: Mode) -> str:
+    return mode.precision + (", compiled" if mode.compiled else "")
 
 
 def _value(name: str, value: float, sign: Literal["", "+"] = "") -> str:

@@ -82,7 +82,7 @@ class BaseRunConfig(Schema):
 class TrainingConfig(BaseRunConfig):
     """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
 
-    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size", "frozen_trunk"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size", "frozen_trunk", "compiled"})
 
     augmentation: tuple[AnyAugmentation, ...] = ()
     model: AnyModel
@@ -102,6 +102,8 @@ class TrainingConfig(BaseRunConfig):
     """Epochs between rows of metrics; the last epoch always makes one."""
     precision: PrecisionName = "float32"
     """What a training step computes in which floating-point format: `repro.training.precision`."""
+    compiled: bool = False
+    """Make a training step of kernels that `torch.compile` fuses: `repro.training.compiled`."""
     frozen_trunk: bool = False
     """Train the classifier alone; all else stays as `init` gave it: see `repro/training/start.py`."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def check_training(config: "TrainingConfig") -> None:
     """Raise ValueError if parts of a teacher or student do not go together."""
     _check_trunk(config)
+    _check_compiled(config)
     _check_inputs(config)
     _check_schedule(config)
     _check_streams(config)
@@ -40,6 +41,11 @@ def _check_trunk(config: "TrainingConfig") -> None:
         config.init.check(config.model, config.data.train.dataset)
     if config.frozen_trunk and isinstance(config.objective, HiddenObjective | CompanionObjective):
         raise ValueError(f"frozen_trunk does not go with {config.objective.name}, which trains more than a classifier")
+
+
+def _check_compiled(config: "TrainingConfig") -> None:
+    if config.compiled and isinstance(config.objective, HiddenObjective | CompanionObjective):
+        raise ValueError(f"compiled does not go with {config.objective.name}, which looks into the networks")
 
 
 def _check_inputs(config: "TrainingConfig") -> None:

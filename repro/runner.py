@@ -26,6 +26,7 @@ from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.accumulation import check_shares
 from repro.training.batches import check_batches
+from repro.training.compiled import check_compiler
 from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
@@ -60,6 +61,7 @@ class Runner:
             if self.store.run(config.run_id).is_done():
                 continue
             check_precision(config, self.device)
+            check_compiler(config)
             for dataset in config.data.datasets:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
@@ -94,6 +96,7 @@ class Runner:
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
         _has_test_images(config, datasets)
         check_precision(config, self.device)
+        check_compiler(config)
 
         def give_up_if_asked() -> None:
             if self.stop.signal is not None:

@@ -2,9 +2,9 @@
 
 `reference`  a Dataset of PIL images with torchvision transforms, a DataLoader of 2 worker processes, the
              teachers' forward at every step, unfused SGD, loss, accuracy and agreement read at every step.
-`ours`       the suite's Trainer on a study's config, in float32 unless a mode is named. Without augmentation the
-             teachers' logits are computed once (`teacher_pass`), which is charged to it, spread over the epochs of a
-             run.
+`ours`       the suite's Trainer on a study's config, in float32 and not compiled unless that is named. Without
+             augmentation the teachers' logits are computed once (`teacher_pass`), which is charged to it, spread over
+             the epochs of a run.
 `bare`       forward, backward and optimizer step on one resident batch with the teachers' probabilities at
              hand; with `with_teachers`, the teachers' forward too: what is left if everything else were free.
              `folded`: the teachers' BatchNorm lies in their convolutions; `compiled`: by `torch.compile`.
@@ -153,8 +153,8 @@ class Distillation:
         next(steps)  # starts the workers
         return repeat(lambda: next(steps)[0])
 
-    def ours(self, precision: PrecisionName = "float32") -> Work:
-        config = self.config.model_copy(update={"precision": precision})
+    def ours(self, precision: PrecisionName = "float32", compiled: bool = False) -> Work:
+        config = self.config.model_copy(update={"precision": precision, "compiled": compiled})
         datasets = {config.data.train.dataset: self.images}
         return train_work(Trainer(config, datasets, self.teachers(), self.device))
 

@@ -5,7 +5,6 @@ that the teachers see every batch. On the first CUDA device where there is one, 
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Literal
@@ -18,10 +17,10 @@ from repro.bench.floor import floor_speed
 from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
+from repro.training.compiled import missing_for_compiling
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 
 MEMBERS: Literal[3] = 3
-NOT_COMPILED = "\nbare, compiled: not measured (it takes g++)"
 
 
 def study_config() -> StudentConfig:
@@ -39,7 +38,11 @@ def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:
         "bare, teachers folded": job.bare(with_teachers=True, folded=True),
     }
     if compiled:
-        contenders["bare, compiled"] = job.bare(with_teachers=True, compiled=True)
+        contenders |= {
+            "ours, compiled": job.ours(compiled=True),
+            "ours, bfloat16, compiled": job.ours("bfloat16", compiled=True),
+            "bare, compiled": job.bare(with_teachers=True, compiled=True),
+        }
     return contenders
 
 
@@ -48,11 +51,11 @@ def measure(
     rounds: int = 12,
     seconds: float = 1.5,
     device: str = "auto",
-    compiled: bool = shutil.which("g++") is not None,
+    compiled: bool | None = None,
 ) -> Report:
-    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 7 minutes on 2 cores.
+    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 8 minutes on 2 cores.
 
-    compiled: also what `torch.compile` makes of the bare compute, which takes a C++ compiler and a minute.
+    compiled: also runs that are compiled, which takes a C++ compiler and two minutes; by default where that can be.
 
     The numbers of the report:
     machine: as in `environment.json`; and torchvision's version, and load, the load average at the start.
@@ -65,6 +68,8 @@ def measure(
         range over rounds.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
+    missing = missing_for_compiling()
+    compiled = missing is None if compiled is None else compiled
     use_exact_kernels()
     config = study_config()
     job = Distillation(config, random_images(config, count), chosen)
@@ -79,11 +84,16 @@ def measure(
     pairs = {
         "ours / reference": ("ours", "reference"),
         "ours / bare": ("ours", "bare"),
+        "ours, compiled / reference": ("ours, compiled", "reference"),
+        "ours, bfloat16 / reference": ("ours, bfloat16", "reference"),
+        "ours, bfloat16, compiled / reference": ("ours, bfloat16, compiled", "reference"),
+        "ours, compiled / ours": ("ours, compiled", "ours"),
+        "ours, compiled / bare, compiled": ("ours, compiled", "bare, compiled"),
         "ours, bfloat16 / ours": ("ours, bfloat16", "ours"),
+        "ours, bfloat16, compiled / ours, bfloat16": ("ours, bfloat16, compiled", "ours, bfloat16"),
         "bare / bare, channels first": ("bare", "bare, channels first"),
         "bare, teachers folded / bare": ("bare, teachers folded", "bare"),
         "bare, compiled / bare": ("bare, compiled", "bare"),
-        "bare, compiled / reference": ("bare, compiled", "reference"),
     }
     ratios: dict[str, PairedRatio | Spread] = {
         name: paired_ratio(last[above], last[below]) for name, (above, below) in pairs.items() if above in last
@@ -109,6 +119,7 @@ def measure(
     table = tabulate(rows, headers=headers, stralign="right")
     between = tabulate([[name, value.text(2)] for name, value in ratios.items()], headers=["ratio", ""])
     where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
+    not_compiled = "" if compiled else f"\nnot measured: what is compiled{f' (it takes {missing})' if missing else ''}"
     text = f"""resnet: ours / reference = {ratios["ours / reference"].text(2, unit="x")}
 {where}, load {load:.1f} at the start
 Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
@@ -121,5 +132,5 @@ floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"
 
 {between}
 of ratios: median over rounds, and an interval that holds it with 95 % (of fewer than 6 rounds, the range)
-* not interleaved: the range; also holds whatever the machine's speed did meanwhile{"" if compiled else NOT_COMPILED}"""
+* not interleaved: the range; also holds whatever the machine's speed did meanwhile{not_compiled}"""
     return Report(text, numbers)

@@ -43,9 +43,9 @@ class Speeds:
     def seconds(self, config: RunConfig) -> float | None:
         """What a run takes; None if the speed of one of its networks, or its number of images, is not known.
 
-        What is measured is float32, so a run in another precision has none.
+        What is measured is float32 and not compiled, so a run in another mode has none.
         """
-        if isinstance(config, GeneratorConfig) or config.precision != "float32":
+        if isinstance(config, GeneratorConfig) or config.precision != "float32" or config.compiled:
             return None
         images, examples, own = images_to_train(config), examples_of(config), _network(config)
         teachers = config.teachers if isinstance(config, StudentConfig) and config.objective.needs_teacher else ()
@@ -184,4 +184,4 @@ def _similarity(config: dict[str, Any]) -> Similarity:
     augmented = bool(config.get("augmentation"))
     dataset = config["data"]["train"]["dataset"]["name"]
     own = (config["kind"], str(config["model"]), dataset, config["batch_size"], bool(config.get("frozen_trunk")))
-    return (*own, config["precision"], augmented, *sorted(teachers))
+    return (*own, config["precision"], bool(config.get("compiled")), augmented, *sorted(teachers))

@@ -7,6 +7,7 @@ from repro.config import TrainingConfig
 from repro.distill.ensemble import Ensemble
 from repro.distill.objective import loss_of_parts
 from repro.training.batches import Batch
+from repro.training.compiled import compiled
 from repro.training.distributed import Ranks
 from repro.training.evaluation import predict_members
 from repro.training.hidden import HiddenComparison
@@ -32,6 +33,10 @@ class BatchLoss:
         if self.beside is not None:
             self.beside.to(device)
         self.teacher_logits: Tensor | None = None
+        # What a step asks instead of the networks themselves.
+        self.ask_student, self.ask_teachers = (
+            compiled(network, self.teachers) if config.compiled else (network, self.teachers)
+        )
 
     def remember_teachers(self, inputs: Tensor, ranks: Ranks) -> None:
         """Ask the teachers once, about all training inputs as stored; for batches that consist of just these."""
@@ -54,9 +59,9 @@ class BatchLoss:
             with self.precision.networks():
                 if self.teacher_logits is not None:
                     teacher_logits = self.teacher_logits.index_select(1, batch.indices)
-                elif self.teachers is not None:
-                    teacher_logits = self.teachers(batch.inputs).float()
-                student_logits = self.network(batch.inputs).float()
+                elif self.ask_teachers is not None:
+                    teacher_logits = self.ask_teachers(batch.inputs).float()
+                student_logits = self.ask_student(batch.inputs).float()
         loss = loss_of_parts(
             self.config.objectives,
             batch.parts,

@@ -1,0 +1,54 @@
+"""A training step of kernels that `torch.compile` fuses: what the `compiled` of a run means.
+
+Compiled are the forward passes of student and teachers in a training step, and the backward pass. Everything else asks
+the networks themselves, evaluation above all, so that metrics are those of the weights. The fused kernels compute the
+same function in another order of rounding, in whichever precision the run has; so `compiled` is part of the run id, and
+a run goes on from its checkpoint to the bit.
+"""
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from repro.config import GeneratorConfig, RunConfig
+from repro.distill.ensemble import Ensemble
+from repro.errors import BadInput
+
+
+def missing_for_compiling() -> str | None:
+    """What this machine lacks to compile, and how to have it; None if nothing."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"a C++ compiler, and there is no {compiler} here (Debian: apt-get install g++; else set CXX)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "the header files of Python, and there is no Python.h here (Debian: apt-get install python3-dev)"
+    return None
+
+
+def check_compiler(config: RunConfig) -> None:
+    """Raise BadInput if the run is to be compiled and this machine lacks what that takes."""
+    if isinstance(config, GeneratorConfig) or not config.compiled:
+        return
+    if missing := missing_for_compiling():
+        raise BadInput(f"config key 'compiled' is true, which takes {missing}", "compiled")
+
+
+def compiled(
+    student: nn.Module, teachers: Ensemble | None
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
+    """The forward passes of student and teachers, compiled when they are first called with a shape of inputs.
+
+    Each shape gets kernels of its own. By default the second shape would get kernels for any, so that what computes a
+    batch depended on which was met first, and a resumed run meets them in another order.
+    """
+    # What earlier runs of this process left counts towards a limit, beyond which nothing more is compiled.
+    torch.compiler.reset()
+    return (
+        torch.compile(student, dynamic=False),
+        None if teachers is None else torch.compile(teachers, dynamic=False),
+    )

@@ -1,0 +1,141 @@
+"""Runs whose training steps are compiled: the same function, exact resume, and what refuses them."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from runs import SMALL, runner, small_student, small_teacher
+from torch import nn
+
+from repro.cli import main
+from repro.config import StudentConfig
+from repro.config_override import override
+from repro.data.dataset import LabeledData
+from repro.distill.contrastive import Contrastive
+from repro.distill.ensemble import Ensemble
+from repro.distill.mutual_learning import MutualLearning
+from repro.errors import BadInput
+from repro.launch.cost import Speeds
+from repro.models.preresnet import PreResNet
+from repro.training import compiled
+from repro.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALLEST = PreResNet(depth=8, norm="layer")
+"""Its weights alone decide what it predicts: rounding in BatchNorm's statistics would add to what is compared."""
+can_compile = pytest.mark.skipif(
+    (missing := compiled.missing_for_compiling()) is not None, reason=f"compiling takes {missing}"
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> LabeledData:
+    return SMALL.load(Path())
+
+
+def teacher() -> Ensemble:
+    torch.manual_seed(5)
+    return Ensemble([SMALLEST.build(10, (1, 8, 8))])
+
+
+def student(**changes: object) -> StudentConfig:
+    """Seven steps an epoch, the last of 8 images instead of 32."""
+    return small_student(**{"model": SMALLEST, "epochs": 2} | changes)
+
+
+def trainer(config: StudentConfig, images: LabeledData) -> Trainer:
+    return Trainer(config, {SMALL: images}, teacher(), CPU)
+
+
+def train(trainer: Trainer, until: int) -> Trainer:
+    while trainer.step < until:
+        trainer.advance(lambda: trainer.step >= until)
+    return trainer
+
+
+@pytest.mark.slow
+@can_compile
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_compiled_run_computes_the_same_by_fused_kernels_and_goes_on_from_its_checkpoint_to_the_bit(
+    precision: str, small: LabeledData
+) -> None:
+    config = student(precision=precision, compiled=True)
+    eager = train(trainer(student(precision=precision), small), 14)
+    ours = train(trainer(config, small), 14)
+    full = eager if precision == "float32" else train(trainer(student(), small), 14)
+    assert not torch.equal(ours.losses, eager.losses)
+    torch.testing.assert_close(ours.losses, full.losses, rtol=1e-4 if precision == "float32" else 0.05, atol=0.0)
+    # Asked to stop before the short batch: what goes on meets that shape first, and the full one after it.
+    state = copy.deepcopy(train(trainer(config, small), 6).state_dict())
+    torch.manual_seed(99)
+    second = trainer(config, small)
+    second.load_state_dict(state)
+    resumed = train(second, 14).state_dict()
+    for name, value in ours.state_dict()["network"].items():
+        assert torch.equal(value, resumed["network"][name]), name
+    assert torch.equal(ours.losses, second.losses)
+
+
+@pytest.mark.slow
+@can_compile
+def test_metrics_of_a_compiled_run_are_those_of_its_weights(small: LabeledData) -> None:
+    ours = train(trainer(student(compiled=True, precision="bfloat16"), small), 7)
+    plain = trainer(student(), small)
+    plain.load_state_dict(ours.state_dict())
+    theirs = {name: value for name, value in plain.row().items() if name != "train/loss"}
+    assert theirs.items() <= ours.row().items()
+
+
+@pytest.mark.parametrize("objective", [Contrastive(embedding=8), MutualLearning()], ids=lambda one: one.name)
+def test_what_looks_into_networks_is_not_compiled(objective: Contrastive | MutualLearning) -> None:
+    with pytest.raises(ValueError, match=f"compiled does not go with {objective.name}"):
+        student(compiled=True, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [("g++", "a C++ compiler, and there is no nowhere here"), ("Python.h", "header files of Python")],
+)
+def test_without_a_compiler_it_is_refused_before_anything_is_written(
+    lacking: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if lacking == "g++":
+        monkeypatch.setenv("CXX", "nowhere")
+    else:
+        monkeypatch.setenv("CXX", "sh")
+        monkeypatch.setattr(compiled.sysconfig, "get_path", lambda _: str(tmp_path))
+    here = ["preset=smoke", "compiled=true", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    assert main(["run", "digits", *here]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert main(["launch", "sweeps/digits.yaml", *here]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(BadInput, match="compiled"):
+        runner(tmp_path / "runs").make(small_teacher(compiled=True), "a worker's")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_it_is_part_of_the_run_and_its_cost_is_not_that_of_others() -> None:
+    plain, ours = student(), student(compiled=True)
+    assert plain.run_id != ours.run_id == override(plain, {"compiled": True}).run_id
+    network = SMALLEST.build(10, (1, 8, 8))
+    assert isinstance(network, nn.Module)
+    assert Speeds(Path("speeds.json"), "", {}, {}).seconds(ours) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_too(small: LabeledData) -> None:
+    cuda = torch.device("cuda")
+
+    def losses(compiled: bool, stop_at: int) -> torch.Tensor:
+        first, second = (Trainer(student(compiled=compiled), {SMALL: small}, teacher(), cuda) for _ in range(2))
+        second.load_state_dict(train(first, stop_at).state_dict())
+        return train(second, 14).losses.cpu()
+
+    assert torch.equal(losses(True, 6), losses(True, 0))
+    torch.testing.assert_close(losses(True, 0), losses(False, 0), rtol=1e-3, atol=0.0)
