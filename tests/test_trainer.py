@@ -169,6 +169,21 @@ def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: Label
     assert mixed.train_sample.labels is None
 
 
+def test_the_train_sample_of_what_mixes_images_has_as_many_mixtures_as_training_has_batches() -> None:
+    """Of images that are black or white, a mixture shows how much of its first image was taken."""
+    labels = torch.arange(10).repeat_interleave(20)
+    images = (255 * (labels % 2)).to(torch.uint8).view(200, 1, 1, 1).expand(200, 1, 8, 8)
+    data = LabeledData(Split(images, labels), Split(images, labels))
+    config = small_student(augmentation=(MixUp(),), batch_size=32)
+    inputs = Trainer(config, {SMALL: data}, Ensemble([network(5)]), CPU).train_sample.inputs
+    assert isinstance(inputs, torch.Tensor)
+    own = images[:, 0, 0, 0] == 255
+    shares = torch.where(own, inputs[:, 0, 0, 0], 1 - inputs[:, 0, 0, 0])  # 1 where both are of one colour
+    drawn = [set(shares[batch::7].round(decimals=4).tolist()) - {0.0, 1.0} for batch in range(7)]
+    assert [len(values) for values in drawn] == [1] * 7
+    assert len(set.union(*drawn)) == 7
+
+
 def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     labels = torch.arange(10).repeat(4)
     images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1).expand(40, 1, 8, 8)

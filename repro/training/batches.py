@@ -140,7 +140,13 @@ class Batches:
         inputs = self.examples.inputs[indices]
         if self.augmentation:
             generator = torch.Generator(self.generator.device).manual_seed(seed)
-            inputs = augment(to_unit_interval(inputs), self.augmentation, generator)
+            inputs = to_unit_interval(inputs)
+            # What mixes images draws once a batch, as in training; a batch is spread over the whole sample, since a
+            # data set may be stored class by class.
+            mixes = any(augmentation.mixes_images for augmentation in self.augmentation)
+            batches = -(-len(inputs) // self.own_size) if mixes else 1
+            for first in range(batches):
+                inputs[first::batches] = augment(inputs[first::batches], self.augmentation, generator)
         return inputs, indices
 
     def _sampled(self, count: int, seed: int) -> Tensor:
