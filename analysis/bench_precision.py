@@ -133,7 +133,7 @@ def _make(requests: list[Request], runner: Runner) -> set[str]:
         raise
     except RunFailed:
         reasons = {request.run_id: runner.store.run(request.run_id).failure() for request in plan}
-        diverged = {run_id for run_id, reason in reasons.items() if reason and "the loss became" in reason}
+        diverged = {run_id for run_id, reason in reasons.items() if reason and "training diverged" in reason}
         if any(not runner.store.run(run_id).is_done() for run_id in reasons.keys() - diverged):
             raise
         return diverged

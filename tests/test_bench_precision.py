@@ -49,7 +49,7 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
     monkeypatch.setattr(bench_precision, "TRIALS", 3)
     lost = store.run(InMode(preset="smoke", data="digits", trial=2, precision="bfloat16").config().run_id)
     lost.path.mkdir()
-    lost.write_failure("the loss became nan at epoch 0, step 3")
+    lost.write_failure("the loss became nan at epoch 0, step 3; training diverged at learning rate 1")
     assert main([*command, "--json"]) == 0
     one, both = json.loads(capsys.readouterr().out)["precision"]["changes"]
     assert one["diverged"] == [2] and both["diverged"] == []

@@ -14,6 +14,7 @@ from repro.data.dataset import LabeledData, Split
 from repro.data.digits import Digits
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.ensemble import Ensemble
+from repro.errors import RunFailed
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
@@ -198,6 +199,15 @@ def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     assert (training.labels[20:] == NO_LABEL).all()
     seen = training.inputs[:, 0, 0, 0].tolist()
     assert len(set(seen)) == 40
+
+
+def test_a_network_that_its_last_step_destroyed_is_no_result(digits: LabeledData) -> None:
+    config = small_teacher(epochs=1, batch_size=200, optimizer=SGD(learning_rate=1e30))
+    trainer = Trainer(config, {SMALL: digits}, None, CPU)
+    assert trainer.advance(lambda: False)
+    assert trainer.losses.isfinite().all()
+    with pytest.raises(RunFailed, match=r"predictions are not finite; training diverged at learning rate 1e\+30"):
+        trainer.result()
 
 
 def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: LabeledData) -> None:

@@ -221,8 +221,11 @@ class Trainer:
             step = self.epoch * self.steps_per_epoch + position
             raise RunFailed(
                 f"the loss became {self.losses[position].item()} at epoch {self.epoch}, step {position} (step {step} "
-                f"of {self.total_steps}); {likely_cause(self.train_sample.teacher_logits, self.learning_rate(step))}"
+                f"of {self.total_steps}); {self._likely_cause(step)}"
             )
+
+    def _likely_cause(self, step: int) -> str:
+        return likely_cause(self.train_sample.teacher_logits, self.learning_rate(step))
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
@@ -246,6 +249,8 @@ class Trainer:
     def result(self) -> Result:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
         test_metrics, test_logits = self._measure("test", self.test_set)
+        if not bool(test_logits.isfinite().all()):  # the last step can do this, whose own loss was still finite
+            raise RunFailed(f"the trained network's predictions are not finite; {self._likely_cause(self.step - 1)}")
         train_metrics, train_logits = self._measure("train", self.train_sample)
         metrics = test_metrics | train_metrics
         if self.teachers is not None and len(self.teachers.members) == 1:
