@@ -1,5 +1,6 @@
 """Several teachers as one: weights, disjoint classes, and what the engine and the records make of it."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from runs import SMALL, runner, small_student, small_teacher
 from scipy import special
+from torch import nn
 
 from repro.config import DataConfig, Selection, StudentConfig, parse_config
 from repro.data.dataset import LabeledData
@@ -40,6 +42,19 @@ def test_weighted_mean_agrees_with_numpy_and_with_the_ensemble_where_weights_are
     torch.testing.assert_close(WeightedMean(weights=(0.5, 0.5)).merge(LOGITS, ()), ensemble_logits(LOGITS))
     sure = torch.tensor([[[300.0, 0.0]], [[300.0, 0.0]]])
     assert WeightedMean(weights=(0.5, 0.5)).merge(sure, ()).tolist() == [[0.0, -300.0]]
+
+
+def test_teachers_that_compute_in_bfloat16_are_merged_in_float32() -> None:
+    members = [nn.Linear(5, 10) for _ in range(3)]
+    inputs = 4 * torch.randn(6, 5)
+    weights = (0.6, 0.3, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = torch.stack([member(inputs) for member in members])
+        merge = functools.partial(WeightedMean(weights=weights).merge, known=())
+        merged = Ensemble(members, merge)(inputs)[0]
+    assert logits.dtype == torch.bfloat16
+    p = special.softmax(logits.detach().double().numpy(), axis=-1)
+    np.testing.assert_allclose(merged.exp().numpy(), np.tensordot(weights, p, axes=1), rtol=1e-4)
 
 
 def test_disjoint_classes_by_hand() -> None:

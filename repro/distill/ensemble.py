@@ -55,4 +55,6 @@ class Ensemble(nn.Module):
         classes = [member_logits.shape[-1] for member_logits in logits]
         if len(set(classes)) > 1:
             raise ValueError(f"the ensemble's members disagree on the number of classes: {classes}")
-        return torch.stack(logits) if self.merge is None else self.merge(torch.stack(logits)).unsqueeze(0)
+        stacked = torch.stack(logits)
+        # Raised from half precision first: 7 bits of mantissa are too few for a rule's weights and means.
+        return stacked if self.merge is None else self.merge(stacked.float()).unsqueeze(0)

@@ -10,10 +10,10 @@
 "The networks" are the student, what predicts beside it (`repro.training.companions`) and, wherever its training asks
 them, its teachers. In every mode these are float32:
 weights, gradients as the optimizer sees them, its state, and checkpoints; BatchNorm's statistics, running and of a
-batch; logits and hidden layers from where the objective takes them, thus softmax, objective and loss, with what an
-objective trains beside the student; augmentation; images that a generator makes; the re-estimation of BatchNorm's
-statistics before the first step; and every evaluation (rows, final metrics, predictions, CKA, surfaces), of the
-student and of its teachers, so that metrics are those of the weights and compare between modes.
+batch; logits and hidden layers from where the objective, or a rule that merges teachers, takes them, thus softmax,
+objective and loss, with what an objective trains beside the student; augmentation; images that a generator makes; the
+re-estimation of BatchNorm's statistics before the first step; and every evaluation (rows, final metrics, predictions,
+CKA, surfaces), of the student and of its teachers, so that metrics are those of the weights and compare between modes.
 
 A mode computes other numbers, so it is part of the run id. A student's mode says nothing about how its teachers were
 trained: `teachers.precision` does.
