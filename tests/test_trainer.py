@@ -18,6 +18,7 @@ from repro.errors import RunFailed
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
+from repro.training.batches import Batch
 from repro.training.examples import NO_LABEL, assemble
 from repro.training.trainer import Trainer
 
@@ -123,6 +124,20 @@ def test_a_student_takes_teachers_of_other_architectures_and_sees_their_mean_pro
     assert trainer.test_set.teacher_logits is not None
     torch.testing.assert_close(trainer.test_set.teacher_logits.double().exp(), mean, rtol=1e-4, atol=1e-6)
     assert trainer.advance(lambda: False)
+
+
+def test_in_every_micro_batch_dropout_and_the_objective_have_random_streams_of_their_own(digits: LabeledData) -> None:
+    draws = []
+
+    def draw(batch: Batch, progress: float, generator: torch.Generator) -> torch.Tensor:  # noqa: ARG001
+        draws.extend([torch.rand(1).item(), torch.rand(1, generator=generator).item()])
+        return torch.zeros(())
+
+    trainer = Trainer(small_student(micro_batch_size=8), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    trainer.loss = draw  # type: ignore[assignment]
+    steps = trainer.batches.steps(0, 0, 8, trainer.ranks)
+    list(trainer._micro_losses(next(steps)))
+    assert len(set(draws)) == len(draws) == 2 * 4
 
 
 def test_the_loss_of_an_epoch_weighs_every_image_once(digits: LabeledData) -> None:

@@ -201,9 +201,10 @@ class Trainer:
         Random draws follow from the run's seed, the step and the micro-batch's place in it, whoever computes it."""
         step_size = self.batches.sizes()[self.position].item()
         for place, batch in enumerate(micro_batches):
-            seed = self.config.stream_seed("micro-batch", self.step, self.ranks.rank + place * self.ranks.size)
-            torch.manual_seed(seed)  # what dropout draws from
-            generator = torch.Generator(self.device).manual_seed(seed)
+            names = self.step, self.ranks.rank + place * self.ranks.size
+            torch.manual_seed(self.config.stream_seed("micro-batch", *names))  # what dropout draws from
+            objective_seed = self.config.stream_seed("micro-batch", *names, "objective")
+            generator = torch.Generator(self.device).manual_seed(objective_seed)
             yield len(batch.indices) / step_size, self.loss(batch, self.progress, generator)
 
     def learning_rate(self, step: int) -> float:
