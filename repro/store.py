@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at 
 ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
 """Files that some runs have and that go along as they are: a loss surface, generated images and their quality."""
 LOCK_POLL_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+"""Who holds a lock for longer than this is writing the run, and not just asking whether somebody does."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
@@ -53,6 +55,8 @@ class RunDirectory:
             return "done"
         if self.holder() is not None:
             return "running"
+        if self.is_done():  # it ended while we looked
+            return "done"
         if (self.path / "failure.json").exists():
             return "failed"
         return "interrupted" if (self.path / "config.json").exists() else "missing"
@@ -131,18 +135,22 @@ class RunDirectory:
     def lock(self, on_wait: Callable[[str], None], while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Be the run's one writer; where there is one already, say so through `on_wait` and wait for it.
 
-        `while_waiting` is called a few times a second and may raise, to wait no longer.
+        `while_waiting` is called a few times a second. Both may raise, to wait no longer.
 
         The lock is the kernel's (flock) and ends with its holder, however that dies; the file's content only
         names the holder.
         """
         with self._open_lock() as file:
-            if not _try_lock(file):
-                file.seek(0)
-                on_wait(_holder_named_in(file))
-                while not _try_lock(file):
-                    while_waiting()
-                    time.sleep(LOCK_POLL_SECONDS)
+            since: float | None = None
+            told = False
+            while not _try_lock(file):
+                since = since or time.monotonic()
+                if not told and time.monotonic() - since > LOOK_SECONDS:
+                    file.seek(0)
+                    on_wait(_holder_named_in(file))
+                    told = True
+                while_waiting()
+                time.sleep(LOCK_POLL_SECONDS)
             with writing(self.path / "lock"):
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n".encode())

@@ -1,5 +1,6 @@
 """A run has one writer: the lock, between real processes that are really killed."""
 
+import fcntl
 import os
 import time
 from multiprocessing.connection import Connection
@@ -58,6 +59,39 @@ def test_the_lock_of_a_killed_holder_is_free_without_waiting(run: RunDirectory) 
     with run.lock(on_wait=waits.append):
         assert (run.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
     assert waits == []
+
+
+def test_who_only_looks_at_a_run_is_no_writer_to_wait_for(run: RunDirectory) -> None:
+    """A look holds the lock, shared, for a moment. It made a run of several processes, which do not wait, a failure."""
+    with run.lock(nothing):
+        pass
+    waits: list[str] = []
+    with (run.path / "lock").open("rb") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        with run.lock(on_wait=waits.append, while_waiting=lambda: fcntl.flock(look, fcntl.LOCK_UN)):
+            assert (run.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert waits == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_done(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(pipe: Connection) -> None:
+        with run.lock(nothing):
+            run.write_json("config.json", {})
+            pipe.send("holds")
+            pipe.recv()
+            run.write_json("summary.json", {})
+        pipe.send("ended")
+
+    writer, look = Process(finish), RunDirectory.holder
+    assert writer.hear() == "holds"
+
+    def look_late(looked_at: RunDirectory) -> str | None:
+        writer.pipe.send("end")
+        assert writer.hear() == "ended"
+        return look(looked_at)
+
+    monkeypatch.setattr(RunDirectory, "holder", look_late)
+    assert run.state() == "done"
 
 
 def test_what_is_done_under_the_lock_is_never_done_by_two_at_once(run: RunDirectory, tmp_path: Path) -> None:

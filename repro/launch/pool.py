@@ -20,8 +20,6 @@ from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 
 POLL_SECONDS = 0.5
-LOOK_SECONDS = 1.0
-"""Who holds a lock for longer than this is writing the run, and not just asking whether somebody does."""
 WAIT = "waits for a parent"
 PARTING_SECONDS = 60.0
 """How long a worker may take to end when asked to; then it is killed, and its run goes on from its last checkpoint."""
@@ -272,11 +270,8 @@ class _HeldByAnother(Exception):
 def _holding(run: RunDirectory) -> Iterator[RunDirectory]:
     """Hold the run's lock; if somebody else does, skip the body: it is theirs to say how the run stands."""
 
-    start = time.monotonic()
+    def skip(_: str) -> None:
+        raise _HeldByAnother
 
-    def skip() -> None:
-        if time.monotonic() - start > LOOK_SECONDS:
-            raise _HeldByAnother
-
-    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=lambda _: None, while_waiting=skip):
+    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=skip):
         yield run
