@@ -219,10 +219,12 @@ class RunDirectory:
 
     def truncate_metrics(self, rows: int) -> None:
         """Forget what was written after the checkpoint: it will be computed again, to the bit."""
+        path = self.path / "metrics.jsonl"
         kept = self.metrics()[:rows]
-        if len(kept) < rows:
-            raise BadInput(f"{self.path}: metrics.jsonl has {len(kept)} rows, its checkpoint knows of {rows}")
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
+        with reading(path):
+            if len(kept) < rows:  # as in a copy made while the run was written
+                raise ValueError(f"it has {len(kept)} rows, its checkpoint knows of {rows}")
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
         """Keep why the run could not be finished; `parent` is the run id of the parent whose failure is the reason."""

@@ -56,13 +56,18 @@ def test_damaged_predictions_are_named(student: RunDirectory, content: str) -> N
         records.predictions(student.run_id) if content == "test_logits" else records.shown_train(student.run_id)
 
 
-def test_a_damaged_checkpoint_keeps_no_other_run_from_being_made(student: RunDirectory) -> None:
-    cut(student.path / "checkpoint.pt")
+@pytest.mark.parametrize("name", ["checkpoint.pt", "metrics.jsonl"])
+def test_what_a_run_cannot_go_on_from_keeps_no_other_run_from_being_made(student: RunDirectory, name: str) -> None:
+    if name == "metrics.jsonl":  # older than the checkpoint, as in a copy made while the run was written
+        rows = (student.path / name).read_text().splitlines(keepends=True)
+        (student.path / name).write_text("".join(rows[:-1]))
+    else:
+        cut(student.path / name)
     (student.path / "summary.json").unlink()
     other = small_teacher(epochs=1)
     requests = [Request("a student", small_student()), Request("another", other)]
     work = runner(student.path.parent)
-    with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({student.run_id}: .*checkpoint.pt: damaged"):
+    with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({student.run_id}: .*{name}: damaged .*; remove "):
         make_in_turn(requests, work)
     assert work.store.run(other.run_id).is_done()
 

@@ -16,7 +16,7 @@ from processes import PATIENCE, Process
 
 from repro.atomic import write_atomically
 from repro.config import parse_config
-from repro.errors import BadInput, RunFailed
+from repro.errors import BadInput, Damaged, RunFailed
 from repro.store import RunDirectory, Store
 
 
@@ -210,7 +210,8 @@ def test_truncated_metrics_keep_the_first_rows_to_the_bit_and_can_be_continued(b
 
 def test_metrics_shorter_than_the_checkpoint_says_are_refused_and_kept(begun: RunDirectory) -> None:
     begun.append_metrics({"epoch": 1})
-    with pytest.raises(BadInput, match=r"metrics\.jsonl has 1 rows, its checkpoint knows of 2"):
+    problem = rf"metrics\.jsonl: damaged \(it has 1 rows, its checkpoint knows of 2\); remove {begun.path} to make"
+    with pytest.raises(Damaged, match=problem):
         begun.truncate_metrics(2)
     assert begun.metrics() == [{"epoch": 1}]
 
