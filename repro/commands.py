@@ -145,8 +145,10 @@ def _runner(options: argparse.Namespace) -> Runner:
 def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iterator[None]:
     """Let `repro status` and `repro wandb sync` know later what the runs were made for, unless the input is bad."""
     made = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
-    # Under the study's name, as W&B is told while they are made; and apart from a sweep of this name.
-    forget = Ledger(store.root).remember_sweep(request.study, {"run": request.run_id}, made)
+    ledger = Ledger(store.root)
+    with ledger.lock():  # the same command in another terminal writes the same file
+        # Under the study's name, as W&B is told while they are made; and apart from a sweep of this name.
+        forget = ledger.remember_sweep(request.study, {"run": request.run_id}, made)
     try:
         yield
     except BadInput:

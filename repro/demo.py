@@ -41,7 +41,9 @@ def run_demo(out: Path, wandb: Mode = "disabled") -> None:
     plan = parents_first(requests)
     # As `repro launch` does, so that `repro status` and `repro wandb sync` know later what the runs were made for.
     made = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
-    Ledger(runner.store.root).remember_sweep("digits", {}, made)
+    ledger = Ledger(runner.store.root)
+    with ledger.lock():
+        ledger.remember_sweep("digits", {}, made)
     missing = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}

@@ -1,5 +1,6 @@
 """`repro launch`, `cancel` and `logs` in this process: what they refuse, show and leave alone. No Slurm is needed."""
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -7,12 +8,15 @@ from contextlib import redirect_stderr
 from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from processes import Process
 
 from repro.cli import main
+from repro.commands import _remembered
+from repro.errors import BadInput
+from repro.launch.ledger import Ledger
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.store import Store
@@ -193,3 +197,25 @@ def test_debug_mode_calls_the_jobs_in_this_process(repro: Repro) -> None:
     records = Store(Path("runs")).runs()
     assert [record.state() for record in records] == ["done", "done"]
     assert {(record.path / "lock").read_text().split()[1] for record in records} == {str(os.getpid())}
+
+
+def test_the_same_command_at_the_same_time_writes_in_turn_what_its_run_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them failed to rename the file that the other had renamed, and `repro status` read half of it."""
+    keep, kept = Ledger.remember_sweep, []
+
+    def keep_alone(ledger: Ledger, *arguments: Any) -> Callable[[], None]:
+        with (ledger.folder / "lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kept.append(ledger)
+        return keep(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "remember_sweep", keep_alone)
+    (request,) = read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
+    for _ in range(2):  # neither of which knew that the other would fail as well
+        with pytest.raises(BadInput), _remembered(request, [request], Store(tmp_path)):
+            (file,) = (tmp_path / ".launch" / "sweeps").iterdir()
+            file.unlink()
+            raise BadInput("the data are damaged")
+    assert len(kept) == 2

@@ -109,7 +109,7 @@ class Ledger:
     def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
         """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
 
-        Call what is returned to forget it again, unless it was known before.
+        Only under the lock. Call what is returned to forget it again, unless it was known before.
         """
         key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
         content = {"sweep": name, "settings": settings, "runs": [asdict(run) for run in runs]}
@@ -121,7 +121,7 @@ class Ledger:
         except (OSError, RunFailed) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise BadInput(f"{self.folder.parent}: cannot keep runs there ({reason}); see --runs") from error
-        return (lambda: None) if known else path.unlink
+        return (lambda: None) if known else (lambda: path.unlink(missing_ok=True))
 
     def sweeps(self) -> dict[str, list[SweepRun]]:
         """The runs of every sweep that was launched, by its name, and of every `repro run`, by its study's."""
