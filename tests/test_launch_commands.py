@@ -16,7 +16,7 @@ from processes import Process
 from repro.cli import main
 from repro.commands import _remembered
 from repro.errors import BadInput
-from repro.launch.ledger import Ledger
+from repro.launch.ledger import Ledger, SweepRun
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.store import Store
@@ -169,6 +169,14 @@ def test_what_fails_in_another_launch_meanwhile_is_not_made_again(repro: Repro) 
     assert Store(Path("runs")).run(student.run_id).failure() == (
         f"its teacher {teacher.run_id} failed: the loss became nan"
     )
+
+
+def test_logs_of_a_run_that_status_lists_as_missing_say_that_it_was_not_started(repro: Repro, tmp_path: Path) -> None:
+    run = SweepRun("0123456789ab", "the label", "condition", 0)
+    Ledger(tmp_path / "work" / "runs").remember_sweep("digits", {}, [run])
+    assert "0123456789ab" in repro("status").out
+    code, out, _ = repro("logs", "0123")
+    assert code == 0 and "the run has not been started" in out
 
 
 def test_logs_show_what_a_run_wrote_and_why_it_failed(repro: Repro) -> None:

@@ -145,6 +145,8 @@ def test_one_run_or_a_sweep_is_cancelled_and_nothing_else(
     assert slurm.cancelled[1] == "100 101"
     assert main(["cancel", DIGITS, "preset=smoke", "trial=1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing is in the queue"
+    assert main(["cancel", "all", "preset=short"]) == main(["cancel", one, "preset=short"]) == 2  # it is not overlooked
+    assert capsys.readouterr().err.startswith("repro: preset=short: settings belong to a sweep file, and 'all' is none")
     assert main(["cancel", "all"]) == 0
     assert slurm.cancelled[2:] == ["100 101"]
     assert one != other

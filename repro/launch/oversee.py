@@ -51,6 +51,7 @@ def status(options: argparse.Namespace) -> None:
 
 def cancel(options: argparse.Namespace) -> None:
     """`repro cancel SWEEP.yaml|RUN|all`"""
+    _refuse_settings_without_sweep(options.what, options)
     ledger = Ledger(options.runs)
     if not ledger.folder.is_dir():
         raise BadInput(f"{options.runs}: nothing was ever submitted from there; see --runs")
@@ -86,9 +87,16 @@ def logs(options: argparse.Namespace) -> None:
 def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
     """The runs that `repro status` shows: of a sweep, or all that there are at the time."""
     if options.sweep is not None:
+        _refuse_settings_without_sweep(str(options.sweep), options)
         named = _find(str(options.sweep), options)
         return lambda: named
     return lambda: _all_names(Store(options.runs), Ledger(options.runs))
+
+
+def _refuse_settings_without_sweep(what: str, options: argparse.Namespace) -> None:
+    """Settings choose among the runs of a sweep file. Raises BadInput where there is none: they would be overlooked."""
+    if options.settings and not what.endswith((".yaml", ".yml")):
+        raise BadInput(f"{options.settings[0]}: settings belong to a sweep file, and '{what}' is none")
 
 
 def _all_names(store: Store, ledger: Ledger) -> list[Named]:
@@ -110,12 +118,14 @@ def _find(what: str, options: argparse.Namespace) -> list[Named]:
         from repro.launch.sweep import parse_settings, read_sweep
 
         return _named(parents_first(read_sweep(Path(what), parse_settings(options.settings))), Path(what), options)
-    store = Store(options.runs)
-    submitted = {run_id for entry in Ledger(options.runs).submissions() for job in entry.jobs for run_id in job}
-    ids = sorted({run.run_id for run in store.runs()} | submitted)
+    store, ledger = Store(options.runs), Ledger(options.runs)
+    submitted = {run_id for entry in ledger.submissions() for job in entry.jobs for run_id in job}
+    known = {run_id: Named(store.run(run_id)) for run_id in submitted}
+    known |= {named.run.run_id: named for named in _all_names(store, ledger)}
+    ids = sorted(known)
     found = [run_id for run_id in ids if run_id.startswith(what)]
     if len(found) == 1:
-        return [Named(store.run(found[0]))]
+        return [known[found[0]]]
     if found:
         raise BadInput(f"'{what}' is the beginning of {len(found)} run ids: {', '.join(found[:5])}")
     hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
