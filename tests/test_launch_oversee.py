@@ -26,6 +26,14 @@ if [ "$n" -ge {looks} ]; then exit; fi
 echo "${{names[0]}}|100|N/A|{state}|{reason}|"
 if [ -n "${{names[1]}}" ]; then echo "${{names[1]}}|101|N/A|PENDING|Dependency|"; fi
 """
+PARTING = """#!/bin/bash
+cancelled=$(wc -l < {folder}/cancelled 2>/dev/null || echo 0)
+if [ "$cancelled" -gt "$(cat {folder}/left 2>/dev/null || echo 0)" ]; then
+    echo look >> {folder}/parting
+    if [ $(($(wc -l < {folder}/parting) % 3)) = 0 ]; then echo "$cancelled" > {folder}/left; exit; fi
+fi
+"""
+"""What was cancelled is still in the queue at two looks, and is there again when it has left at the third."""
 ACCOUNTS = """#!/bin/bash
 for name in $(grep -rhoE 'repro-digits-[0-9a-f]{{8}}' {runs}/.launch/submitted {runs}/.launch/ended | sort -u); do
     echo "$name|100|OUT_OF_MEMORY"
@@ -38,6 +46,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendSlurm:
     for variable, folder in (("REPRO_RUNS", "runs"), ("REPRO_DATA", "data"), ("REPRO_PROFILES", "profiles")):
         monkeypatch.setenv(variable, str(tmp_path / folder))
     monkeypatch.setattr(oversee, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(oversee, "SECONDS_BETWEEN_PARTING_LOOKS", 0.05)
     return PretendSlurm(tmp_path / "bin", tmp_path / "runs", monkeypatch)
 
 
@@ -131,16 +140,18 @@ def test_watching_elsewhere_is_a_line_for_each_change(
     assert main(["status", "--watch", "--json"]) == 2
 
 
-def test_one_run_or_a_sweep_is_cancelled_and_nothing_else(
+def test_one_run_or_a_sweep_is_cancelled_and_nothing_else_and_has_left_when_that_is_said(
     queue: Callable[..., None], slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue("RUNNING", "None", looks=1000)
+    slurm.script("squeue", PARTING.format(folder=slurm.folder) + slurm.read("squeue").partition("\n")[2])
     assert launch() == 0
     one, other = (submission.jobs[0][0] for submission in Ledger(tmp_path / "runs").submissions())
     capsys.readouterr()
     assert main(["cancel", one]) == 0
-    assert capsys.readouterr().out.startswith("cancelled 1 job with 1 run; launching again goes on")
-    assert len(slurm.cancelled) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("cancelled 1 job with 1 run") and "launching again goes on" in second
+    assert len(slurm.cancelled) == 1 and slurm.read("left") == "1\n"
     assert main(["cancel", *ONE]) == 0
     assert slurm.cancelled[1] == "100 101"
     assert main(["cancel", DIGITS, "preset=smoke", "trial=1"]) == 0

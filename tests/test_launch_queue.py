@@ -145,6 +145,19 @@ def test_what_slurm_will_never_start_is_cancelled_and_what_waits_for_a_person_is
     assert ledger.open_submissions() == [first, third]
 
 
+def test_jobs_that_are_ending_without_their_runs_are_said(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    """They are in the queue, so their runs are not submitted; but nothing may come of them any more."""
+    slurm.answers("squeue", [f"repro-x-1|8|{index}|COMPLETING|None|n1" for index in (0, 1)])
+    (ledger.store.root / "done").mkdir(parents=True)
+    ledger.store.run("done").write_json("summary.json", {})
+    queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"))
+    assert queued == {"a", "b", "done"}
+    (line,) = said
+    assert line.startswith("just ending (COMPLETING): 1 job of repro-x-1 ") and "another launch" in line
+
+
 def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
     slurm: PretendSlurm, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_run_survives_its_time_limit_eviction_and_the_loss_of_its_node_and_is_
     assert row["state"] == "running" and row["epochs"] == 1000000 and row["epoch"] > 0
     done = place.repro("cancel", student.run_id)
     assert done.code == 0 and "cancelled 1 job" in done.out
-    place.wait_for_empty_queue()
+    assert place.queue() == []  # or a launch, if it comes at once, would take the run for one on its way
     assert student.state() == "interrupted"
     assert student.failure() is None
     wait_until(lambda: "CANCELLED" in str(job_end(place, student)), "accounting says why it ended")

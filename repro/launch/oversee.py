@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """Often enough for a person, rarely enough for a busy scheduler."""
+SECONDS_BETWEEN_PARTING_LOOKS = 1.0
+"""The same for jobs that were cancelled, which most often leave within seconds."""
 
 
 def status(options: argparse.Namespace) -> None:
@@ -63,10 +66,17 @@ def cancel(options: argparse.Namespace) -> None:
         else:
             tasks = set(queued.values())
         with_them = sum(task in tasks for task in queued.values())
-        if tasks:
-            cancel_tasks(tasks)
-    cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
-    print(f"{cancelled}; launching again goes on from the checkpoints" if tasks else "nothing is in the queue")
+        if not tasks:
+            print("nothing is in the queue")
+            return
+        cancel_tasks(tasks)
+        cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
+        print(f"{cancelled}, which save themselves and leave the queue", flush=True)
+        # To a launch that comes too early, they would be on their way.
+        ids = {task.job_id for task in tasks}
+        while any(task.job_id in ids for task in queued_runs(ledger.open_submissions()).values()):
+            time.sleep(SECONDS_BETWEEN_PARTING_LOOKS)
+    print("they have left; launching again goes on from the checkpoints")
 
 
 def logs(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
 
     Jobs that cannot come to anything are cancelled, so that their runs are submitted again: those of a launcher that
     was killed half way (a submission without a job id), which may lack what they need to start, and those that Slurm
-    has given up. What waits for a person, and what left the queue unfinished and why, is said.
+    has given up. What waits for a person, what is just ending, and what left the queue unfinished and why, is said.
     """
     submissions = ledger.open_submissions()
     queued = queued_runs(submissions)
@@ -35,6 +35,12 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
             say(
                 f"{counted(len(waiting), 'job')} of {submission.name} will not start by themselves "
                 f"({_reasons(waiting)}): `scontrol release` what is held, or `repro cancel` and launch again"
+            )
+        ending = {task for run_id, task in queued.items() if _ends_undone(ledger, run_id, task) and task in tasks}
+        if ending:
+            say(
+                f"just ending (COMPLETING): {counted(len(ending), 'job')} of {submission.name} with runs that are not "
+                f"done; if they do not come back into the queue by themselves, it takes another launch"
             )
         if not tasks - useless:
             _say_what_is_left(ledger, submission, say)
@@ -58,6 +64,11 @@ def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Sa
         say(f"takes back {counted(len(orphans), 'job')}: a parent has to be made again first")
         cancel(orphans)
     return orphans
+
+
+def _ends_undone(ledger: Ledger, run_id: str, task: Task) -> bool:
+    """Whether a job is ending without the run: cancelled, or evicted and then coming back, which Slurm does not say."""
+    return task.state == "COMPLETING" and not ledger.store.run(run_id).is_done()
 
 
 def _say_what_is_left(ledger: Ledger, submission: Submission, say: Say) -> None:
