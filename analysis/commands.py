@@ -5,6 +5,7 @@ import argparse
 from tqdm import tqdm
 
 from analysis.catalogue import MODULES, find_figure
+from analysis.changes import Changes
 from analysis.compare import compare_runs
 from analysis.figure import StudyTables, draw_figure, drawable_presets
 from analysis.report import write_report
@@ -18,28 +19,33 @@ from repro.records import disagreements, write_export
 
 
 def figures(options: argparse.Namespace) -> None:
-    """`repro figures [NAME ...]`"""
-    wanted = [find_figure(name) for name in (MODULES if options.names == ["all"] else options.names)]
-    tables = StudyTables(records_of(options))
+    """`repro figures [NAME ...] [key=value ...]`"""
+    names = [text for text in options.settings if "=" not in text]
+    changes = Changes.parse([text for text in options.settings if "=" in text])
+    every = names in ([], ["all"])
+    wanted = [find_figure(name) for name in (MODULES if every else names)]
+    tables = StudyTables(records_of(options), changes)
     if not tables.records.ids():
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
+    tables.check([figure.sweeps for figure in wanted])
     make_folder(options.out, "--out")
     for figure in wanted:
-        if options.names == ["all"] and not drawable_presets(figure, tables):
-            commands = " and ".join(figure.few_commands("paper"))
-            progress.for_this_output().say(f"{figure.file_stem.replace('_', ' ')}: not run; {commands}")
+        if every and not drawable_presets(figure, tables):
+            why = tables.refusal(figure.sweeps) or " and ".join(figure.few_commands(tables))
+            progress.for_this_output().say(f"{figure.file_stem.replace('_', ' ')}: not run; {why}")
             continue
         for path in draw_figure(figure, tables, options.out):
             print(path)
 
 
 def report(options: argparse.Namespace) -> None:
-    """`repro report`"""
+    """`repro report [key=value ...]`"""
+    changes = Changes.parse(options.settings)
     make_folder(options.out, "--out")
     records = records_of(options)
     if not records.ids():
         progress.for_this_output().say(f"warning: {records.name}: holds no finished run, so the report says not run")
-    for path in write_report(records, options.out):
+    for path in write_report(records, options.out, changes):
         print(path)
 
 

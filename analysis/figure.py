@@ -1,5 +1,6 @@
 """What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +11,16 @@ from typing import Any, get_args
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.changes import UNCHANGED, Changes
 from analysis.draw import draw_grid
 from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
+from analysis.small_multiples import study_of
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
 from repro import cli
 from repro.errors import BadInput
-from repro.experiments.study import Preset
+from repro.experiments.study import Preset, find_study
 from repro.records import Records
 
 PRESET_NOTES = {
@@ -33,16 +36,37 @@ MOST_COMMANDS = 4
 
 
 class StudyTables:
-    """The study tables of one source of records, each made once however many figures show it."""
+    """The study tables of one source of records, each made once however many figures show it.
 
-    def __init__(self, records: Records) -> None:
+    changes: what is changed in the configs of all runs in them.
+    """
+
+    def __init__(self, records: Records, changes: Changes = UNCHANGED) -> None:
         self.records = records
+        self.changes = changes
         self._tables: dict[tuple[str, Preset], StudyTable] = {}
 
     def __call__(self, sweep: str, preset: Preset) -> StudyTable:
         if (sweep, preset) not in self._tables:
-            self._tables[sweep, preset] = study_table(self.records, sweep, preset)
+            self._tables[sweep, preset] = study_table(self.records, sweep, preset, self.changes)
         return self._tables[sweep, preset]
+
+    def refusal(self, sweeps: Sequence[str]) -> str:
+        """Why not one of these sweeps can have the changes, at any preset; empty if one can."""
+        # The best reason comes from a sweep that knows the key, as one of its conditions.
+        known = [sweep for sweep in sweeps if set(self.changes.values) & set(find_study(study_of(sweep)).model_fields)]
+        reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
+        return reasons[0] if all(reasons) else ""
+
+    def check(self, sweeps_of_figures: Sequence[Sequence[str]]) -> None:
+        """Raises BadInput if none of these figures can have the changes."""
+        refusal = self.refusal([sweep for sweeps in sweeps_of_figures for sweep in sweeps])
+        if refusal:
+            raise BadInput(refusal)
+
+    def run_ids(self) -> set[str]:
+        """All finished runs in the tables that were made."""
+        return {run_id for table in self._tables.values() for run_id in table.rows["run_id"]}
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,8 @@ class PaperFigure:
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         paper = pd.concat([paper_table(sweep).assign(sweep=sweep) for sweep in self.sweeps], ignore_index=True)
-        return Evidence(rows, asked, paper, tables_of.records).where(self.only)
+        left_out = [sweep for sweep, table in tables.items() if table.refusal]
+        return Evidence(rows, asked, paper, tables_of.records, tables_of.changes, left_out).where(self.only)
 
     def has_runs(self, tables_of: StudyTables, preset: Preset) -> bool:
         """Whether there is anything to draw at this preset."""
@@ -93,7 +118,10 @@ class PaperFigure:
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
         spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
-        text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", spread, self.caption]))
+        changed = f"All runs with {evidence.changes}." if evidence.changes else ""
+        if evidence.left_out:
+            changed += f" Left out, since their runs can not have that: {', '.join(evidence.left_out)}."
+        text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", changed, spread, self.caption]))
         lines = textwrap.wrap(text, NOTE_WIDTH)
         done, expected = evidence.counts
         if self._lacks_control(evidence):
@@ -101,7 +129,7 @@ class PaperFigure:
         commands = self.missing_commands(evidence, preset)
         if commands:
             lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
-            lines += [f"    {command}" for command in _few(commands, preset)]
+            lines += [line for command in _few(commands) for line in _broken(command)]
         return lines
 
     def _lacks_control(self, evidence: Evidence) -> bool:
@@ -113,20 +141,24 @@ class PaperFigure:
     def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
         """What makes the runs that are not done, and what the figure lacks beside them; empty if nothing does."""
         lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
-        return self._commands(preset, lacking, self.remedy(evidence))
+        return self._commands(preset, lacking, self.remedy(evidence), evidence.changes)
 
-    def commands(self, preset: Preset) -> list[str]:
-        """What makes all that the figure shows."""
-        return self._commands(preset, self.sweeps, self.remedy(None))
+    def commands(self, tables_of: StudyTables) -> list[str]:
+        """What makes all that the figure shows, at the paper's preset unless that can not have the changes."""
+        for preset in get_args(Preset):
+            sweeps = [sweep for sweep in self.sweeps if not tables_of(sweep, preset).refusal]
+            if sweeps:
+                return self._commands(preset, sweeps, self.remedy(None), tables_of.changes)
+        return []
 
-    def _commands(self, preset: Preset, sweeps: Sequence[str], remedy: Sequence[str]) -> list[str]:
+    def _commands(self, preset: Preset, sweeps: Sequence[str], remedy: Sequence[str], changes: Changes) -> list[str]:
         only = "".join(f" {key}={_typed(value)}" for key, value in self.only.items())
-        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}" for sweep in sweeps]
-        return launches + [f"{command} preset={preset}" for command in remedy]
+        launches = [f"repro launch sweeps/{sweep}.yaml preset={preset}{only}{changes.arguments}" for sweep in sweeps]
+        return launches + [f"{command} preset={preset}{changes.arguments}" for command in remedy]
 
-    def few_commands(self, preset: Preset) -> list[str]:
+    def few_commands(self, tables_of: StudyTables) -> list[str]:
         """What makes its runs, in a few lines."""
-        return _few(self.commands(preset), preset)
+        return _few(self.commands(tables_of))
 
     def _trials(self, evidence: Evidence) -> list[int]:
         """The numbers of trials of the conditions that have any."""
@@ -141,10 +173,18 @@ def _typed(value: Any) -> str:
     return f"'[{', '.join(map(str, value))}]'" if isinstance(value, tuple) else str(value)
 
 
-def _few(commands: list[str], preset: Preset) -> list[str]:
+def _few(commands: list[str]) -> list[str]:
     if len(commands) <= MOST_COMMANDS:
         return commands
-    return [f"repro launch sweeps/NAME.yaml preset={preset}, for each of {len(commands)} sweeps"]
+    one = re.sub(r"sweeps/\w+\.yaml", "sweeps/NAME.yaml", commands[0])
+    return [f"{one}, for each of {len(commands)} sweeps"]
+
+
+def _broken(command: str) -> list[str]:
+    """A command in lines that fit under the title and that a shell takes as one; a quoted value stays whole."""
+    whole = re.sub("'.*?'", lambda quoted: quoted[0].replace(" ", "\xa0"), command)
+    wrapper = textwrap.TextWrapper(NOTE_WIDTH, " " * 4, " " * 8, break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(wrapper.wrap(whole)).replace("\xa0", " ").split("\n")
 
 
 def _settings(table: StudyTable) -> pd.DataFrame:
@@ -177,11 +217,19 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
     for preset in drawable_presets(figure, tables):
         evidence = figure.evidence(tables, preset)
         picture = figure.picture(evidence, preset)
-        written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}")
+        written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}{_in_file_names(tables.changes)}")
     if not written:
-        commands = " and ".join(f"`{command}`" for command in figure.few_commands("paper"))
-        raise BadInput(f"{tables.records.name}: holds no run of figure {figure.name}; make them with {commands}")
+        if refusal := tables.refusal(figure.sweeps):
+            raise BadInput(f"figure {figure.name} can not have {tables.changes}: {refusal}")
+        what = f"figure {figure.name}" + (f" with {tables.changes}" if tables.changes else "")
+        commands = " and ".join(f"`{command}`" for command in figure.few_commands(tables))
+        raise BadInput(f"{tables.records.name}: holds no run of {what}; make them with {commands}")
     return written
+
+
+def _in_file_names(changes: Changes) -> str:
+    """So that no figure takes the place of one of other runs; signs that a file's name may not hold become `-`."""
+    return "".join("_" + re.sub(r"[^\w.=-]+", "-", text) for text in changes.texts)
 
 
 def main(figure: PaperFigure) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.changes import UNCHANGED, Changes
 from repro.records import Records
 
 Role = Literal["student", "teacher", "control"]
@@ -93,6 +94,10 @@ class Evidence:
     """The paper's values: settings, `metric` (a column of the table), `value`, `std`, `source`."""
     records: Records
     """Where the table comes from; has the predictions and histories of its runs."""
+    changes: Changes = UNCHANGED
+    """What is changed in the configs of all these runs."""
+    left_out: Sequence[str] = ()
+    """The sweeps whose runs can not be changed so, and of which nothing is here therefore."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -101,11 +106,11 @@ class Evidence:
 
     def where(self, settings: Mapping[str, Any]) -> "Evidence":
         """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""
-        return Evidence(
-            matching(self.table, settings),
-            matching(self.expected, settings),
-            matching(self.paper, settings, or_missing=True),
-            self.records,
+        return replace(
+            self,
+            table=matching(self.table, settings),
+            expected=matching(self.expected, settings),
+            paper=matching(self.paper, settings, or_missing=True),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.changes import UNCHANGED, Changes
 from analysis.quantities import PerExample, measure
 from analysis.sample import Sample
 from repro.errors import BadInput, did_you_mean
@@ -36,7 +37,9 @@ class Missing:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """The finished runs of a sweep at one preset, and what is missing. Presets never share a table.
+    """The finished runs of a sweep at one preset, and what is missing.
+
+    Presets never share a table, and runs with changes to their configs none with those without.
 
     rows: a row per run. Columns: `preset`, `trial`, the study's settings (`conditions`), `run_id`, `label`,
         `teacher_key`, `training_images`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
@@ -45,6 +48,7 @@ class StudyTable:
         than the control is: agreement minus the control's, the control's KL minus KL.
     expected: how many runs the sweep asks for. More trials than it asks for are taken too.
     remedy: the command that makes all that is missing.
+    refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; else empty.
     """
 
     sweep: str
@@ -55,6 +59,7 @@ class StudyTable:
     expected: int
     remedy: str
     records: Records
+    refusal: str = ""
 
     def sample(self, quantity: str, **settings: Any) -> Sample:
         """A column of `rows` in the trials of one condition, with its per-example values where it has any.
@@ -95,25 +100,44 @@ class StudyTable:
         return PerExample(self.records)
 
 
-def study_table(records: Records, sweep: str, preset: Preset, changes: Mapping[str, Any] | None = None) -> StudyTable:
-    """The table of `sweeps/<sweep>.yaml` at a preset; `changes` replaces parameters of the sweep."""
-    points = sweep_studies(find_sweep(sweep), {"preset": preset, **(changes or {})})
-    ids = {point: point.config().run_id for point in points}
-    asked = list(ids)
-    more = {} if changes and "trial" in changes else _more_trials(asked, records)
-    done = [point for point in asked if records.has(ids[point])] + list(more)
-    known = ids | more
-    rows = rows_of({point: known[point] for point in done}, records)
+def study_table(
+    records: Records,
+    sweep: str,
+    preset: Preset,
+    changes: Changes = UNCHANGED,
+    only: Mapping[str, Any] | None = None,
+) -> StudyTable:
+    """The table of `sweeps/<sweep>.yaml` at a preset, of the runs with these changes to their configs.
+
+    `only` replaces parameters of the sweep. A sweep that can not be changed so, as a generator has no teachers, has no
+    run, and its table says why.
+    """
+    asked = sweep_studies(find_sweep(sweep), {"preset": preset, **(only or {})})
+    refusal = ""
+    try:
+        ids = changes.run_ids(asked)
+    except BadInput as error:
+        if not changes:
+            raise
+        # Whether a whole config can have a change, only its schema can tell, and it raises. The reason is shown, and
+        # where it holds for all that was asked for, it ends the command: `StudyTables.check`.
+        ids, refusal = {}, str(error)
+    more = _more_trials(ids, records, changes) if ids and not (only and "trial" in only) else {}
+    done = {point: run_id for point, run_id in (ids | more).items() if records.has(run_id)}
+    rows = rows_of(done, records)
+    for row in rows:
+        row["label"] += changes.arguments
     first = asked[0].settings()
     return StudyTable(
         sweep=sweep,
         preset=preset,
         conditions=tuple(name for name in first if name not in ("preset", "trial")),
         rows=pd.DataFrame(rows, columns=None if rows else [*first, "run_id", "label", "teacher_key"]),
-        missing=tuple(_missing(point, ids[point]) for point in asked if not records.has(ids[point])),
-        expected=len(asked),
-        remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}",
+        missing=tuple(_missing(point, run_id, changes) for point, run_id in ids.items() if point not in done),
+        expected=len(ids),
+        remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}{changes.arguments}",
         records=records,
+        refusal=refusal,
     )
 
 
@@ -124,23 +148,25 @@ def rows_of(done: Mapping[Study, str], records: Records) -> list[dict[str, Any]]
     return rows
 
 
-def _more_trials(points: Sequence[Study], records: Records) -> dict[Study, str]:
+def _more_trials(asked: Mapping[Study, str], records: Records, changes: Changes) -> dict[Study, str]:
     """Finished runs of the same conditions with higher trial numbers than the sweep's, as far as these go on."""
-    conditions = list(dict.fromkeys(point.model_copy(update={"trial": 0}) for point in points))
-    trial = max(point.trial for point in points)
+    conditions = list(dict.fromkeys(point.model_copy(update={"trial": 0}) for point in asked))
+    trial = max(point.trial for point in asked)
     found: dict[Study, str] = {}
     while True:
         trial += 1
         new = [condition.model_copy(update={"trial": trial}) for condition in conditions]
-        done = {point: run_id for point in new if records.has(run_id := point.config().run_id)}
-        if not done:
+        done = {point: run_id for point in new if records.has(run_id := changes.config(point).run_id)}
+        # With a changed seed, every trial may be the one that the sweep asks for.
+        if not set(done.values()) - set(asked.values()):
             return found
         found |= done
 
 
-def _missing(point: Study, run_id: str) -> Missing:
+def _missing(point: Study, run_id: str, changes: Changes) -> Missing:
     settings = " ".join(f"{name}={value}" for name, value in point.settings().items())
-    return Missing(run_id, point.settings(), point.label(), f"repro run {point.name} {settings}")
+    label, command = point.label() + changes.arguments, f"repro run {point.name} {settings}{changes.arguments}"
+    return Missing(run_id, point.settings(), label, command)
 
 
 def _row(point: Study, record: Record, records: Records) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.stats import norm
 
+from analysis.changes import UNCHANGED, Changes
 from repro.distill.ensemble import ensemble_logits
 from repro.experiments.study import Preset
 from repro.launch.plan import parents_first
@@ -111,12 +112,16 @@ class SyntheticRecords(RunFolder):
         preset: Preset = "short",
         only: Mapping[str, Any] | None = None,
         done: Callable[[Mapping[str, Any]], bool] = lambda settings: True,  # noqa: ARG005
+        changes: Changes = UNCHANGED,
     ) -> "SyntheticRecords":
-        """Make the runs of a sweep and their parents; `only` replaces its parameters, `done` says which are made."""
+        """Make the runs of a sweep and their parents; `only` replaces its parameters, `done` says which are made.
+
+        `changes` are made to every run's config.
+        """
         for point in sweep_studies(find_sweep(sweep), {"preset": preset, **(only or {})}):
             if not done(point.settings()):
                 continue
-            for request in parents_first([Request(point.label(), point.config())]):
+            for request in parents_first([Request(point.label(), changes.config(point))]):
                 if request.config.run_id not in self.made:
                     self._make(request.config, world(sweep, point.settings()))
         return self

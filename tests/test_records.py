@@ -201,7 +201,7 @@ def test_exports_that_disagree_are_told_and_students_keep_their_own_teachers(dis
         values = [source.record(one.run_id).summary["metrics"][one.metric] for source in (first, second)]
         assert one.difference == values[1] - values[0]
         assert records.scores(one.run_id) == first.scores(one.run_id) != second.scores(one.run_id)
-    table = study_table(records, "augmentation", "short", ONLY)
+    table = study_table(records, "augmentation", "short", only=ONLY)
     for row in table.rows.to_dict("records"):
         own = first if row["policy"] == "baseline" else second
         assert row["teacher_accuracy"] == own.scores(own.record(row["run_id"]).teacher_key)["accuracy"]  # type: ignore[index]

@@ -81,7 +81,7 @@ def test_more_trials_than_the_sweep_asks_for_are_used() -> None:
     made = SyntheticRecords(examples=20).add("augmentation", world, only={**only, "trial": [0, 1, 2, 3, 4, 6]})
     table = study_table(made, "augmentation", "short")
     assert sorted(table.rows["trial"]) == [0, 1, 2, 3, 4]
-    assert len(study_table(made, "augmentation", "short", {"trial": [0, 1]}).rows) == 2
+    assert len(study_table(made, "augmentation", "short", only={"trial": [0, 1]}).rows) == 2
 
 
 def test_a_sample_is_one_condition_and_knows_its_examples(records: SyntheticRecords, table: StudyTable) -> None:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from analysis.changes import UNCHANGED, Changes
 from analysis.claims import data, optimization, scope
 from analysis.claims.evidence import Evidence, Tables
 from analysis.claims.verdict import Part, Test, Verdict, judge_tests
@@ -57,9 +58,9 @@ def statement(claim: str) -> str:
     return " ".join((inspect.getdoc(CLAIMS[claim]) or "").split())
 
 
-def judge(records: Records, preset: Preset) -> list[Judgement]:
-    """The verdict on every claim from the runs of one preset alone."""
-    tables = Tables(records, preset)
+def judge(records: Records, preset: Preset, changes: Changes = UNCHANGED) -> list[Judgement]:
+    """The verdict on every claim from the runs of one preset alone, those with these changes to their configs."""
+    tables = Tables(records, preset, changes)
     judgements = []
     for claim, tests_of in CLAIMS.items():
         tables.missing.clear()

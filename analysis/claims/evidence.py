@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from analysis.changes import UNCHANGED, Changes
 from analysis.claims.verdict import FEWEST_TRIALS
 from analysis.sample import Sample, mean
 from analysis.tables import Missing, StudyTable, study_table
@@ -25,11 +26,15 @@ class Evidence(Protocol):
 
 
 class Tables:
-    """The evidence of one preset in the records, and a note of what was asked for and is missing."""
+    """The evidence of one preset in the records, and a note of what was asked for and is missing.
 
-    def __init__(self, records: Records, preset: Preset) -> None:
+    changes: what is changed in the configs of all runs that count.
+    """
+
+    def __init__(self, records: Records, preset: Preset, changes: Changes = UNCHANGED) -> None:
         self.records = records
         self.preset = preset
+        self.changes = changes
         self.missing: dict[str, Missing] = {}
         self.table = functools.cache(self._table)
 
@@ -48,7 +53,7 @@ class Tables:
 
     def _table(self, sweep: str) -> StudyTable | None:
         """None for a study that the suite does not have yet: nothing of it can have been run."""
-        return study_table(self.records, sweep, self.preset) if find_sweep(sweep).exists() else None
+        return study_table(self.records, sweep, self.preset, self.changes) if find_sweep(sweep).exists() else None
 
 
 Settings: TypeAlias = dict[str, Any]

@@ -2,12 +2,13 @@
 
 import base64
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from analysis.catalogue import MODULES, find_figure
+from analysis.changes import UNCHANGED, Changes
 from analysis.claims import CLAIMS, Judgement, Verdict, judge, statement
 from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
@@ -16,7 +17,10 @@ from analysis.report.provenance import Provenance, provenance
 from analysis.small_multiples import study_of
 from analysis.style import as_png
 from analysis.tables import StudyTable
+from repro.config import parse_config
 from repro.experiments.study import Preset, find_study
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
 from repro.records import Disagreement, Record, Records, disagreements
 
 PICTURE_DOTS_PER_INCH = 150
@@ -50,15 +54,20 @@ class Section:
     """Paragraphs on the studies behind it: question, conditions, what the paper found, our choices."""
     pictures: Sequence[Picture]
     commands: Sequence[str]
+    refusal: str
+    """Why it can not be drawn of runs with the changes; empty if it can."""
 
 
 @dataclass(frozen=True)
 class Contents:
     source: str
+    changes: Sequence[str]
+    """What is changed in the configs of all runs, as `key=value`; empty for the sweeps' own."""
     claims: Sequence[Judgement]
     """The verdicts at every preset that has trials for the claim; where none has, one that says not run."""
     sections: Sequence[Section]
     runs: Sequence[Record]
+    """All in the source; with changes those that have them, and their parents."""
     totals: Provenance
     disagreements: Sequence[Disagreement]
     """Runs of which there are differing copies; files as paths within the source."""
@@ -75,32 +84,43 @@ class Contents:
         return by_preset
 
 
-def gather(records: Records) -> Contents:
-    """Everything the report says about these records."""
-    tables = StudyTables(records)
+def gather(records: Records, changes: Changes = UNCHANGED) -> Contents:
+    """Everything the report says about these records. Raises BadInput if no sweep's runs can have the changes."""
+    tables = StudyTables(records, changes)
+    tables.check([find_figure(name).sweeps for name in MODULES])
     sections = [_section(find_figure(name), tables) for name in MODULES]
     presets = [preset for preset in get_args(Preset) if any(p.preset == preset for s in sections for p in s.pictures)]
-    runs = [records.record(run_id) for run_id in records.ids()]
+    run_ids = _with_parents(tables.run_ids(), records) if changes else records.ids()
+    runs = [records.record(run_id) for run_id in run_ids]
     return Contents(
         source=Path(records.name).name,
-        claims=_claims(records, presets),
+        changes=changes.texts,
+        claims=_claims(tables, presets),
         sections=sections,
         runs=sorted(runs, key=lambda run: (run.kind, run.label, run.run_id)),
         totals=provenance(runs, {}),
         disagreements=[
             replace(one, first=_within(one.first, records), other=_within(one.other, records))
             for one in disagreements(records)
+            if one.run_id in run_ids
         ],
     )
+
+
+def _with_parents(run_ids: Iterable[str], records: Records) -> list[str]:
+    """The runs, and those that they were made from as far as the records have them."""
+    configs = [parse_config(dict(records.record(run_id).config)) for run_id in run_ids]
+    needed = parents_first(Request("", config) for config in configs)
+    return [request.run_id for request in needed if records.has(request.run_id)]
 
 
 def _within(file: str, records: Records) -> str:
     return Path(file).relative_to(records.name).as_posix()
 
 
-def _claims(records: Records, presets: Sequence[Preset]) -> list[Judgement]:
+def _claims(tables: StudyTables, presets: Sequence[Preset]) -> list[Judgement]:
     """By claim, and for each the presets from the paper's own down."""
-    judged = {preset: {one.claim: one for one in judge(records, preset)} for preset in presets}
+    judged = {preset: {one.claim: one for one in judge(tables.records, preset, tables.changes)} for preset in presets}
     rows = []
     for claim in CLAIMS:
         found = [by_claim[claim] for by_claim in judged.values() if by_claim[claim].n]
@@ -124,7 +144,8 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
         title=figure.title,
         about=() if figure.overview else _about(figure),
         pictures=pictures,
-        commands=figure.commands("paper"),
+        commands=figure.commands(tables),
+        refusal=tables.refusal(figure.sweeps),
     )
 
 

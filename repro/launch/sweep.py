@@ -1,12 +1,13 @@
 """Sweep files: W&B's sweep schema, expanded here without any server."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from repro.config import RunConfig
 from repro.config_override import override
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, find_study, parse_study
@@ -49,19 +50,23 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
     own = {key: value for key, value in settings.items() if key in study.model_fields}
     rest = {key: value for key, value in settings.items() if key not in study.model_fields}
     parsed = parse_study(study, own)
-    config = parsed.config()
-    fields = type(config).model_fields
-    for key in rest:
-        if key.split(".")[0] not in fields:
-            name = study.model_fields["name"].default
-            hint = did_you_mean(key, {*study.model_fields, *fields} - {"name"})
-            raise BadInput(f"{name} has no setting '{key}'{hint}", key)
+    config = changed_config(parsed, rest)
     changes = " ".join(f"{key}={value}" for key, value in rest.items())
     varied = {key: value for key, value in parsed.settings().items() if key not in ("preset", "trial")}
     condition = " ".join([*(f"{key}={value}" for key, value in varied.items()), changes]).strip()
     label = f"{parsed.label()} {changes}".strip()
-    config = override(config, rest) if rest else config
     return Request(label, config, condition, parsed.trial, study.model_fields["name"].default, parsed.preset)
+
+
+def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
+    """The config of the run that the study asks for, with dotted keys of it changed. Raises BadInput."""
+    config = study.config()
+    fields = type(config).model_fields
+    for key in changes:
+        if key.split(".")[0] not in fields:
+            hint = did_you_mean(key, {*type(study).model_fields, *fields} - {"name"})
+            raise BadInput(f"{study.name} has no setting '{key}'{hint}", key)
+    return override(config, dict(changes)) if changes else config
 
 
 def find_sweep(name: str) -> Path:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from repro.usage.options import Commands, command, run_options, source_option
 
+CHANGES = "keys of the config that all runs were launched with, and only such runs are shown"
+
 
 def add(commands: Commands) -> None:
     """`figures`, `report`, `compare`, `export`, `bench`."""
@@ -15,9 +17,11 @@ def add(commands: Commands) -> None:
         "examples:\n"
         "  repro figures                                  # all that have runs\n"
         "  repro figures 2 table_1 --out figures\n"
-        "  repro figures --runs results                   # from exports",
+        "  repro figures --runs results                   # from exports\n"
+        "  repro figures 2 precision=bfloat16             # of the runs of `repro launch ... precision=bfloat16`",
     )
-    figures.add_argument("names", nargs="*", default=["all"], metavar="NAME", help="1a to 14, table_1, ... (all)")
+    names = f"1a to 14, table_1, ... (all); {CHANGES}"
+    figures.add_argument("settings", nargs="*", metavar="NAME|key=value", help=names)
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
     source_option(figures)
 
@@ -26,8 +30,12 @@ def add(commands: Commands) -> None:
         "report",
         "analysis.commands:report",
         "write one web page with every claim, figure and table, ours beside the paper's",
-        "examples:\n  repro report\n  repro report --runs results --out results",
+        "examples:\n"
+        "  repro report\n"
+        "  repro report --runs results --out results\n"
+        "  repro report precision=bfloat16 evaluate_every=6 --out report_bfloat16",
     )
+    report.add_argument("settings", nargs="*", metavar="key=value", help=CHANGES)
     report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
     source_option(report)
 

@@ -1,0 +1,60 @@
+"""Keys of a run's config that are changed for all runs that are looked at, as `repro launch` takes them."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from repro.config import RunConfig
+from repro.errors import BadInput
+from repro.experiments.study import Study
+from repro.launch.sweep import changed_config, parse_settings
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What `repro launch SWEEP precision=bfloat16` changes in every run of a sweep; by default nothing."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    """The same as it was typed."""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Changes":
+        """From `["precision=bfloat16"]`. Raises BadInput."""
+        return cls(parse_settings(list(texts)), tuple(texts))
+
+    def __str__(self) -> str:
+        return ", ".join(self.texts)
+
+    def __bool__(self) -> bool:
+        return bool(self.texts)
+
+    @property
+    def arguments(self) -> str:
+        """What they add to a command, a space before each."""
+        return "".join(f" {shlex.quote(text)}" for text in self.texts)
+
+    def config(self, study: Study) -> RunConfig:
+        """The config of the run that is looked at in the place of the study's own. Raises BadInput.
+
+        As `repro launch` does; and for a setting of the study, which there would replace what a figure compares.
+        """
+        for key in self.values:
+            if key in type(study).model_fields:
+                problem = f"'{key}' is a setting of the study {study.name}, and figures show all of its runs"
+                raise BadInput(f"{problem}; what can be given are keys of a run's config, such as precision=bfloat16")
+        return changed_config(study, self.values)
+
+    def run_ids(self, points: Sequence[Study]) -> dict[Study, str]:
+        """The runs that are looked at in the place of these. Raises BadInput.
+
+        As `config` does; and where conditions or trials would become one run, which figures would show as several.
+        """
+        ids = {point: self.config(point).run_id for point in points}
+        if self and len(set(ids.values())) < len({point.config().run_id for point in points}):
+            raise BadInput(f"with {self}, runs that the study {points[0].name} compares are no longer different")
+        return ids
+
+
+UNCHANGED = Changes()
