@@ -36,10 +36,11 @@ def slurm_job_id() -> str | None:
     return f"{array}_{task}" if array is not None else os.environ.get("SLURM_JOB_ID")
 
 
-def source_files() -> dict[str, bytes]:
-    """Every file of the package by its path relative to it, without what Python compiled."""
-    paths = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(PACKAGE).as_posix(): path.read_bytes() for path in paths}
+def source_files(package: Path | None = None) -> dict[str, bytes]:
+    """Every file of this package, or of the copy at `package`, by its path in it; without what Python compiled."""
+    top = package or PACKAGE
+    paths = sorted(path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
 
 
 def content_hash(files: dict[str, bytes]) -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,17 @@ from repro.launch.snapshot import check_clean, take_snapshot
 from repro.provenance import code_version, content_hash, source_files
 
 
+def git(folder: Path, *arguments: str) -> None:
+    identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
+    environment = os.environ | identity | {"GIT_COMMITTER_EMAIL": "a@b"}
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "everything")
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git checkout of a package of two files, which `provenance` takes for its own."""
@@ -22,10 +34,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "inner" / "code.py").write_text("value = 1\n")
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
-        environment = os.environ | identity | {"GIT_COMMITTER_EMAIL": "a@b"}
-        subprocess.run(["git", *arguments], cwd=package.parent, env=environment, check=True)
+    git(package.parent, "init", "-q")
+    commit(package.parent)
     monkeypatch.setattr(provenance, "PACKAGE", package)
     code_version.cache_clear()
     yield package
@@ -45,6 +55,36 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
     shown = subprocess.check_output(command, cwd=checkout.parent, env=environment, text=True)
     assert shown == "1\n"
     assert json.loads((snapshot / "snapshot.json").read_text()) == code
+
+
+def test_a_copy_of_what_was_committed_since_is_known_by_its_commit(checkout: Path, tmp_path: Path) -> None:
+    """Else its runs would be of changed code for ever, though --require-clean lets them start."""
+    (checkout / "inner" / "code.py").write_text("value = 2\n")
+    snapshot = take_snapshot(tmp_path / "code")
+    assert json.loads((snapshot / "snapshot.json").read_text())["dirty"] is True
+    commit(checkout.parent)
+    code_version.cache_clear()
+    check_clean()
+    assert take_snapshot(tmp_path / "code") == snapshot
+    assert json.loads((snapshot / "snapshot.json").read_text()) == code_version()
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text("value = 3\n")])
+def test_a_copy_that_has_lost_or_changed_a_file_is_not_taken_for_the_code(
+    tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    """Jobs would fail at their start, launch after launch, or run other code than their records say."""
+    snapshot = take_snapshot(tmp_path / "code")
+    compiled = snapshot / "repro" / "inner" / "__pycache__" / "code.pyc"
+    compiled.parent.mkdir()
+    compiled.write_bytes(b"by a job")
+    assert take_snapshot(tmp_path / "code") == snapshot
+    spoil(snapshot / "repro" / "inner" / "code.py")
+    with pytest.raises(BadInput, match=f"{snapshot}: this copy of the code has changed .*; remove it"):
+        take_snapshot(tmp_path / "code")
+    shutil.rmtree(snapshot)
+    assert (take_snapshot(tmp_path / "code") / "repro" / "inner" / "code.py").read_text() == "value = 1\n"
 
 
 def test_the_same_code_is_copied_once_and_changed_code_again(checkout: Path, tmp_path: Path) -> None:

@@ -72,9 +72,10 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     keep_freed_memory()
     runner = _runner(options, devices[0])
     _check(standings, wanted, runner)
-    code = take_snapshot(ledger.code_folder) if wanted and workers > 1 else None
+    code = None
     if wanted:
         with ledger.lock():
+            code = take_snapshot(ledger.code_folder) if workers > 1 else None
             _remember(plan, options)
     runner.progress.say(f"{options.sweep}: {_count(standings)}")
     labels = {request.run_id: Label(request.label, options.sweep.stem, request.tags) for request in wanted}

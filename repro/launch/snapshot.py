@@ -6,7 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from repro.errors import BadInput
+from repro.atomic import write_atomically
+from repro.errors import BadInput, RunFailed
 from repro.provenance import SNAPSHOT_FILE, code_version, content_hash, source_files
 
 
@@ -21,12 +22,17 @@ def check_clean() -> None:
 def take_snapshot(folder: Path) -> Path:
     """The folder below `folder` that holds a copy of this package, for PYTHONPATH; named after the content.
 
-    The same code is copied once. Raises BadInput if it cannot be written.
+    The same code is copied once; only under the ledger's lock. Raises BadInput if it cannot be written, or if the copy
+    is no longer what it was.
     """
     files = source_files()
     content = content_hash(files)
     place = folder / content
+    version = json.dumps(code_version() | {"content": content}, indent=1) + "\n"
     if place.is_dir():
+        if content_hash(source_files(place / "repro")) != content:  # edited, or cleaned up by who owns the disk
+            raise BadInput(f"{place}: this copy of the code has changed since it was made; remove it to have a new one")
+        _note_version(place / SNAPSHOT_FILE, version)
         return place
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,13 +42,22 @@ def take_snapshot(folder: Path) -> Path:
                 path = partial / "repro" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            (partial / SNAPSHOT_FILE).write_text(json.dumps(code_version() | {"content": content}, indent=1) + "\n")
+            (partial / SNAPSHOT_FILE).write_text(version)
             partial.chmod(0o755)
             partial.rename(place)
         except OSError:
             shutil.rmtree(partial, ignore_errors=True)
-            if not place.is_dir():  # another launcher did not write it meanwhile either
-                raise
+            raise
     except OSError as error:
         raise BadInput(f"{folder}: the code cannot be copied there ({os.strerror(error.errno or 0)})") from error
     return place
+
+
+def _note_version(path: Path, version: str) -> None:
+    """Say by which commit the code is known now: what was copied with uncommitted changes may be committed since."""
+    if path.exists() and path.read_text() == version:
+        return
+    try:
+        write_atomically(path, version.encode())
+    except RunFailed as error:
+        raise BadInput(str(error)) from error
