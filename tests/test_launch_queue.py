@@ -12,6 +12,7 @@ from processes import Process
 
 from repro.config import parse_config
 from repro.errors import BadInput
+from repro.launch import ledger as ledgers
 from repro.launch.accounting import LOST, End, ends_of, summary
 from repro.launch.ledger import Ledger, Submission
 from repro.launch.plan import parents_first
@@ -91,6 +92,32 @@ def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(ledger:
         ledger.job_folder(token).mkdir(parents=True, exist_ok=True)
         (ledger.job_folder(token) / name).write_text("")
     assert [path.name for path in ledger.job_logs("b")] == ["5_1_0_log.out", "6_0_log.err"]
+
+
+def test_a_submission_that_is_put_away_while_it_is_looked_for_is_found(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only, read = entry("1", ["a"]), ledgers._read
+    with ledger.lock():
+        ledger.write(only)
+
+    def read_then_end(folder: Path) -> list[Submission]:
+        found = read(folder)
+        if (ledger.open_folder / "1.json").exists():
+            ledger.end(only)
+        return found
+
+    monkeypatch.setattr(ledgers, "_read", read_then_end)
+    assert ledger.submissions() == [only]
+
+
+def test_the_last_submission_is_the_latest_also_where_clocks_were_set_back(ledger: Ledger) -> None:
+    summer = replace(entry("1", ["a"]), time="2026-10-25T02:50:00+0200")
+    winter = replace(entry("2", ["a"]), time="2026-10-25T02:10:00+0100")
+    with ledger.lock():
+        ledger.write(winter)
+        ledger.write(summer)
+    assert ledger.open_submissions() == ledger.submissions() == [summer, winter]
 
 
 def test_two_launchers_of_one_folder_take_turns(ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ class Ledger:
 
     def submissions(self) -> list[Submission]:
         """All there ever were, oldest first."""
-        return sorted([*_read(self.ended_folder), *_read(self.open_folder)], key=_age)
+        opened = _read(self.open_folder)  # first: what is put away meanwhile is read twice, not missed
+        found = {one.token: one for one in [*_read(self.ended_folder), *opened]}
+        return sorted(found.values(), key=_age)
 
     def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
         """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
@@ -155,5 +158,5 @@ def _read(folder: Path) -> list[Submission]:
     return sorted(found, key=_age)
 
 
-def _age(submission: Submission) -> str:
-    return submission.time
+def _age(submission: Submission) -> datetime:
+    return datetime.fromisoformat(submission.time)  # not as text: clocks change between winter and summer
