@@ -46,6 +46,13 @@ def test_the_time_limit_is_read_as_slurm_reads_it(time: str, minutes: int) -> No
     assert Profile(time=time).minutes == minutes
 
 
+@pytest.mark.parametrize("time", ["12:00:00", "1:30:00", "2-03:00:00", "09:08:08"])
+def test_a_time_limit_needs_no_quotes(own_folder: Path, time: str) -> None:
+    """YAML 1.1 counts `12:00:00` in sixties, and 43200 is nothing that anybody has written."""
+    (own_folder / "p.yaml").write_text(f"time: {time}\n")
+    assert read_profile("p").time == time
+
+
 def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
     assert Profile(cpus=8).devices == ("cpu",)
     assert Profile(gpus=2).devices == ("cuda:0", "cuda:1")
@@ -61,9 +68,9 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("partition: gpu\ntimes: '1:00:00'\n", 2, "unknown key 'times' (given '1:00:00'); did you mean 'time'?"),
         ("# a comment\n\ngpus: one\n", 3, "key 'gpus' is 'one': input should be a valid integer"),
         ("gpus: -1\n", 1, "key 'gpus' is -1: input should be greater than or equal to 0"),
-        ("time: 60\n", 1, "key 'time' is 60: input should be a valid string"),
+        ("time: 60\n", 1, "key 'time': '60' is no time limit; write it as [days-]hours:minutes:seconds"),
         ("time: 1h\n", 1, "key 'time': '1h' is no time limit; write it as [days-]hours:minutes:seconds"),
-        ("memory: 32\n", 1, "key 'memory' is 32: input should be a valid string"),
+        ("memory: 32\n", 1, "key 'memory': '32' is no size; write it as 1500M or 32G"),
         ("device: gpu\n", 1, "key 'device' is 'gpu'; did you mean 'cpu'?"),
         ("cpus: 1\ndevice: cuda\n", 1, "device cuda needs gpus"),
         ("runs_at_once: 2\n", 1, "runs_at_once 2 is above runs_per_job 1"),

@@ -55,17 +55,17 @@ class Profile(Schema):
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     """Any other option of sbatch: {"constraint": "a100", "exclude": "node[3-4]"}."""
 
-    @field_validator("time")
+    @field_validator("time", mode="before")  # before 60 is refused for being no text
     @classmethod
-    def _is_a_time(cls, time: str) -> str:
-        if not TIME.fullmatch(time):
+    def _is_a_time(cls, time: object) -> object:
+        if not TIME.fullmatch(str(time)):
             raise ValueError(f"'{time}' is no time limit; write it as [days-]hours:minutes:seconds")
         return time
 
-    @field_validator("memory")
+    @field_validator("memory", mode="before")
     @classmethod
-    def _is_a_size(cls, memory: str) -> str:
-        if not MEMORY.fullmatch(memory):
+    def _is_a_size(cls, memory: object) -> object:
+        if not MEMORY.fullmatch(str(memory)):
             raise ValueError(f"'{memory}' is no size; write it as 1500M or 32G")
         return memory
 

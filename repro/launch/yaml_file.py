@@ -10,10 +10,11 @@ from repro.errors import BadInput
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date is text."""
+    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date, or a time `12:00:00`, is text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        first: [("tag:yaml.org,2002:str", re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$"))]
+        + [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         + [("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
