@@ -75,6 +75,7 @@ def profile(tmp_path: Path) -> Callable[[str], str]:
         ([*ONE, *SLURM, "cpu", "--workers", "2"], "--workers is for --cluster local; for jobs the profile says it"),
         ([*ONE, *SLURM, "cpu", "--device", "cpu"], "--device is for --cluster local; for jobs the profile says it"),
         ([*ONE, "--profile", "cpu"], "--profile needs --cluster slurm"),
+        ([*ONE, "--speeds", "speeds.json"], "--speeds needs --dry-run"),
         ([*ONE, "--wait"], "--wait needs --cluster slurm"),
         ([*ONE, "--device", "cpu,tpu"], "--device tpu is not a device"),
         ([DIGITS, "imagse=100", *SLURM, "cpu"], "digits has no setting 'imagse'; did you mean 'images'?"),

@@ -41,6 +41,8 @@ def launch(options: argparse.Namespace) -> None:
 
 
 def _refuse_options_that_say_nothing(options: argparse.Namespace) -> None:
+    if options.speeds is not None and not options.dry_run:
+        raise BadInput("--speeds needs --dry-run")
     if options.cluster == "local":
         for given, name in ((options.profile, "--profile"), (options.wait, "--wait")):
             if given:
