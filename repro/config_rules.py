@@ -33,6 +33,7 @@ def check_student(config: "StudentConfig") -> None:
     """Raise ValueError if a student and its teachers do not go together."""
     _check_merge(config)
     _check_teachers(config)
+    _check_compiled_teachers(config)
     _check_hidden_layers(config)
 
 
@@ -46,6 +47,19 @@ def _check_trunk(config: "TrainingConfig") -> None:
 def _check_compiled(config: "TrainingConfig") -> None:
     if config.compiled and isinstance(config.objective, HiddenObjective | CompanionObjective):
         raise ValueError(f"compiled does not go with {config.objective.name}, which looks into the networks")
+    if config.compiled:
+        _check_compiles(config)
+
+
+def _check_compiles(network: "TrainingConfig") -> None:
+    if not network.model.compiles:
+        raise ValueError(f"compiled does not go with {network.model.name}, which torch.compile cannot take as a whole")
+
+
+def _check_compiled_teachers(config: "StudentConfig") -> None:
+    if config.compiled and config.objective.needs_teacher:
+        for teacher in config.teachers:
+            _check_compiles(teacher)
 
 
 def _check_inputs(config: "TrainingConfig") -> None:

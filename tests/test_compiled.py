@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from runs import SMALL, runner, small_student, small_teacher
-from torch import nn
+from torch import Tensor, nn
 
 from repro.cli import main
-from repro.config import StudentConfig
+from repro.config import StudentConfig, parse_config
 from repro.config_override import override
 from repro.data.dataset import LabeledData
 from repro.distill.contrastive import Contrastive
 from repro.distill.ensemble import Ensemble
 from repro.distill.mutual_learning import MutualLearning
-from repro.errors import BadInput
+from repro.errors import BadInput, RunFailed
 from repro.launch.cost import Speeds
 from repro.models.preresnet import PreResNet
 from repro.training import compiled
@@ -85,6 +85,39 @@ def test_metrics_of_a_compiled_run_are_those_of_its_weights(small: LabeledData) 
     plain.load_state_dict(ours.state_dict())
     theirs = {name: value for name, value in plain.row().items() if name != "train/loss"}
     assert theirs.items() <= ours.row().items()
+
+
+class InPieces(nn.Module):
+    """Of two pieces that cannot be compiled as one."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return inputs + 1
+
+
+@pytest.mark.slow
+@can_compile
+def test_dropout_draws_what_it_does_in_a_run_that_is_not_compiled() -> None:
+    network = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5))
+    inputs = torch.randn(4, 3)
+    dropped = []
+    for ask in (network, compiled.compiled(network, None)[0]):
+        torch.manual_seed(7)
+        dropped.append([ask(inputs) == 0 for _ in range(3)])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*dropped, strict=True))
+    assert not torch.equal(dropped[0][0], dropped[0][1])
+
+
+def test_what_torch_cannot_compile_as_a_whole_is_refused_or_an_error() -> None:
+    texts = {"dataset": {"name": "synthetic_texts"}}
+    reader = small_teacher().model_dump(mode="json") | {"data": {"train": texts}, "model": {"name": "lstm"}}
+    with pytest.raises(BadInput, match="compiled does not go with lstm"):
+        parse_config(reader | {"compiled": True})
+    config = student().model_dump(mode="json") | {"data": {"train": texts}, "model": {"name": "transformer"}}
+    with pytest.raises(BadInput, match="compiled does not go with lstm"):
+        parse_config(config | {"teachers": [reader], "compiled": True})
+    with pytest.raises(RunFailed, match=r"torch\.compile makes no kernels of InPieces: \w+"):
+        compiled.compiled(InPieces(), None)[0](torch.ones(3))
 
 
 @pytest.mark.parametrize("objective", [Contrastive(embedding=8), MutualLearning()], ids=lambda one: one.name)

@@ -22,6 +22,8 @@ class Model(Component):
     name: str
     input_kind: ClassVar[Literal["images", "texts"]] = "images"
     """What it reads."""
+    compiles: ClassVar[bool] = True
+    """Whether `torch.compile` makes kernels of its whole forward pass."""
     classifier: ClassVar[str] = "classifier"
     """The submodule that makes logits of features. All the rest is the *trunk*, which another data set can use."""
 

@@ -52,6 +52,7 @@ class LSTM(Model):
 
     name: Literal["lstm"] = "lstm"
     input_kind: ClassVar[Literal["images", "texts"]] = "texts"
+    compiles: ClassVar[bool] = False  # every batch has another number of tokens, and the recurrence is left out anyway
     embedding: int = Field(default=128, ge=1)
     cell: int = Field(default=70, ge=1)
     layers: int = Field(default=2, ge=1)

@@ -1,5 +1,7 @@
 """The loss of a batch: the forward passes of student and teachers, and what the objective makes of them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -34,9 +36,10 @@ class BatchLoss:
             self.beside.to(device)
         self.teacher_logits: Tensor | None = None
         # What a step asks instead of the networks themselves.
-        self.ask_student, self.ask_teachers = (
-            compiled(network, self.teachers) if config.compiled else (network, self.teachers)
-        )
+        self.ask_student: Callable[[Tensor], Tensor] = network
+        self.ask_teachers: Callable[[Tensor], Tensor] | None = self.teachers
+        if config.compiled:
+            self.ask_student, self.ask_teachers = compiled(network, self.teachers)
 
     def remember_teachers(self, inputs: Tensor, ranks: Ranks) -> None:
         """Ask the teachers once, about all training inputs as stored; for batches that consist of just these."""

@@ -3,7 +3,7 @@
 Compiled are the forward passes of student and teachers in a training step, and the backward pass. Everything else asks
 the networks themselves, evaluation above all, so that metrics are those of the weights. The fused kernels compute the
 same function in another order of rounding, in whichever precision the run has; so `compiled` is part of the run id, and
-a run goes on from its checkpoint to the bit.
+a run goes on from its checkpoint to the bit. What could not be compiled is an error, and never computed otherwise.
 """
 
 import os
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from repro.config import GeneratorConfig, RunConfig
 from repro.distill.ensemble import Ensemble
-from repro.errors import BadInput
+from repro.errors import BadInput, RunFailed
 
 
 def missing_for_compiling() -> str | None:
@@ -44,11 +44,25 @@ def compiled(
     """The forward passes of student and teachers, compiled when they are first called with a shape of inputs.
 
     Each shape gets kernels of its own. By default the second shape would get kernels for any, so that what computes a
-    batch depended on which was met first, and a resumed run meets them in another order.
+    batch depended on which was met first, and a resumed run meets them in another order. Likewise none is chosen by
+    timing it, which may end otherwise the next time.
     """
     # What earlier runs of this process left counts towards a limit, beyond which nothing more is compiled.
     torch.compiler.reset()
-    return (
-        torch.compile(student, dynamic=False),
-        None if teachers is None else torch.compile(teachers, dynamic=False),
+    return _whole(student), None if teachers is None else _whole(teachers)
+
+
+def _whole(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    # Dropout draws what it draws in a run that is not compiled ("fallback_random").
+    ask: Callable[[Tensor], Tensor] = torch.compile(
+        network, dynamic=False, fullgraph=True, options={"deterministic": True, "fallback_random": True}
     )
+
+    def ask_or_explain(inputs: Tensor) -> Tensor:
+        try:
+            return ask(inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise RunFailed(f"torch.compile makes no kernels of {type(network).__name__}: {reason}") from error
+
+    return ask_or_explain
