@@ -212,6 +212,8 @@ class GeneratorConfig(BaseRunConfig):
             raise ValueError(f"a generator needs its images in memory, {dataset.name} stays in files")
         if self.data.streams:
             raise ValueError("a generator trains on whole batches of its own images: give pools, not streams")
+        if self.data.validation is not None:
+            raise ValueError("a generator is tested on no images: leave data.validation out")
         return self
 
 

@@ -165,6 +165,10 @@ BAD = {
         "a generator makes images, synthetic_texts holds texts",
     ),
     "a generator with streams": (lambda: small_generator(data=FRESH_STUDENT.data), "give pools, not streams"),
+    "a generator with images to be tested on": (
+        lambda: small_generator(data=DataConfig(train=Selection(dataset=SMALL, size=50), validation=20)),
+        "a generator is tested on no images",
+    ),
     "a generator as a teacher": (lambda: small_student(teachers=(small_generator(),)), "teacher"),
 }
 
