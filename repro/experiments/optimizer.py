@@ -20,11 +20,11 @@ class OptimizerStudy(Study):
     enough, or with the wrong optimizer?
 
     Conditions: `optimizer` (sgd at learning rate 5e-2, adam at 1e-3) and `epochs` in the paper's terms (300,
-    1000, 5000; other presets scale them with their own length). Baseline augmentation, temperature 1.
+    1000, 5000; other presets scale them with their own length). Baseline augmentation.
 
     The paper found: train agreement 78.95 % after 300 epochs of SGD, 83.3 % after 5,000; Adam lower.
 
-    Our choices where the paper is silent: Adam's learning rate, and weight decay 1e-4 at 300 epochs.
+    Our choices where the paper is silent: temperature 1, Adam's learning rate, and weight decay 1e-4 at 300 epochs.
     """
 
     name: Literal["optimizer"] = "optimizer"

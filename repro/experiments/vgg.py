@@ -17,8 +17,8 @@ class VGGStudy(Study):
 
     Question: do the findings on augmentation carry over to another architecture?
 
-    Conditions: `policy`, those of the figure; five teachers, temperature 1. At `smoke` the ensemble has one member,
-    since this network is the largest of the suite.
+    Conditions: `policy`, those of the figure; five teachers; temperature 1, where the paper does not say. At `smoke`
+    the ensemble has one member, since this network is the largest of the suite.
 
     The paper found: agreement from about .815 (Baseline) to .845 (MixUp), accuracy between .723 and .741.
     """
