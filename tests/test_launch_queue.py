@@ -215,6 +215,16 @@ def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
     assert parent.run_id not in tasks
 
 
+def test_runs_of_another_sweep_in_a_job_that_is_taken_back_are_said(slurm: PretendSlurm, tmp_path: Path) -> None:
+    """They shared the job, and this launch does not submit them again."""
+    plan = parents_first([Request("child", parse_config(student(teacher())))])
+    task = Task("n", "8_0", "8", "PENDING", "Dependency", "", "")
+    queued, said = {plan[1].run_id: task, "another": task}, list[str]()
+    take_back(sort_out(plan, Store(tmp_path / "runs"), queued, retry_failed=False), queued, said.append)
+    assert slurm.cancelled == ["8_0"]
+    assert said[0].endswith("; 1 run in there that this sweep does not ask for: launch theirs again")
+
+
 # -- why jobs ended ----------------------------------------------------------------------------------------------------
 
 

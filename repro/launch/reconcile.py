@@ -61,7 +61,13 @@ def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Sa
     }
     orphans = {task for task in orphans if task.state == "PENDING"}
     if orphans:
-        say(f"takes back {counted(len(orphans), 'job')}: a parent has to be made again first")
+        planned = {standing.request.run_id for standing in standings}
+        others = sum(task in orphans and run_id not in planned for run_id, task in queued.items())
+        unasked = f"; {counted(others, 'run')} in there that this sweep does not ask for: launch theirs again"
+        say(
+            f"takes back {counted(len(orphans), 'job')}: a parent has to be made again first"
+            + (unasked if others else "")
+        )
         cancel(orphans)
     return orphans
 
