@@ -16,7 +16,7 @@ class BadInput(Exception):
 
 
 class Damaged(BadInput):
-    """A file of a run's record is not what was written, as after a copy that was cut short."""
+    """A file of a run's record, or an export, is not what was written, as after a copy that was cut short."""
 
 
 class RunFailed(Exception):

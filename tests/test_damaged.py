@@ -1,6 +1,7 @@
 """Records of which a file is not what was written: told with its name, and in the way of nothing else."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from repro.errors import Damaged, RunFailed
 from repro.launch.local import make_in_turn, run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
-from repro.records import RunFolder
+from repro.records import RunFolder, open_records, write_export
 from repro.status import Named, status_row
 from repro.store import RunDirectory, Store
 
@@ -70,6 +71,20 @@ def test_what_a_run_cannot_go_on_from_keeps_no_other_run_from_being_made(student
     with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({student.run_id}: .*{name}: damaged .*; remove "):
         make_in_turn(requests, work)
     assert work.store.run(other.run_id).is_done()
+
+
+def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: Path) -> None:
+    export = tmp_path / "some.npz"
+    write_export(RunFolder(Store(student.path.parent)), [(student.run_id, "a student")], export)
+    with zipfile.ZipFile(export) as archive:
+        entry = archive.getinfo(f"{student.run_id}/nll.npy")
+    content = bytearray(export.read_bytes())
+    content[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 1
+    export.write_bytes(content)
+    predictions = open_records(export).predictions(student.run_id)
+    assert predictions is not None
+    with pytest.raises(Damaged, match=f"{export}: damaged .*; copy it, or export the runs, again"):
+        _ = predictions.nll
 
 
 def test_weights_that_are_gone_are_made_again_once_their_folder_is(student: RunDirectory) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.atomic import make_folder, write_atomically
-from repro.errors import BadInput
+from repro.errors import BadInput, Damaged
 from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import ATTACHMENTS
 
@@ -230,16 +230,22 @@ class ExportFile:
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         member = f"{run_id}/{name}"
-        return self._zip.read(member) if name in ATTACHMENTS and member in self._names else None
+        return self._content(member) if name in ATTACHMENTS and member in self._names else None
 
     def _array(self, name: str) -> NDArray[Any] | None:
         return self._read(name) if f"{name}.npy" in self._names else None
 
     def _read(self, name: str) -> NDArray[Any]:
-        content = self._zip.read(f"{name}.npy")
+        content = self._content(f"{name}.npy")
         start = 10 + int.from_bytes(content[8:10], "little")
         shape, dtype = _read_header(content[:start])
         return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
+
+    def _content(self, member: str) -> bytes:
+        try:
+            return self._zip.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise Damaged(f"{self.path}: damaged ({error}); copy it, or export the runs, again") from error
 
 
 @dataclass(frozen=True)
