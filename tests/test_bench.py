@@ -14,15 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from repro.bench import BENCHES, lenet, resnet, run_benches, workers
-from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images, without_batch_norm
+from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images
 from repro.bench.floor import work_per_image
 from repro.bench.timing import Report, Work, interleave, paired_ratio, ratio, repeat, spread
 from repro.bench.wandb import TurnTaker, take_turns
-from repro.data.dataset import as_input
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
 from repro.experiments.capacity import Capacity
@@ -209,21 +207,6 @@ def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypat
     assert ratios["ours / floor *"]["median"] == pytest.approx(kept["ours"] / numbers["floor"]["images_per_second"])
     assert numbers["settings"] == {"images": 64, "batch_size": 32, "members": 3, "rounds": 2, "seconds": 0.02}
     assert report.text.startswith("resnet: ours / reference = ")
-
-
-def test_folded_teachers_say_the_same_without_batch_norm_behind_a_convolution() -> None:
-    torch.manual_seed(0)
-    config = Capacity(preset="smoke", members=3).config()
-    job = Distillation(config, random_images(config, 32), CPU)
-    teachers, images = job.teachers(), as_input(job.images.train.inputs)
-    for norm in (module for module in teachers.modules() if isinstance(module, nn.BatchNorm2d)):
-        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            assert tensor is not None
-            nn.init.uniform_(tensor, 0.5, 1.5)  # fresh ones would do nothing
-    folded = without_batch_norm(teachers)
-    assert torch.allclose(folded(images), teachers(images), rtol=1e-3, atol=1e-3)
-    left = [name for name, module in folded.members[0].named_modules() if isinstance(module, nn.BatchNorm2d)]
-    assert left == [*(f"stage{stage}.0.branch.0" for stage in (1, 2, 3)), "head.0"]  # they stand behind sums
 
 
 def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench() -> None:

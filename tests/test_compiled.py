@@ -19,6 +19,7 @@ from repro.errors import BadInput, RunFailed
 from repro.launch.cost import Speeds
 from repro.models.preresnet import PreResNet
 from repro.training import compiled
+from repro.training.compiled import without_batch_norm
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -158,6 +159,20 @@ def test_it_is_part_of_the_run_and_its_cost_is_not_that_of_others() -> None:
     network = SMALLEST.build(10, (1, 8, 8))
     assert isinstance(network, nn.Module)
     assert Speeds(Path("speeds.json"), "", {}, {}).seconds(ours) is None
+
+
+def test_folded_teachers_say_the_same_without_batch_norm_behind_a_convolution() -> None:
+    torch.manual_seed(0)
+    teachers = Ensemble([PreResNet(depth=8).build(10, (3, 8, 8)) for _ in range(2)])
+    images = torch.rand(32, 3, 8, 8)
+    for norm in (module for module in teachers.modules() if isinstance(module, nn.BatchNorm2d)):
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            nn.init.uniform_(tensor, 0.5, 1.5)  # fresh ones would do nothing
+    folded = without_batch_norm(teachers)
+    assert torch.allclose(folded(images), teachers(images), rtol=1e-3, atol=1e-3)
+    left = [name for name, module in folded.members[0].named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert left == [*(f"stage{stage}.0.branch.0" for stage in (1, 2, 3)), "head.0"]  # they stand behind sums
 
 
 @pytest.mark.gpu

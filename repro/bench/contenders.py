@@ -7,7 +7,7 @@
              the epochs of a run.
 `bare`       forward, backward and optimizer step on one resident batch with the teachers' probabilities at
              hand; with `with_teachers`, the teachers' forward too: what is left if everything else were free.
-             `folded`: the teachers' BatchNorm lies in their convolutions; `compiled`: by `torch.compile`.
+             `folded`: the teachers' BatchNorm lies in their convolutions; `compiled`: by `torch.compile`, as they are.
 
 All train the same network on the same loss with the same batch size and learning rate, and nobody's evaluation
 is timed. Networks are fresh and data random: neither changes the time of a step.
@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -31,6 +30,7 @@ from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData, Split, as_input
 from repro.distill.ensemble import Ensemble, ensemble_logits
+from repro.training.compiled import without_batch_norm
 from repro.training.evaluation import predict_members
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
@@ -111,14 +111,6 @@ def train_work(trainer: Trainer) -> Work:
         return trainer.images_seen - before
 
     return work
-
-
-def without_batch_norm(teachers: Ensemble) -> Ensemble:
-    """The same function with every BatchNorm that stands behind a convolution folded into that one's weights.
-
-    In a pre-activation ResNet that is the second of each block; the first stands behind a sum.
-    """
-    return Ensemble([fuse(member) for member in teachers.members])
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """A training step of kernels that `torch.compile` fuses: what the `compiled` of a run means.
 
-Compiled are the forward passes of student and teachers in a training step, and the backward pass. Everything else asks
-the networks themselves, evaluation above all, so that metrics are those of the weights. The fused kernels compute the
-same function in another order of rounding, in whichever precision the run has; so `compiled` is part of the run id, and
-a run goes on from its checkpoint to the bit. What could not be compiled is an error, and never computed otherwise.
+Compiled are the forward passes of student and teachers in a training step, the teachers' with BatchNorm folded into the
+convolutions before it, and the backward pass. Everything else asks the networks themselves, evaluation above all, so
+that metrics are those of the weights. The fused kernels compute the same function in another order of rounding, in
+whichever precision the run has; so `compiled` is part of the run id, and a run goes on from its checkpoint to the bit.
+What could not be compiled is an error, and never computed otherwise.
 """
 
+import copy
+import itertools
 import os
 import shutil
 import sysconfig
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from repro.config import GeneratorConfig, RunConfig
 from repro.distill.ensemble import Ensemble
@@ -49,7 +53,22 @@ def compiled(
     """
     # What earlier runs of this process left counts towards a limit, beyond which nothing more is compiled.
     torch.compiler.reset()
-    return _whole(student), None if teachers is None else _whole(teachers)
+    return _whole(student), None if teachers is None else _whole(without_batch_norm(teachers))
+
+
+def without_batch_norm(teachers: Ensemble) -> Ensemble:
+    """The same function, with every BatchNorm behind a convolution of the same `Sequential` folded into its weights.
+
+    Networks that only ever predict do without; the student's normalises by its batches. In a pre-activation ResNet
+    that is the second of each block; the first stands behind a sum.
+    """
+    folded = copy.deepcopy(teachers)
+    for layers in (module for module in folded.modules() if type(module) is nn.Sequential):
+        for place, (first, second) in enumerate(itertools.pairwise(layers)):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and second.track_running_stats:
+                layers[place] = fuse_conv_bn_eval(first, second)
+                layers[place + 1] = nn.Identity()
+    return folded
 
 
 def _whole(network: nn.Module) -> Callable[[Tensor], Tensor]:
