@@ -25,10 +25,10 @@ from analysis.tables import StudyTable, rows_of
 from repro import progress
 from repro.config import PrecisionName, StudentConfig
 from repro.config_override import override
-from repro.errors import Interrupted, RunFailed
+from repro.errors import BadInput, Interrupted, RunFailed
 from repro.experiments.methods import Methods
 from repro.experiments.study import Study
-from repro.launch.local import make_in_turn
+from repro.launch.local import make_side_by_side
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.records.folder import RunFolder
@@ -36,9 +36,8 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.compiled import missing_for_compiling
-from repro.training.hardware import choose_device, describe, keep_freed_memory
+from repro.training.hardware import choose_devices, describe
 
-TRIALS = 5
 QUANTITIES = {"agreement": "student_agreement", "kl": "student_kl", "accuracy": "student_accuracy"}
 Who = Literal["student", "student and teacher"]
 
@@ -78,7 +77,7 @@ def modes_of(device: torch.device) -> Sequence[Mode]:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Train what is missing of `TRIALS` trials, and print what the modes change.
+    """Train what is missing of the trials, `options.workers` runs side by side, and print what the modes change.
 
     With --json an object {"precision": {machine, settings, float32, changes}}: settings {on, preset, trials, images (of
     the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision, compiled, who,
@@ -86,26 +85,29 @@ def bench(options: argparse.Namespace) -> None:
     docs/statistics.md (95 %), `diverged` the trials left out. Raises RunFailed if two trials are not left to compare,
     or if a run failed otherwise.
     """
-    device = choose_device(options.device)
-    keep_freed_memory()
+    if options.trials < 2:
+        raise BadInput("--trials: an interval takes at least 2")
+    devices = choose_devices(options.device)
+    device = torch.device(devices[0])
     common: dict[str, Any] = {"preset": options.preset, "data": options.on}
-    points = [InMode(**common, trial=trial) for trial in range(TRIALS)]
     whose: tuple[Who, ...] = ("student", "student and teacher")
     conditions = [(mode, who) for mode in modes_of(device) for who in whose]
-    for mode, who in conditions:
-        points += [InMode(**common, trial=trial, **mode._asdict(), who=who) for trial in range(TRIALS)]
+    points = [
+        InMode(**common, trial=trial, **mode._asdict(), who=who)
+        for trial in range(options.trials)  # one after another, so that what is interrupted has whole ones
+        for mode, who in [(Mode(), "student"), *conditions]
+    ]
     requests = [Request(f"{_name(point.mode)} {point.who} trial={point.trial}", point.config()) for point in points]
     store = Store(options.runs)
     runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
-    with runner.stop.listening():
-        diverged = _make(requests, runner)
+    diverged = _make(requests, runner, devices, options.workers)
     done: dict[Study, str] = {
         point: request.run_id for point, request in zip(points, requests, strict=True) if request.run_id not in diverged
     }
     table = _table(done, RunFolder(store), options)
     for mode, who in [(Mode(), "student"), *conditions]:
         if len(table.sample("student_kl", **mode._asdict(), who=who)) < 2:
-            raise RunFailed(f"of the {TRIALS} trials in {_name(mode)} ({who}) fewer than 2 did not diverge")
+            raise RunFailed(f"of the {options.trials} trials in {_name(mode)} ({who}) fewer than 2 did not diverge")
 
     def lost(mode: Mode, who: Who) -> list[int]:
         those = [point for point in points if (point.mode, point.who) == (mode, who)]
@@ -113,7 +115,12 @@ def bench(options: argparse.Namespace) -> None:
 
     numbers = {
         "machine": describe(device),
-        "settings": {"on": options.on, "preset": options.preset, "trials": TRIALS, "images": _test_images(table)},
+        "settings": {
+            "on": options.on,
+            "preset": options.preset,
+            "trials": options.trials,
+            "images": _test_images(table),
+        },
         "float32": {"diverged": lost(Mode(), "student")}
         | {name: _spread(table, quantity) for name, quantity in QUANTITIES.items()},
         "changes": [
@@ -124,11 +131,11 @@ def bench(options: argparse.Namespace) -> None:
     print(json.dumps({"precision": numbers}, indent=1, allow_nan=False) if options.json else show(numbers))
 
 
-def _make(requests: list[Request], runner: Runner) -> set[str]:
+def _make(requests: list[Request], runner: Runner, devices: Sequence[str], workers: int) -> set[str]:
     """Make the runs and their teachers; the ids of those that diverged. Raises RunFailed if one failed otherwise."""
     plan = parents_first(requests)
     try:
-        make_in_turn(plan, runner)
+        make_side_by_side(plan, runner, devices, workers, code=None)
     except Interrupted:
         raise
     except RunFailed:

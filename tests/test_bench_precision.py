@@ -14,9 +14,9 @@ from repro.store import Store
 def test_the_changes_are_those_of_the_runs_trial_by_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_precision, "TRIALS", 2)
     monkeypatch.setattr(bench_precision, "modes_of", lambda _: [Mode("bfloat16")])  # compiling takes its time
-    command = ["bench", "precision", "--preset", "smoke", "--device", "cpu", "--runs", str(tmp_path)]
+    smoke = ["bench", "precision", "--preset", "smoke", "--device", "cpu", "--runs", str(tmp_path), "--workers", "2"]
+    command = [*smoke, "--trials", "2"]
     assert main([*command, "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)["precision"]
     assert numbers["settings"] == {"on": "digits", "preset": "smoke", "trials": 2, "images": 597}
@@ -46,7 +46,7 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
     assert f"{kl['estimate']:+.4f} ({kl['low']:+.4f} to {kl['high']:+.4f})" in capsys.readouterr().out
 
     # A third trial diverges in bfloat16: it is counted, and the others' change stands.
-    monkeypatch.setattr(bench_precision, "TRIALS", 3)
+    command = [*smoke, "--trials", "3"]
     lost = store.run(InMode(preset="smoke", data="digits", trial=2, precision="bfloat16").config().run_id)
     lost.path.mkdir()
     lost.write_failure("the loss became nan at epoch 0, step 3; training diverged at learning rate 1")

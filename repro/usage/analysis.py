@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from repro.usage.options import Commands, command, run_options, source_option
+from repro.usage.options import Commands, command, positive, run_options, source_option
 
 CHANGES = "keys of the config that all runs were launched with, and only such runs are shown"
 
@@ -78,7 +78,7 @@ def add(commands: Commands) -> None:
         "examples:\n"
         "  repro bench lenet --json\n"
         "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md\n"
-        "  repro bench precision --on mnist                      # faster modes against float32: docs/speed.md",
+        "  repro bench precision --on mnist --workers 2          # faster modes against float32: docs/speed.md",
     )
     bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity, or precision")
     bench.add_argument("--json", action="store_true", help="as JSON")
@@ -86,4 +86,7 @@ def add(commands: Commands) -> None:
     fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="of fidelity: defines one objective")
     fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
     fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
+    precision = bench.add_argument_group("for precision")
+    precision.add_argument("--trials", type=positive, default=5, metavar="N", help="of every mode (5)")
+    precision.add_argument("--workers", type=positive, default=1, metavar="N", help="runs side by side (1)")
     run_options(bench)
