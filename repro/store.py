@@ -5,7 +5,6 @@ whose summary exists is done.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from repro.atomic import reading, write_atomically, writing
 from repro.errors import BadInput
+from repro.lock import try_lock
 
 if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at records need not spend
     from torch import Tensor
@@ -143,7 +143,7 @@ class RunDirectory:
         with self._open_lock() as file:
             since: float | None = None
             told = False
-            while not _try_lock(file):
+            while not try_lock(file):
                 since = since or time.monotonic()
                 if not told and time.monotonic() - since > LOOK_SECONDS:
                     file.seek(0)
@@ -157,16 +157,12 @@ class RunDirectory:
             yield
 
     def holder(self) -> str | None:
-        """Who is writing this run, or None."""
+        """Who is writing this run, or None. Raises BadInput where the file system has no locks."""
         path = self.path / "lock"
         if not path.exists():
             return None
         with path.open("rb", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder_named_in(file)
-        return None
+            return None if try_lock(file, shared=True) else _holder_named_in(file)
 
     def seconds_since_write(self) -> float:
         """The age of the newest file of the record."""
@@ -259,16 +255,6 @@ class SharedRun(RunDirectory):
 
     def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
         RunDirectory(self.path).write_failure(error, traceback, parent)
-
-
-def _try_lock(file: io.FileIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise BadInput(f"{file.name}: this file system has no locks ({error.strerror}); see --runs") from error
-    return True
 
 
 def _holder_named_in(lock: io.FileIO) -> str:

@@ -1,5 +1,6 @@
 """A run has one writer: the lock, between real processes that are really killed."""
 
+import errno
 import fcntl
 import os
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from processes import Process
 
+from repro.cli import main
 from repro.store import RunDirectory, Store
 
 
@@ -121,3 +123,19 @@ def test_runs_do_not_share_a_lock(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.run("aaaaaaaaaaaa").lock(nothing), store.run("bbbbbbbbbbbb").lock(nothing):
         assert [store.run(run_id).state() for run_id in ("aaaaaaaaaaaa", "bbbbbbbbbbbb")] == ["running", "running"]
+
+
+@pytest.mark.parametrize("command", [["status"], ["launch", "sweeps/digits.yaml", "preset=smoke"]])
+def test_a_file_system_without_locks_is_named_in_one_line(
+    command: list[str], run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run.lock(nothing):
+        run.write_json("config.json", {})
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert main([*command, "--runs", str(run.path.parent)]) == 2
+    said = capsys.readouterr().err
+    assert "this file system has no locks (No locks available); see --runs" in said and said.count("\n") == 1

@@ -20,6 +20,7 @@ from typing import Any
 
 from repro.atomic import write_atomically
 from repro.errors import BadInput, RunFailed
+from repro.lock import try_lock
 from repro.store import Store
 
 
@@ -64,12 +65,10 @@ class Ledger:
     def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Be the only launcher of this folder of runs; `on_wait` is told if there is another to wait for.
 
-        Raises BadInput if the folder cannot be written.
+        Raises BadInput if the folder cannot be written, or has no locks.
         """
         with self._open_lock() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file):
                 on_wait()
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield

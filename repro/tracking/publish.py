@@ -1,12 +1,12 @@
 """Bring one run in W&B up to its record on disk."""
 
 import contextlib
-import fcntl
 from pathlib import Path
 from typing import Any, cast
 
 import wandb
 
+from repro.lock import try_lock
 from repro.store import RunDirectory
 from repro.tracking.carried import FILE, digest, pack
 from repro.tracking.description import Destination, job_type, nested_config, tags
@@ -46,11 +46,9 @@ class Publication:
     ) -> None:
         to.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (to.folder / f"{record.run_id}.lock").open("ab")  # until it is closed, or this process ends
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(self._lock):
             self._lock.close()
-            raise ShownElsewhere(record.run_id) from error
+            raise ShownElsewhere(record.run_id)
         self.record = record
         self.label = label
         self.rows: list[dict[str, Any]] = []
