@@ -78,6 +78,8 @@ def profile(tmp_path: Path) -> Callable[[str], str]:
         ([*ONE, "--speeds", "speeds.json"], "--speeds needs --dry-run"),
         ([*ONE, "--wait"], "--wait needs --cluster slurm"),
         ([*ONE, "--device", "cpu,tpu"], "--device tpu is not a device"),
+        ([*ONE, "--device", "cpu,cpu"], "--device cpu,cpu: 2 devices need --workers 2 or more, a run for each"),
+        ([*ONE, "--device", "cpu,cpu,cpu", "--workers", "2"], "--device cpu,cpu,cpu: 3 devices need --workers 3 or"),
         ([DIGITS, "imagse=100", *SLURM, "cpu"], "digits has no setting 'imagse'; did you mean 'images'?"),
     ],
 )

@@ -65,6 +65,9 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
 
     workers = options.workers or 1
     devices = choose_devices(options.device or "auto")
+    named = len((options.device or "auto").split(","))
+    if named > workers:
+        raise BadInput(f"--device {options.device}: {named} devices need --workers {named} or more, a run for each")
     store, ledger = Store(options.runs), Ledger(options.runs)
     standings = sort_out(plan, store, queued={}, retry_failed=options.retry == "failed")
     wanted = [standing.request for standing in standings if standing.stand in ("to make", "running")]

@@ -39,7 +39,9 @@ def add(commands: Commands) -> None:
     runs_option(launch)
     data_option(launch)
     launch.add_argument(
-        "--device", metavar="D", help="locally: auto, cpu, cuda, cuda:N, or several, cuda:0,cuda:1 (auto)"
+        "--device",
+        metavar="D",
+        help="locally: auto, cpu, cuda, cuda:N, or several that workers take in turn, cuda:0,cuda:1 (auto)",
     )
 
     wandb_option(launch)
