@@ -174,6 +174,20 @@ def test_what_fails_in_another_launch_meanwhile_is_not_made_again(repro: Repro) 
     )
 
 
+def test_sweep_files_of_one_name_in_two_folders_do_not_forget_each_other(repro: Repro) -> None:
+    conditions = set()
+    for images in (100, 300):
+        file = Path(str(images)) / "mine.yaml"
+        file.parent.mkdir()
+        grid = f"{{preset: {{value: smoke}}, trial: {{value: 0}}, images: {{value: {images}}}}}"
+        file.write_text(f"program: digits\nmethod: grid\nparameters: {grid}\n")
+        assert repro("launch", str(file)).code == 0
+        conditions.add(f"images={images}")
+    rows = json.loads(repro("status", "--json").out)
+    assert conditions <= {row["condition"] for row in rows}
+    assert {row["sweep"] for row in rows} == {"mine"}
+
+
 def test_logs_of_a_run_that_status_lists_as_missing_say_that_it_was_not_started(repro: Repro, tmp_path: Path) -> None:
     run = SweepRun("0123456789ab", "the label", "condition", 0)
     Ledger(tmp_path / "work" / "runs").remember_sweep("digits", {}, [run])

@@ -170,7 +170,8 @@ def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callabl
     from repro.launch.sweep import parse_settings
 
     runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
-    return Ledger(options.runs).remember_sweep(options.sweep.stem, parse_settings(options.settings), runs)
+    origin = {"sweep": str(options.sweep.resolve()), "settings": parse_settings(options.settings)}
+    return Ledger(options.runs).remember_sweep(options.sweep.stem, origin, runs)
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":

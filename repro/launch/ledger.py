@@ -108,13 +108,14 @@ class Ledger:
         found = {one.token: one for one in [*_read(self.ended_folder), *opened]}
         return sorted(found.values(), key=_age)
 
-    def remember_sweep(self, name: str, settings: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
+    def remember_sweep(self, name: str, origin: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
         """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
 
-        Only under the lock. Call what is returned to forget it again, unless it was known before.
+        `origin` tells sweeps of one name apart; the same one again replaces what was kept of it. Only under the lock.
+        Call what is returned to forget it again, unless it was known before.
         """
-        key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        content = {"sweep": name, "settings": settings, "runs": [asdict(run) for run in runs]}
+        key = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        content = {"sweep": name, "origin": origin, "runs": [asdict(run) for run in runs]}
         path = self.sweep_folder / f"{name}-{key}.json"
         known = path.exists()
         try:
