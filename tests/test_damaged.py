@@ -8,7 +8,7 @@ import pytest
 from runs import runner, small_student, small_teacher
 
 from repro.cli import main
-from repro.errors import Damaged, RunFailed
+from repro.errors import Damaged, Interrupted, RunFailed
 from repro.launch.local import make_in_turn, run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
@@ -71,6 +71,23 @@ def test_what_a_run_cannot_go_on_from_keeps_no_other_run_from_being_made(student
     with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({student.run_id}: .*{name}: damaged .*; remove "):
         make_in_turn(requests, work)
     assert work.store.run(other.run_id).is_done()
+    assert f"{name}: damaged" in (student.failure() or "")  # as where workers make the runs
+
+
+def test_a_run_that_was_begun_with_other_data_fails_alone_in_this_process_as_with_workers(tmp_path: Path) -> None:
+    work, config = runner(tmp_path), small_teacher(epochs=20_000, evaluate_every=20_000)
+    work.stop.signal = "Ctrl-C"
+    with pytest.raises(Interrupted):
+        work.make(config, "a teacher")
+    begun, other = work.store.run(config.run_id), small_teacher(epochs=1)
+    content = begun.checkpoint()
+    assert content is not None
+    begun.write_checkpoint(content | {"data": {"digits": "other"}})
+    again = runner(tmp_path)
+    with pytest.raises(RunFailed, match=rf"1 of 2 runs are not done \({config.run_id}: .* with other digits data"):
+        make_in_turn([Request("a teacher", config), Request("another", other)], again)
+    assert work.store.run(other.run_id).is_done()
+    assert "with other digits data" in (begun.failure() or "")
 
 
 def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from runs import small_student, small_teacher
 from terminal import Terminal
 
 from repro.config import RunConfig
-from repro.launch.pool import Pool, Workplace, _Worker
+from repro.launch.pool import Pool, Workplace, _Worker, note_failure
 from repro.launch.request import Order, Request, order
 from repro.optimization import SGD
 from repro.progress import Lines
@@ -76,6 +76,24 @@ def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
     holders = {(run.path / "lock").read_text().split()[1] for run in (failed, done)}
     assert len(holders) == 1, "the failure took the worker with it"
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_why_a_run_failed_is_left_to_whoever_holds_its_lock(store: Store) -> None:
+    (asked,) = orders(small_teacher())
+    run = store.run(asked.run_id)
+
+    def train(pipe: Connection) -> None:
+        with run.lock(on_wait=print):
+            pipe.send("trains")
+            pipe.recv()
+
+    other = Process(train)
+    assert other.hear() == "trains"
+    note_failure(asked, store, "its process was killed")
+    assert run.failure() is None
+    other.kill()
+    note_failure(asked, store, "its process was killed")
+    assert run.failure() == "its process was killed"
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import Damaged, Interrupted, RunFailed
-from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, obstacle_to
+from repro.errors import BadInput, Interrupted, RunFailed
+from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure, obstacle_to
 from repro.launch.request import Request, order
 from repro.progress import counted
 from repro.runner import Runner
@@ -32,7 +32,8 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
     runner.check(request.config for request in requests)
     unfinished: dict[str, str] = {}
     for number, request in enumerate(requests, start=1):
-        while (obstacle := obstacle_to(order(request), runner.store)) == WAIT and runner.stop.signal is None:
+        asked = order(request)
+        while (obstacle := obstacle_to(asked, runner.store)) == WAIT and runner.stop.signal is None:
             time.sleep(POLL_SECONDS)
         if obstacle is not None:
             unfinished[request.run_id] = obstacle
@@ -41,9 +42,11 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
             runner.make(request.config, f"[{number}/{len(requests)}] {request.label}", request.forgiven)
         except Interrupted:
             raise
-        except (RunFailed, Damaged) as error:
+        except (RunFailed, BadInput) as error:
             runner.progress.say(f"repro: {error}")
             unfinished[request.run_id] = str(error)
+            if isinstance(error, BadInput):  # which the runner leaves to whoever asked
+                note_failure(asked, runner.store, str(error))
     raise_if_unfinished(unfinished, len(requests))
 
 

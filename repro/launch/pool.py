@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from repro.launch.request import Order
 from repro.progress import Progress, bar_of_runs, for_this_output
 from repro.stop import StopRequest
-from repro.store import RunDirectory, Store
+from repro.store import Store
 
 POLL_SECONDS = 0.5
 WAIT = "waits for a parent"
@@ -234,11 +234,8 @@ class Pool:
     def _note_failure(self, order: Order, error: str, failed: bool) -> None:
         """Remember that a run was not finished; leave why in its record, if that does not say so yet."""
         self.unfinished[order.run_id] = error
-        run = self.workplace.store.run(order.run_id)
-        if failed and not run.is_done() and run.failure() is None:
-            with _holding(run):
-                run.write_plain_config(order.run_id, order.config)
-                run.write_failure(error)
+        if failed:
+            note_failure(order, self.workplace.store, error)
 
 
 def obstacle_to(order: Order, store: Store) -> str | None:
@@ -255,23 +252,27 @@ def obstacle_to(order: Order, store: Store) -> str | None:
         failure = parent.failure()
         if failure is None:
             return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
-        with _holding(store.run(order.run_id)) as run:
-            run.write_plain_config(order.run_id, order.config)
-            run.write_failure(f"its {kind} {run_id} failed: {failure}", parent=run_id)
+        note_failure(order, store, f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
     return None
 
 
-class _HeldByAnother(Exception):
-    pass
+def note_failure(order: Order, store: Store, error: str, parent: str | None = None) -> None:
+    """Leave in a run's record why it was not finished, unless that says so or is done; a failed `parent` always counts.
 
+    Where somebody else holds the run, it is theirs to say how it stands.
+    """
+    run = store.run(order.run_id)
+    if parent is None and (run.is_done() or run.failure()):
+        return
 
-@contextlib.contextmanager
-def _holding(run: RunDirectory) -> Iterator[RunDirectory]:
-    """Hold the run's lock; if somebody else does, skip the body: it is theirs to say how the run stands."""
-
-    def skip(_: str) -> None:
+    def leave_it(_: str) -> None:
         raise _HeldByAnother
 
-    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=skip):
-        yield run
+    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=leave_it):
+        run.write_plain_config(order.run_id, order.config)
+        run.write_failure(error, parent=parent)
+
+
+class _HeldByAnother(Exception):
+    pass
