@@ -74,6 +74,14 @@ def test_batch_statistics_are_those_of_training_mode(network: nn.Module) -> None
     assert not torch.allclose(drawn, generate(network, latents), atol=0.01)
 
 
+def test_images_with_batch_statistics_leave_those_with_running_ones_as_they_were(network: nn.Module) -> None:
+    """One generator may serve a run in both ways, and is read anew from its record when the run is resumed."""
+    running = ImageSampler(network, latent_size=4)
+    before = running.fixed_set(20, seed=5, device=CPU)
+    ImageSampler(network, latent_size=4, batch_statistics=True).draw(16, torch.Generator())
+    assert torch.equal(running.fixed_set(20, seed=5, device=CPU), before)
+
+
 def test_uint8_rounds_to_the_nearest() -> None:
     values = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1.0])
     assert to_uint8(values).tolist() == [0, 0, 1, 254, 255]

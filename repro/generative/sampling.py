@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.func import functional_call
 
 BATCH = 128
 """The paper's batch; with batch statistics what is drawn together decides what is drawn."""
@@ -40,10 +41,12 @@ class ImageSampler:
 
 @torch.no_grad()
 def generate(network: nn.Module, latents: Tensor, batch_statistics: bool = False) -> Tensor:
-    """The images of `latents` (n, latent_size), float32 in [0, 1]; the network's training mode is left as it was."""
+    """The images of `latents` (n, latent_size), float32 in [0, 1]; the network is left as it was."""
     was_training = network.training
     network.train(batch_statistics)
-    images: Tensor = network(latents)
+    # Copies: BatchNorm moves its running statistics in training mode, and they normalise other images to come.
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    images: Tensor = functional_call(network, buffers, (latents,))
     network.train(was_training)
     return images.add(1.0).div_(2.0)
 
