@@ -107,6 +107,14 @@ class TrainingConfig(BaseRunConfig):
     frozen_trunk: bool = False
     """Train the classifier alone; all else stays as `init` gave it: see `repro/training/start.py`."""
 
+    def corrections(self) -> list[str]:
+        found = super().corrections()
+        if any(augmentation.mixes_images for augmentation in self.augmentation):
+            found.append("the train sample of the metrics is mixed batch by batch, not with one weight for all")
+        if self.micro_batch_size is not None:
+            found.append("in a micro-batch, objective and dropout draw different numbers")
+        return found
+
     @property
     def source(self) -> "ClassifierConfig | None":
         """The run whose trunk this one starts from."""
@@ -160,6 +168,12 @@ class StudentConfig(TrainingConfig):
     kind: Literal["student"] = "student"
     teachers: tuple["ClassifierConfig", ...] = Field(min_length=1)
     merge: AnyMerge | None = None
+
+    def corrections(self) -> list[str]:
+        found = super().corrections()
+        if self.merge is not None and self.precision == "bfloat16":
+            found.append("teachers are merged in float32")
+        return found
 
     @property
     def known_classes(self) -> tuple[Classes, ...]:

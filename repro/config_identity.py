@@ -7,13 +7,15 @@ from repro.component import Schema
 from repro.errors import BadInput
 
 SCHEMA_VERSION = 1
-"""Part of every run id. Raise it when the same config comes to mean another computation."""
+"""Part of every run id. Raise it when every config comes to mean another computation; where it is only some, as after
+most corrections, give them `corrections` (`repro.component.Schema`)."""
 
 
 def canonical_json(config: Schema) -> str:
     """The config with every default written out, keys sorted, and the schema version.
 
-    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone.
+    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone. Added are
+    the `corrections` of each part that has some.
     """
     content = {"schema_version": SCHEMA_VERSION, "config": _identity(config)}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -24,11 +26,13 @@ def _identity(value: Any) -> Any:
         return [_identity(element) for element in value]
     if not isinstance(value, Schema):
         return value
-    return {
+    content = {
         name: _identity(content)
         for name, content in vars(value).items()
         if name not in value.later_fields or content != type(value).model_fields[name].default
     }
+    corrections = value.corrections()
+    return content | {"corrections": corrections} if corrections else content
 
 
 def as_json(content: Any) -> str:
