@@ -12,37 +12,55 @@ from analysis.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, c
 
 LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORANGE), ("P", SKY), ("X", "black"))
 """Of the studies with the most students; those of all others are one quiet layer."""
+BEYOND = 0.04
+"""The share of students at either end of an axis that may lie beyond it: some collapse, and would press all others into
+a corner. They are drawn on the edge."""
 
 
 def draw(evidence: Evidence) -> Figure:
     """A mark per student: agreement against the gain in accuracy over the teacher, and against the ECE."""
     figure, grid = canvas(1, 2, height=2.6)
     gain, calibration = grid[0]
+    points = _points(evidence.table)
+    limits = {name: _limits(values) for name, values in points.items()}
     studies = sorted(students_by_study(evidence), key=lambda study: -len(study[1]))
     layers = [(name, students, *look) for (name, students), look in zip(studies, LOOKS, strict=False)]
     others = [students for _, students in studies[len(LOOKS) :]]
     if others:
-        layers.insert(0, (f"{len(others)} other studies", pd.concat(others).drop_duplicates("run_id"), ".", PALE))
+        name = f"{len(others)} other {'study' if len(others) == 1 else 'studies'}"
+        layers.insert(0, (name, pd.concat(others).drop_duplicates("run_id"), ".", PALE))
     for name, students, marker, color in layers:
         style = {"marker": marker, "color": color, "linestyle": "none", "markersize": 3.5, "alpha": 0.65}
-        above = 100 * (students["student_accuracy"] - students["teacher_accuracy"])
-        agreement = 100 * students["student_agreement"]
-        rho = "" if color == PALE else _correlation(students, above)
-        gain.plot(agreement, above, label=f"{name} {rho}".strip(), **style)
-        calibration.plot(agreement, students["student_ece"], **style)
+        own = _points(students)
+        rho = "" if color == PALE else _correlation(own)
+        shown = {axis: values.clip(*limits[axis]) for axis, values in own.items()}
+        gain.plot(shown["agreement"], shown["above"], label=f"{name} {rho}".strip(), clip_on=False, **style)
+        calibration.plot(shown["agreement"], shown["ece"], clip_on=False, **style)
     gain.axhline(0, color=PALE, linewidth=0.8, zorder=1)
-    gain.set(ylabel="accuracy above the teacher's (points)")
+    gain.set(ylabel="accuracy above the teacher's (points)", ylim=limits["above"])
     gain.set_title("Generalization", loc="left")
-    calibration.set(ylabel="student's test ECE ↓")
+    calibration.set(ylabel="student's test ECE ↓", ylim=limits["ece"])
     calibration.set_title("Calibration", loc="left")
     for axes in (gain, calibration):
-        axes.set_xlabel("test agreement with the teacher (%)")
+        axes.set(xlabel="test agreement with the teacher (%)", xlim=limits["agreement"])
     return figure
 
 
-def _correlation(students: pd.DataFrame, above: "pd.Series[float]") -> str:
+def _points(students: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+    """Agreement in percent, accuracy above the teacher's in points, and ECE of each student."""
+    above = 100 * (students["student_accuracy"] - students["teacher_accuracy"])
+    return {"agreement": 100 * students["student_agreement"], "above": above, "ece": students["student_ece"]}
+
+
+def _limits(values: "pd.Series[float]") -> tuple[float, float]:
+    low, high = values.quantile(BEYOND), values.quantile(1 - BEYOND)
+    margin = 0.08 * (high - low) or 0.01
+    return float(low - margin), float(high + margin)
+
+
+def _correlation(points: dict[str, "pd.Series[float]"]) -> str:
     """`(ρ = 0.31)`: Spearman's rank correlation of agreement and gain; nothing for fewer than four students."""
-    known = pd.DataFrame({"agreement": students["student_agreement"], "above": above}).dropna()
+    known = pd.DataFrame(points)[["agreement", "above"]].dropna()
     if len(known) < 4 or known.nunique().min() == 1:
         return ""
     return f"(ρ = {float(np.round(spearmanr(known['agreement'], known['above']).statistic, 2)):.2f})"
@@ -51,7 +69,10 @@ def _correlation(students: pd.DataFrame, above: "pd.Series[float]") -> str:
 FIGURE = PaperFigure(
     name="fidelity_vs_generalization",
     title="Are more faithful students better students?",
-    caption="A mark is a student. ρ: Spearman's rank correlation of agreement and gain in accuracy within the study.",
+    caption=(
+        "A mark is a student; those beyond a frame lie on its edge. ρ: Spearman's rank correlation of agreement and "
+        "gain in accuracy within the study."
+    ),
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

@@ -122,7 +122,8 @@ class PaperFigure:
         if evidence.left_out:
             changed += f" Left out, since their runs can not have that: {', '.join(evidence.left_out)}."
         text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", changed, spread, self.caption]))
-        lines = textwrap.wrap(text, NOTE_WIDTH)
+        whole = re.sub(r"n = (\d+)", "n\xa0=\xa0\\1", text)  # stays on one line
+        lines = [line.replace("\xa0", " ") for line in textwrap.wrap(whole, NOTE_WIDTH)]
         done, expected = evidence.counts
         if self._lacks_control(evidence):
             lines.append("No independent control: that takes the predictions of at least two trials.")
