@@ -16,6 +16,7 @@ from repro.data.augment_geometric import HorizontalFlip
 from repro.data.dataset import LabeledData, Split
 from repro.errors import BadInput, RunFailed
 from repro.generative.sngan import SNGAN
+from repro.optimization import Adam
 from repro.runner import Interrupted
 from repro.store import Store
 from repro.training.generator_trainer import SAMPLES, GeneratorTrainer
@@ -147,6 +148,15 @@ def test_a_diverging_generator_stops_with_step_and_cause() -> None:
         run.generator.to_image[2].bias.fill_(torch.nan)  # type: ignore[index,union-attr]
     with pytest.raises(RunFailed, match=r"not finite at generator step 0 of 12.*lower optimizer\.learning_rate"):
         run.advance(lambda: False)
+
+
+def test_a_generator_that_the_last_step_destroyed_is_a_failure_and_no_result(tmp_path: Path) -> None:
+    once = {"epochs": 1, "steps_per_epoch": 1, "discriminator_steps": 1}
+    config = small_generator(optimizer=Adam(learning_rate=1e15, beta1=0.0, beta2=0.9), **once)
+    with pytest.raises(RunFailed, match=r"images are not finite after step 1.*lower optimizer\.learning_rate"):
+        runner(tmp_path).make(config, "run")
+    run = Store(tmp_path).run(config.run_id)
+    assert run.state() == "failed" and not list(run.path.glob("samples*"))
 
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:

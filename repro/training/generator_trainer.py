@@ -195,10 +195,11 @@ class GeneratorTrainer:
         bad = (~self.losses[:, : self.position].isfinite()).any(dim=0).nonzero()
         if len(bad) > 0:
             step = self.epoch * self.config.steps_per_epoch + int(bad[0])
-            raise RunFailed(
-                f"a loss was not finite at generator step {step} of {self.total_steps}: training diverged at learning "
-                f"rate {self.learning_rate(step):.3g}; lower optimizer.learning_rate"
-            )
+            raise self._diverged(step, f"a loss was not finite at generator step {step} of {self.total_steps}")
+
+    def _diverged(self, step: int, what: str) -> RunFailed:
+        rate = self.learning_rate(step)
+        return RunFailed(f"{what}: training diverged at learning rate {rate:.3g}; lower optimizer.learning_rate")
 
     # -- what it leaves -------------------------------------------------------------------------------------------
 
@@ -238,8 +239,11 @@ class GeneratorTrainer:
         return {"train/generator_loss": generator, "train/discriminator_loss": discriminator}
 
     def _samples(self) -> Tensor:
-        """The images of the fixed latents now, uint8."""
-        return to_uint8(generate(self._final_generator(), self.sample_latents))
+        """The images of the fixed latents now, uint8. Raises RunFailed if they are not finite."""
+        images = generate(self._final_generator(), self.sample_latents)
+        if not bool(images.isfinite().all()):  # the latest step can do this, whose own loss was still finite
+            raise self._diverged(self.step - 1, f"the generator's images are not finite after step {self.step}")
+        return to_uint8(images)
 
     def _final_generator(self) -> nn.Module:
         """The generator that the record keeps: the average over steps where there is one."""
