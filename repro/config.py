@@ -20,7 +20,7 @@ from repro.config_data import Selection as Selection
 from repro.config_errors import explain
 from repro.config_identity import as_json as as_json
 from repro.config_identity import canonical_json as canonical_json
-from repro.config_rules import check_student, check_training
+from repro.config_rules import check_schedule, check_student, check_training
 from repro.data.augmentation import Augmentation
 from repro.distill.hidden import Shape
 from repro.distill.initialization import Initialization, Pretrained
@@ -218,7 +218,7 @@ class GeneratorConfig(BaseRunConfig):
     precision: Literal["float32"] = "float32"
 
     @model_validator(mode="after")
-    def _whole_batches_of_images(self) -> Self:
+    def _generator_fits(self) -> Self:
         dataset = self.data.train.dataset
         if dataset.input_kind != "images":
             raise ValueError(f"a generator makes images, {dataset.name} holds {dataset.input_kind}")
@@ -228,6 +228,7 @@ class GeneratorConfig(BaseRunConfig):
             raise ValueError("a generator trains on whole batches of its own images: give pools, not streams")
         if self.data.validation is not None:
             raise ValueError("a generator is tested on no images: leave data.validation out")
+        check_schedule(self)
         return self
 
 

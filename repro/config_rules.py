@@ -12,7 +12,7 @@ from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Interpolated, Pretrained, Random
 
 if TYPE_CHECKING:
-    from repro.config import StudentConfig, TrainingConfig
+    from repro.config import GeneratorConfig, StudentConfig, TrainingConfig
 
 
 def check_training(config: "TrainingConfig") -> None:
@@ -20,7 +20,7 @@ def check_training(config: "TrainingConfig") -> None:
     _check_trunk(config)
     _check_compiled(config)
     _check_inputs(config)
-    _check_schedule(config)
+    check_schedule(config)
     _check_streams(config)
     _check_micro_batches(config)
     _check_files(config)
@@ -73,7 +73,8 @@ def _check_inputs(config: "TrainingConfig") -> None:
         raise ValueError(f"the augmentation {name} changes images, {dataset.name} holds {dataset.input_kind}: use none")
 
 
-def _check_schedule(config: "TrainingConfig") -> None:
+def check_schedule(config: "TrainingConfig | GeneratorConfig") -> None:
+    """Raise ValueError if the learning rate would never reach its peak."""
     if config.schedule.warmup_epochs >= config.epochs:
         raise ValueError(f"schedule.warmup_epochs {config.schedule.warmup_epochs} must be below epochs {config.epochs}")
 

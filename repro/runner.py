@@ -21,6 +21,7 @@ from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, Interrupted, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version, slurm_job_id
+from repro.run_data import as_recorded, check_data_of_parents, check_same_data, check_test_images, fingerprint_all
 from repro.stop import StopRequest
 from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
@@ -65,7 +66,7 @@ class Runner:
             for dataset in config.data.datasets:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load(self.data_directory)
-            _has_test_images(config, datasets)
+            check_test_images(config, datasets)
             if isinstance(config, GeneratorConfig):
                 select_all(config.data, datasets)
                 with torch.device("meta"):  # shapes only
@@ -85,16 +86,18 @@ class Runner:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
 
         If its record holds a failure of its own, it is tried again only if that happened at the time `forgiven`, or
-        if that is "any". Raises BadInput if its data are missing or are not those the record was begun with,
-        Interrupted if asked to stop, RunFailed if it cannot finish (the reason stays in `failure.json`).
+        if that is "any". Raises BadInput if its data are missing or are not those that its record was begun with, or a
+        parent made with; Interrupted if asked to stop; RunFailed if it cannot finish (the reason stays in
+        `failure.json`).
         """
         run = self._record(config)
-        fingerprints = {dataset.name: dataset.fingerprint(self.data_directory) for dataset in config.data.datasets}
+        fingerprints = fingerprint_all(config, self.data_directory)
         if self.ranks.first_decides(run.is_done()):
             check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
             return
+        check_data_of_parents(config, fingerprints, self.store)
         datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
-        _has_test_images(config, datasets)
+        check_test_images(config, datasets)
         check_precision(config, self.device)
         check_compiler(config)
 
@@ -143,7 +146,7 @@ class Runner:
         config: RunConfig,
         title: str,
         datasets: Mapping[Dataset, LabeledData],
-        fingerprints: Mapping[str, str],
+        fingerprints: Mapping[Dataset, str],
         log: logging.Logger,
     ) -> None:
         hardware.use_exact_kernels()
@@ -160,7 +163,7 @@ class Runner:
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:
-            content = {"trainer": trainer.state_dict(), "data": dict(fingerprints), "seconds": clock.seconds()}
+            content = {"trainer": trainer.state_dict(), "data": as_recorded(fingerprints), "seconds": clock.seconds()}
             run.write_checkpoint(content | {"metrics_rows": rows})
             clock.checkpointed()
 
@@ -202,7 +205,7 @@ class Runner:
             "metrics": result.metrics,
             **result.counts,
             "seconds": clock.seconds(),
-            "data": dict(fingerprints),
+            "data": as_recorded(fingerprints),
             "finished": _now(),
         }
         run.write_json("summary.json", summary)
@@ -263,23 +266,6 @@ class Runner:
             self.progress.say(f"warning: run {run.run_id} {line}")
         run.write_json(path.name, {"attempts": [*attempts, attempt]})
         log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
-
-
-def check_same_data(recorded: Mapping[str, str], present: Mapping[str, str], run: RunDirectory) -> None:
-    """Raise BadInput if a data set is another than the one the run was begun with."""
-    for name, fingerprint in present.items():
-        if recorded[name] != fingerprint:
-            raise BadInput(
-                f"run {run.run_id} was made with other {name} data (fingerprint {recorded[name]}, now {fingerprint}); "
-                f"use the data it was made with, or another --runs folder"
-            )
-
-
-def _has_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
-    dataset = config.data.train.dataset
-    has_some = len(datasets[dataset].test) > 0 or config.data.validation is not None
-    if not isinstance(config, GeneratorConfig) and not has_some:
-        raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
 
 
 def _write_failure(run: RunDirectory, error: Exception) -> None:

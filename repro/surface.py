@@ -20,7 +20,8 @@ from repro.distill.ensemble import ensemble_logits
 from repro.distill.hidden import HiddenObjective
 from repro.errors import BadInput
 from repro.metrics.fidelity import agreement
-from repro.runner import Runner, check_same_data
+from repro.run_data import check_same_data, fingerprint_all
+from repro.runner import Runner
 from repro.store import RunDirectory
 from repro.training import hardware
 from repro.training.batch_norm import reestimate_batch_norm
@@ -197,8 +198,7 @@ def _only_teacher(config: RunConfig, title: str) -> TrainingConfig:
 def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirectory, images: int) -> Surface:
     assert isinstance(config, TrainingConfig)
     hardware.use_exact_kernels()
-    fingerprints = {dataset.name: dataset.fingerprint(runner.data_directory) for dataset in config.data.datasets}
-    check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
+    check_same_data(run.read_json("summary.json")["data"], fingerprint_all(config, runner.data_directory), run)
     datasets = {dataset: dataset.load(runner.data_directory) for dataset in config.data.datasets}
     teachers, source = runner.teachers(config), runner.source(config)
     trainer = Trainer(config, datasets, teachers, runner.device, runner.generators(config), source=source)

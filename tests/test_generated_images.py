@@ -20,6 +20,7 @@ from repro.experiments.augmentation import AugmentationStudy
 from repro.experiments.sngan import SNGANStudy
 from repro.generative.sampling import ImageSampler, generate, to_uint8
 from repro.launch.plan import Request, count_work, images_to_train, parents_first
+from repro.optimization import Linear
 from repro.runner import Interrupted
 from repro.training.examples import NO_LABEL, assemble
 from repro.training.streams import open_streams
@@ -176,6 +177,10 @@ BAD = {
     "a generator with images to be tested on": (
         lambda: small_generator(data=DataConfig(train=Selection(dataset=SMALL, size=50), validation=20)),
         "a generator is tested on no images",
+    ),
+    "a generator that warms up to its end": (
+        lambda: small_generator(schedule=Linear(warmup_epochs=3)),
+        "warmup_epochs 3 must be below epochs 3",
     ),
     "a generator as a teacher": (lambda: small_student(teachers=(small_generator(),)), "teacher"),
 }
