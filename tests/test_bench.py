@@ -211,7 +211,7 @@ def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypat
 
 def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench() -> None:
     config, others = lenet.study_config(crop=False), set(multiprocessing.active_children())
-    with workers.at_work([config], [workers.Crew(processes=2, threads=1)], images=256) as (processes,):
+    with workers.at_work([config], [workers.Crew(processes=2, threads=1)], images=256, device=CPU) as (processes,):
         crew = set(multiprocessing.active_children()) - others
         images = processes.on(0)(0.3)
     assert len(crew) == 2 and not any(process.is_alive() for process in crew)
@@ -229,7 +229,7 @@ def test_workers_compare_all_runs_together_with_one(monkeypatch: pytest.MonkeyPa
         return dict.fromkeys(configs, speeds)
 
     monkeypatch.setattr(workers, "measure_crews", crews_at_once)
-    report = workers.measure(rounds=2)
+    report = workers.measure(rounds=2, device="cpu")
     assert [(crew.processes, crew.threads) for crew in made.values()] == [
         (1, torch.get_num_threads()),
         (1, 1),
@@ -238,6 +238,16 @@ def test_workers_compare_all_runs_together_with_one(monkeypatch: pytest.MonkeyPa
     of = json.loads(json.dumps(report.numbers, allow_nan=False))["ratios"]["lenet5"]
     assert of["side by side / one run"] == {"median": pytest.approx(27.5 / 15), "low": 1.5, "high": 2.0}
     assert of["all threads / one thread"] == {"median": pytest.approx(15 / 9), "low": 1.25, "high": 2.0}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_runs_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "missing_for_compiling", lambda: "no time")
+    numbers = workers.measure(images=1000, rounds=1, seconds=0.5, device="cuda").numbers
+    for of in numbers["images_per_second"].values():
+        assert list(of) == ["one run", "2 side by side", "4 side by side", "8 side by side"]
+        assert all(speed > 0 for by_round in of.values() for speed in by_round)
 
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name() -> None:
