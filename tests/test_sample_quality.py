@@ -10,6 +10,7 @@ from runs import runner, small_generator, small_teacher
 from torch import Tensor
 
 from repro.cli import main
+from repro.data.digits import Digits
 from repro.generative import quality
 from repro.generative.quality import frechet_distance, inception_score, measure_quality
 
@@ -104,6 +105,14 @@ def test_only_a_finished_generator_has_samples(root: Path, capsys: pytest.Captur
     for run in ("0123456789ab", small_teacher(epochs=1).run_id):
         assert main(command(root, run)) == 2
         assert "no finished generator run" in capsys.readouterr().err
+
+
+def test_other_images_than_the_generator_was_trained_on_are_refused(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Digits, "fingerprint", lambda *_: "0123456789abcdef")
+    assert main(command(root, small_generator().run_id)) == 2
+    assert "was made with other digits data" in capsys.readouterr().err
 
 
 def test_too_few_samples_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
