@@ -151,6 +151,11 @@ OTHER = "number their words each in its own way: use one text data set in a run"
         ("data.train.dataset", {"name": "digits"}, "the model lstm reads texts, digits holds images"),
         ("data.pools", [{"dataset": {"name": "imdb"}}], f"imdb and synthetic_texts {OTHER}"),
         ("data.pools", [{"dataset": {"name": "synthetic_texts", "minimum_count": 9}}], OTHER),
+        (
+            "data.pools",
+            [{"dataset": {"name": "digits"}}],
+            "digits has images (1, 28, 28), synthetic_texts has (100, 25002)",
+        ),
         ("teachers.0.data.train.dataset", {"name": "imdb"}, f"imdb and synthetic_texts {OTHER}"),
     ],
 )

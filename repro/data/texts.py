@@ -46,6 +46,8 @@ class TextDataset(Dataset):
         return (self.tokens, SPECIAL_TOKENS + self.max_words)
 
     def mismatch(self, other: Dataset) -> str | None:
+        if not isinstance(other, TextDataset):
+            return super().mismatch(other)
         if other == self:
             return None
         return f"{other.name} and {self.name} number their words each in its own way: use one text data set in a run"
