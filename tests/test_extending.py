@@ -19,7 +19,7 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for name, code in blocks:
         assert not (suite / name).exists()
         (suite / name).write_text(code)
@@ -48,6 +48,18 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     assert trained.returncode == 0, trained.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "texts").glob("*/summary.json")]
     assert [list(record["data"]) for record in records] == [["tickets"]] * 2
+
+    (writes_images,) = re.findall(r"```python\n(import numpy.*?)```", page, flags=re.DOTALL)
+    missing = repro("data", "prepare", "flowers", "--data", "data")
+    assert (missing.returncode, "no such file; write it as docs/extending.md says" in missing.stderr) == (2, True)
+    subprocess.run([sys.executable, "-c", writes_images], cwd=tmp_path, check=True)
+    checked = repro("data", "prepare", "flowers", "--data", "data")
+    assert (checked.returncode, "already there" in checked.stderr) == (0, True), checked.stderr
+    (command,) = re.findall(r"^repro (run capacity .*)$", page, flags=re.MULTILINE)
+    tried = repro(*command.split(), "--data", "data", "--runs", "flowers")
+    assert tried.returncode == 0, tried.stderr
+    records = [json.loads(path.read_text()) for path in (tmp_path / "flowers").glob("*/summary.json")]
+    assert [list(record["data"]) for record in records] == [["flowers"]] * 2
 
     hidden = repro("run", "stripes_study", "preset=smoke", "objective.name=vector_distance", "--runs", "runs")
     assert hidden.returncode == 0, hidden.stderr

@@ -222,6 +222,16 @@ def test_a_name_that_cannot_be_prepared_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_in_the_place_of_the_file_and_cannot_be_read_is_left_alone(
+    published: Publish, server: Server, tmp_path: Path, said: list[str]
+) -> None:
+    published("mnist")
+    (tmp_path / "mnist.npz").mkdir()
+    with pytest.raises(BadInput, match=r"mnist\.npz: is in the way and cannot be read"):
+        prepare("mnist", tmp_path, said.append)
+    assert server.requests == [] and said == []
+
+
 @pytest.mark.parametrize("below", [".", "data"])
 def test_a_directory_that_cannot_be_written_to_is_refused(
     below: str, published: Publish, server: Server, tmp_path: Path, said: list[str]

@@ -14,7 +14,7 @@ from repro.data.prepare import prepare
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.data.texts import IMDB
 from repro.data.tokens import Vocabulary
-from repro.errors import BadInput, RunFailed
+from repro.errors import BadInput
 
 
 def prepared(directory: Path, lines: list[Any] = LINES) -> Path:
@@ -122,8 +122,8 @@ def test_a_missing_truncated_or_damaged_file_is_one_line(tmp_path: Path) -> None
 
 
 def test_a_set_of_ones_own_cannot_be_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="weather could not be prepared: it is published nowhere that is known here"):
-        prepare("weather", tmp_path, lambda _: None)
+    with pytest.raises(BadInput, match=r"weather\.jsonl\.xz: no such file; write it as docs/extending\.md says"):
+        prepare("weather", tmp_path / "data", lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 

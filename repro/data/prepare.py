@@ -76,8 +76,9 @@ def prepared_datasets() -> dict[str, type[PreparedFile]]:
 def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
     """Make the prepared file of data set `name` in `directory`, unless a good one is there; its path.
 
-    A damaged file is replaced. Raises BadInput for an unknown name or a directory that cannot be written to,
-    RunFailed if the data cannot be had; either way no new file is left behind.
+    A damaged file is replaced, unless the data set is one's own. Raises BadInput for an unknown name, a set of one's own
+    whose file is no good, a file that is not to be read or a directory that is not to be written to, RunFailed if the
+    data cannot be had; either way no new file is left behind.
     """
     known = prepared_datasets()
     if name not in known:
@@ -88,10 +89,14 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
         raise BadInput(f"no data set is called '{name}'{did_you_mean(name, known)}")
     dataset = known[name](name=name)
     path = dataset.file(directory)
-    if path.exists():
+    if path.exists() and not (path.is_file() and os.access(path, os.R_OK)):
+        raise BadInput(f"{path}: is in the way and cannot be read; remove it, or see --data")
+    if path.exists() or dataset.published_size is None:
         try:
             dataset.load(directory)
         except BadInput as error:
+            if dataset.published_size is None:
+                raise
             say(f"{error} (doing that now)")
         else:
             say(f"{path}: already there, fingerprint {dataset.fingerprint(directory)}")

@@ -26,12 +26,22 @@ class PreparedFile(Dataset):
 
     suffix: ClassVar[str]
 
+    published_size: ClassVar[int | None] = None
+    """Train examples of the published set, of which a prepared file may hold fewer; None: a set of one's own, that
+    cannot be downloaded."""
+
+    @property
+    def train_size(self) -> int | None:
+        return self.published_size
+
     @classmethod
     def file(cls, directory: Path) -> Path:
         return directory / f"{cls.model_fields['name'].default}{cls.suffix}"
 
     def remedy(self, directory: Path) -> str:
         """What to do if the file is missing or damaged."""
+        if self.published_size is None:
+            return "write it as docs/extending.md says"
         return f"make it with `repro data prepare {self.name} --data {directory}`"
 
 
@@ -42,13 +52,6 @@ class PreparedDataset(PreparedFile):
 
     shape: ClassVar[tuple[int, int, int]]
     """(channels, height, width)."""
-
-    published_size: ClassVar[int]
-    """Train images of the published set; a prepared file may hold fewer."""
-
-    @property
-    def train_size(self) -> int | None:
-        return self.published_size
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -129,7 +132,7 @@ class MNIST(PreparedDataset):
     name: Literal["mnist"] = "mnist"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
-    published_size: ClassVar[int] = 60_000
+    published_size: ClassVar[int | None] = 60_000
 
 
 class FashionMNIST(PreparedDataset):
@@ -138,7 +141,7 @@ class FashionMNIST(PreparedDataset):
     name: Literal["fashion_mnist"] = "fashion_mnist"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
-    published_size: ClassVar[int] = 60_000
+    published_size: ClassVar[int | None] = 60_000
 
 
 DIGITS = 10
@@ -159,7 +162,7 @@ class EMNIST(PreparedDataset):
     letters: bool = False
     num_classes: ClassVar[int] = 47
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
-    published_size: ClassVar[int] = 697_932
+    published_size: ClassVar[int | None] = 697_932
 
     def load(self, directory: Path) -> LabeledData:
         upright = super().load(directory)
@@ -181,7 +184,7 @@ class CIFAR10(PreparedDataset):
     name: Literal["cifar10"] = "cifar10"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
-    published_size: ClassVar[int] = 50_000
+    published_size: ClassVar[int | None] = 50_000
 
 
 class CIFAR100(PreparedDataset):
@@ -190,7 +193,7 @@ class CIFAR100(PreparedDataset):
     name: Literal["cifar100"] = "cifar100"
     num_classes: ClassVar[int] = 100
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
-    published_size: ClassVar[int] = 50_000
+    published_size: ClassVar[int | None] = 50_000
 
 
 class SVHN(PreparedDataset):
@@ -199,4 +202,4 @@ class SVHN(PreparedDataset):
     name: Literal["svhn"] = "svhn"
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
-    published_size: ClassVar[int] = 73_257
+    published_size: ClassVar[int | None] = 73_257

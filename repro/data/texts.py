@@ -79,13 +79,6 @@ class PreparedTexts(TextDataset, PreparedFile):
     archive: ClassVar[Archive | None] = None
     """Where `repro data prepare` gets the texts; None for a set of one's own."""
 
-    published_size: ClassVar[int | None] = None
-    """Train texts of the published set."""
-
-    @property
-    def train_size(self) -> int | None:
-        return self.published_size
-
     def load(self, directory: Path) -> LabeledData:
         path, remedy = self.file(directory), self.remedy(directory)
         with _readable(path, remedy):
@@ -111,11 +104,6 @@ class PreparedTexts(TextDataset, PreparedFile):
         path, remedy = self.file(directory), self.remedy(directory)
         with _readable(path, remedy), lzma.open(path) as lines:
             return hashlib.file_digest(lines, "sha256").hexdigest()[:16]
-
-    def remedy(self, directory: Path) -> str:
-        if self.archive is None:
-            return "write it as docs/extending.md says"
-        return super().remedy(directory)
 
     def _text(self, content: Any) -> tuple[str, Text]:
         if not isinstance(content, dict):
