@@ -1,9 +1,10 @@
 """Folders of image files: what is read, how an image becomes an input, and what is refused."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from image_files import CLASSES, TINY, write_images
@@ -231,6 +232,44 @@ def test_a_broken_image_is_named(copy: Path, workers: int) -> None:
         list(file_batches(TINY.load(copy), workers).epoch(5, 0))
     assert str(failure.value).startswith(f"{path}: cannot be read as an image (")
     assert "\n" not in str(failure.value)
+
+
+def of_16_bits(path: Path) -> None:
+    Image.fromarray(np.full((30, 30), 1000, dtype=np.uint16)).save(path, format="PNG")
+
+
+def with_a_size_that_no_picture_has(path: Path) -> None:
+    Image.new("RGB", (30, 30)).save(path, format="BMP")
+    content = bytearray(path.read_bytes())
+    content[18:22] = (10**7).to_bytes(4, "little")  # the width
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil_image", "cause"),
+    [(of_16_bits, "its pixels have more than 8 bits a channel"), (with_a_size_that_no_picture_has, "Image size")],
+)
+def test_an_image_that_would_be_read_wrongly_is_named(
+    copy: Path, spoil_image: Callable[[Path], None], cause: str
+) -> None:
+    path = copy / "tiny" / "train" / "apple" / "0.jpg"
+    spoil_image(path)
+    reader = TINY.load(copy).reader
+    assert reader is not None
+    with pytest.raises(RunFailed, match=rf"apple/0\.jpg: cannot be read as an image \({cause}"):
+        reader.read(0, None)
+
+
+def test_a_link_that_leads_nowhere_is_named(copy: Path) -> None:
+    (copy / "tiny" / "train" / "apple" / "9.jpg").symlink_to("moved.jpg")
+    with pytest.raises(BadInput, match=r"apple/9\.jpg: cannot be read \(No such file or directory\)"):
+        TINY.fingerprint(copy)
+
+
+def test_hidden_files_and_folders_are_no_images_or_classes(directory: Path, copy: Path) -> None:
+    (copy / "tiny" / "train" / ".ipynb_checkpoints").mkdir()
+    (copy / "tiny" / "train" / "bear" / ".DS_Store").touch()
+    assert TINY.fingerprint(copy) == TINY.fingerprint(directory)
 
 
 def test_configs_that_cannot_be_are_refused() -> None:

@@ -73,7 +73,10 @@ class ImageFiles(Dataset):
         root, digest = self.root(directory), hashlib.sha256()
         for part, files in self._parts(root):
             for file in files:
-                size = (root / part / file.path).stat().st_size
+                try:
+                    size = (root / part / file.path).stat().st_size
+                except OSError as error:
+                    raise BadInput(f"{root / part / file.path}: cannot be read ({error.strerror})") from error
                 digest.update(os.fsencode(f"{part}/{file.path}:{size}\n"))
         return digest.hexdigest()[:16]
 
@@ -142,8 +145,11 @@ class ImageReader:
         path = os.path.join(self.root, self.names[number])  # noqa: PTH118  (bytes, which pathlib does not take)
         try:
             with Image.open(path) as file:
+                if file.mode.startswith(("I", "F")):  # which `convert` cuts off at 255
+                    raise ValueError("its pixels have more than 8 bits a channel: scale them to 8")
                 image = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: PIL's for some broken PNGs
+        # SyntaxError: PIL's for some broken PNGs. DecompressionBombError: for a size that no picture has.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RunFailed(f"{os.fsdecode(path)}: cannot be read as an image ({error})") from error
         if seed is None or not self.random_view:
             view = v2.Compose([v2.Resize(self.resize), v2.CenterCrop(self.image_size)])
@@ -167,15 +173,23 @@ def _as_tensor(image: object) -> Tensor:
     return tensor
 
 
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, without the hidden things that file managers and notebooks leave there."""
+    return (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
+
+
 def _class_folders(folder: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        return sorted(entry.name for entry in _visible(folder) if entry.is_dir())
     except OSError as error:
         raise BadInput(f"{folder}: no such folder of images ({error.strerror}); {LAYOUT}") from error
 
 
 def _image_files(folder: Path, name: str, label: int) -> list[_File]:
-    names = sorted(entry.name for entry in os.scandir(folder / name) if not entry.name.startswith("."))
+    try:
+        names = sorted(entry.name for entry in _visible(folder / name))
+    except OSError as error:
+        raise BadInput(f"{folder / name}: cannot be read ({error.strerror})") from error
     if not names:
         raise BadInput(f"{folder / name}: holds no image")
     for file in names:

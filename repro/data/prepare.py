@@ -76,9 +76,9 @@ def prepared_datasets() -> dict[str, type[PreparedFile]]:
 def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
     """Make the prepared file of data set `name` in `directory`, unless a good one is there; its path.
 
-    A damaged file is replaced, unless the data set is one's own. Raises BadInput for an unknown name, a set of one's own
-    whose file is no good, a file that is not to be read or a directory that is not to be written to, RunFailed if the
-    data cannot be had; either way no new file is left behind.
+    A damaged file is replaced, unless the data set is one's own. Raises BadInput for an unknown name, a set of one's
+    own whose file is no good, a file that is not to be read or a directory that is not to be written to, RunFailed if
+    the data cannot be had; either way no new file is left behind.
     """
     known = prepared_datasets()
     if name not in known:
