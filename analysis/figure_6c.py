@@ -24,7 +24,7 @@ COMMAND = "repro surface init_interpolation"
 def draw(evidence: Evidence) -> Figure:
     """A map of the training loss for each start of one trial, darker where the loss is lower."""
     figure, grid = canvas(1, len(WEIGHTS), height=2.3)
-    surfaces = _surfaces(evidence)
+    _, surfaces = _surfaces(evidence)
     found = [np.array(surface["train/loss"], dtype=float) for surface in surfaces.values()]
     low = min((np.nanmin(loss) for loss in found), default=1.0)
     high = max((np.nanmax(loss) for loss in found), default=2.0)
@@ -61,20 +61,21 @@ def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
     return image
 
 
-def _surfaces(evidence: Evidence) -> dict[float, dict[str, Any]]:
-    """By start, the surfaces of the trial that has most of them, the first of several."""
+def _surfaces(evidence: Evidence) -> tuple[int, dict[float, dict[str, Any]]]:
+    """The trial that has most surfaces, the first of several, and these by start."""
     trials: dict[int, dict[float, dict[str, Any]]] = {}
     for row in evidence.table.sort_values("trial").to_dict("records"):
         content = evidence.records.attachment(row["run_id"], "surface.json")
         if content is not None and row["weight"] in WEIGHTS:
             trials.setdefault(row["trial"], {})[row["weight"]] = json.loads(content)
-    return max(trials.values(), key=len, default={})
+    return max(trials.items(), key=lambda trial: len(trial[1]), default=(0, {}))
 
 
 def _remedy(evidence: Evidence | None) -> list[str]:
-    """What measures the surfaces that are missing."""
-    measured = {} if evidence is None else _surfaces(evidence)
-    return [f"{COMMAND} weight={weight}" for weight in WEIGHTS if weight not in measured]
+    """What measures the surfaces that are missing, of the trial that is shown."""
+    trial, measured = (0, {}) if evidence is None else _surfaces(evidence)
+    of_trial = f" trial={trial}" if trial else ""
+    return [f"{COMMAND} weight={weight}{of_trial}" for weight in WEIGHTS if weight not in measured]
 
 
 FIGURE = PaperFigure(

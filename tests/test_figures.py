@@ -418,3 +418,4 @@ def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
     assert shown() == ([False] * 3, everything)
     assert shown((0.25, 1), (0.0, 0), (0.375, 0)) == ([True, False, True], everything[1:2])
     assert shown((0.25, 0), (0.0, 0), (0.375, 0)) == ([True] * 3, [])
+    assert shown((0.0, 0), (0.25, 1), (0.375, 1)) == ([False, True, True], [f"{measure}0.0 trial=1 preset=short"])
