@@ -48,9 +48,12 @@ class Component(Schema):
         if Component in cls.__bases__:
             cls.registry = {}
             return
-        annotation = cls.__annotations__.get("name")
-        if get_origin(annotation) is not Literal:
+        if "name" not in cls.__annotations__:
             return  # an intermediate base class, not a choice of its own
+        # As pydantic resolved it, since a module may ask for annotations that are strings.
+        annotation: Any = cls.model_fields["name"].annotation
+        if get_origin(annotation) is not Literal:
+            raise TypeError(f"{cls.__module__}.{cls.__name__} must state its name as a Literal, not {annotation}")
         (name,) = get_args(annotation)
         known = cls.registry.get(name)
         if known is not None and known.__module__ != cls.__module__:
