@@ -6,10 +6,13 @@ import time
 class Clock:
     """Seconds of work over all attempts, and when the next checkpoint is due."""
 
-    def __init__(self, seconds_before: float, checkpoint_seconds: float) -> None:
-        self.start = time.monotonic() - seconds_before
+    def __init__(self, checkpoint_seconds: float) -> None:
+        self.start = self.last = time.monotonic()
         self.checkpoint_seconds = checkpoint_seconds
-        self.last = time.monotonic()
+
+    def add(self, seconds: float) -> None:
+        """Count the work of earlier attempts, as their checkpoint knows it."""
+        self.start -= seconds
 
     def seconds(self) -> float:
         return time.monotonic() - self.start

@@ -139,6 +139,11 @@ class DataConfig(Schema):
         return frozenset(selection.dataset for selection in self.selections)
 
     @property
+    def tested(self) -> int | None:
+        """How many test images the run has; None where that is not known without reading them."""
+        return self.train.dataset.test_size if self.validation is None else self.validation
+
+    @property
     def selections(self) -> tuple[Selection, ...]:
         """Every part of a data set that is read: `train`, then the pools', then the streams'."""
         streamed = (stream.selection for stream in self.streams if isinstance(stream, DatasetStream))

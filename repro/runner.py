@@ -150,16 +150,15 @@ class Runner:
         log: logging.Logger,
     ) -> None:
         hardware.use_exact_kernels()
-        trainer = self._training(config, datasets)
+        clock = Clock(self.checkpoint_seconds)
+        trainer = self._training(config, datasets)  # which asks the teachers
         checkpoint = run.checkpoint()
-        seconds = 0.0
         if checkpoint is not None:
             check_same_data(checkpoint["data"], fingerprints, run)
             trainer.load_state_dict(checkpoint["trainer"])
-            seconds = checkpoint["seconds"]
+            clock.add(checkpoint["seconds"])
         run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
         self._note_environment(run, trainer, log)
-        clock = Clock(seconds, self.checkpoint_seconds)
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
 
+from repro import clock
 from repro.config import DataConfig, RunConfig, Selection
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augment_noise import UniformNoise
@@ -20,10 +23,11 @@ from repro.distill.ensemble import Ensemble
 from repro.distill.hard_labels import HardLabels
 from repro.errors import BadInput
 from repro.models.vgg import VGG
-from repro.runner import Interrupted
+from repro.runner import Interrupted, Runner
 from repro.store import RunDirectory, Store
 from repro.training.hardware import use_exact_kernels
 from repro.training.trainer import Trainer
+from repro.training.training import Training
 
 CPU = torch.device("cpu")
 
@@ -176,6 +180,25 @@ def test_rows_written_after_the_checkpoint_are_not_doubled(tmp_path: Path) -> No
         file.write('{"epoch": 2, "torn')
     make(tmp_path, config)
     assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+
+
+def test_seconds_are_those_of_all_attempts_from_asking_the_teachers_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, prepare = [0.0], Runner._training
+
+    def take_100_seconds(*arguments: Any) -> Training:
+        now[0] += 100.0
+        return prepare(*arguments)
+
+    monkeypatch.setattr(Runner, "_training", take_100_seconds)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker, config = runner(tmp_path), small_teacher()
+    worker.stop.signal = "SIGTERM"
+    with pytest.raises(Interrupted):
+        worker.make(config, "run")
+    make(tmp_path, config)
+    assert Store(tmp_path).run(config.run_id).read_json("summary.json")["seconds"] == 200.0
 
 
 def test_a_run_is_not_continued_or_reused_on_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

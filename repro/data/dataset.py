@@ -81,6 +81,11 @@ class Dataset(Component):
         """How many train examples there are, where that is known without reading them; for estimates of cost."""
         return None
 
+    @property
+    def test_size(self) -> int | None:
+        """How many test examples there are, in the same way."""
+        return None
+
     @abstractmethod
     def load(self, directory: Path) -> LabeledData:
         """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""

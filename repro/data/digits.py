@@ -35,6 +35,10 @@ class Digits(Dataset):
     def train_size(self) -> int:
         return 1797 - TEST_IMAGES
 
+    @property
+    def test_size(self) -> int:
+        return TEST_IMAGES
+
     def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (embedded: needs no file)
         grey, labels = _grey_levels()
         images = torch.from_numpy(grey).unsqueeze(1) / 16.0

@@ -122,6 +122,10 @@ class ImageNet(ImageFiles):
     def train_size(self) -> int | None:
         return 1_281_167 if self.classes == 1000 else None
 
+    @property
+    def test_size(self) -> int | None:
+        return 50_000 if self.classes == 1000 else None
+
     def choose_classes(self, found: list[str], folder: Path) -> list[str]:
         if len(found) < self.classes:
             raise BadInput(f"{folder}: has {len(found)} class folders, ImageNet needs {self.classes}; {LAYOUT}")

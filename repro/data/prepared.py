@@ -30,9 +30,16 @@ class PreparedFile(Dataset):
     """Train examples of the published set, of which a prepared file may hold fewer; None: a set of one's own, that
     cannot be downloaded."""
 
+    published_test_size: ClassVar[int | None] = None
+    """Its test examples."""
+
     @property
     def train_size(self) -> int | None:
         return self.published_size
+
+    @property
+    def test_size(self) -> int | None:
+        return self.published_test_size
 
     @classmethod
     def file(cls, directory: Path) -> Path:
@@ -133,6 +140,7 @@ class MNIST(PreparedDataset):
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     published_size: ClassVar[int | None] = 60_000
+    published_test_size: ClassVar[int | None] = 10_000
 
 
 class FashionMNIST(PreparedDataset):
@@ -142,13 +150,14 @@ class FashionMNIST(PreparedDataset):
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     published_size: ClassVar[int | None] = 60_000
+    published_test_size: ClassVar[int | None] = 10_000
 
 
 DIGITS = 10
 
 
 class EMNIST(PreparedDataset):
-    """Handwritten characters, by-merge split, 697,932 train images (Cohen et al. 2017, arXiv 1702.05373).
+    """Handwritten characters, by-merge split, 697,932 train and 116,323 test (Cohen et al. 2017, arXiv 1702.05373).
 
     The published files hold each image transposed; the prepared file holds them upright, like MNIST.
     The original code of the paper used them as published: `transposed` does the same. `letters` leaves out the
@@ -163,6 +172,7 @@ class EMNIST(PreparedDataset):
     num_classes: ClassVar[int] = 47
     shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     published_size: ClassVar[int | None] = 697_932
+    published_test_size: ClassVar[int | None] = 116_323
 
     def load(self, directory: Path) -> LabeledData:
         upright = super().load(directory)
@@ -171,6 +181,10 @@ class EMNIST(PreparedDataset):
     @property
     def train_size(self) -> int | None:
         return None if self.letters else self.published_size
+
+    @property
+    def test_size(self) -> int | None:
+        return None if self.letters else self.published_test_size
 
     def _chosen(self, split: Split) -> Split:
         if self.letters:
@@ -185,6 +199,7 @@ class CIFAR10(PreparedDataset):
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     published_size: ClassVar[int | None] = 50_000
+    published_test_size: ClassVar[int | None] = 10_000
 
 
 class CIFAR100(PreparedDataset):
@@ -194,6 +209,7 @@ class CIFAR100(PreparedDataset):
     num_classes: ClassVar[int] = 100
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     published_size: ClassVar[int | None] = 50_000
+    published_test_size: ClassVar[int | None] = 10_000
 
 
 class SVHN(PreparedDataset):
@@ -203,3 +219,4 @@ class SVHN(PreparedDataset):
     num_classes: ClassVar[int] = 10
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     published_size: ClassVar[int | None] = 73_257
+    published_test_size: ClassVar[int | None] = 26_032

@@ -30,6 +30,10 @@ class Synthetic(Dataset):
     def train_size(self) -> int:
         return self.images
 
+    @property
+    def test_size(self) -> int:
+        return self.images // 2
+
     def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (made on the spot: needs no file)
         generator = torch.Generator().manual_seed(self.seed)
         patterns = torch.rand(self.num_classes, *self.input_shape, generator=generator)
@@ -39,7 +43,7 @@ class Synthetic(Dataset):
             noise = torch.rand(count, *self.input_shape, generator=generator)
             return Split(((patterns[labels] + 2.0 * noise) * 85.0).to(torch.uint8), labels)
 
-        return LabeledData(train=draw(self.images), test=draw(self.images // 2))
+        return LabeledData(train=draw(self.images), test=draw(self.test_size))
 
     def fingerprint(self, directory: Path) -> str:
         split = self.load(directory).train

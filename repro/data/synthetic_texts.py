@@ -30,6 +30,10 @@ class SyntheticTexts(TextDataset):
     def train_size(self) -> int:
         return self.texts
 
+    @property
+    def test_size(self) -> int:
+        return self.texts // 2
+
     def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (made on the spot: needs no file)
         return self.encode(*self._made())
 
@@ -46,4 +50,4 @@ class SyntheticTexts(TextDataset):
             kinds = ("common", self.class_names[label])
             return Text(" ".join(f"{kinds[is_own]}{word}" for word, is_own in zip(words, own, strict=True)), label)
 
-        return [write(i % 2) for i in range(self.texts)], [write(i % 2) for i in range(self.texts // 2)]
+        return [write(i % 2) for i in range(self.texts)], [write(i % 2) for i in range(self.test_size)]

@@ -147,3 +147,4 @@ class IMDB(PreparedTexts):
         "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a", "aclImdb"
     )
     published_size: ClassVar[int | None] = 25_000
+    published_test_size: ClassVar[int | None] = 25_000

@@ -1,33 +1,31 @@
 """How long runs will take: from records of similar runs, or from the speeds that `repro bench throughput` measured.
 
-The second is a model: a training image costs one step of its network on labels and one evaluation by each teacher that
-sees it, and a row of metrics an evaluation of up to 10,000 test and 10,000 train images. It knows nothing of start-up,
-data loading, and several runs sharing a device.
+The second is a model: the images that pass through each network (`repro.launch.passes`), at that network's speed. It
+knows nothing of start-up, data loading, and several runs sharing a device.
 """
 
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from repro.config import GeneratorConfig, RunConfig, StudentConfig, TrainingConfig, parse_config
+from repro.config import GeneratedStream, GeneratorConfig, RunConfig
 from repro.errors import BadInput
-from repro.launch.plan import examples_of, images_of, images_to_train, parents_first
+from repro.launch.passes import Network, count_passes, network
+from repro.launch.plan import images_of, images_to_train, parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import read_sweep
 from repro.store import RunDirectory, Store
 
-EVALUATED = 10_000
-"""Images of a row of metrics, of the test set and of the train sample each, at most."""
+TRAINED = 3
+"""Passes forward that a training step costs: the usual estimate, a backward pass being worth two."""
 
 Similarity: TypeAlias = tuple[Any, ...]
-Network: TypeAlias = tuple[str, tuple[int, ...], int]
-"""What decides the speed of a network: its config as JSON, the shape of its images, the number of classes."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +34,29 @@ class Speeds:
 
     path: Path
     processor: str
-    """The GPU's name, or the processor's where training is on the CPU."""
+    """The GPU's name, or the processor's, and the number of threads, where training is on the CPU."""
     train: dict[Network, float]
     evaluate: dict[Network, float]
+    """Of the same networks."""
 
     def seconds(self, config: RunConfig) -> float | None:
-        """What a run takes; None if the speed of one of its networks, or its number of images, is not known.
+        """What a run takes; None if the speed of one of its networks, or the size of its data, is not known.
 
-        What is measured is float32 and not compiled, so a run in another mode has none.
+        What is measured is float32 and not compiled, of images in memory, so other runs have none.
         """
         if isinstance(config, GeneratorConfig) or config.precision != "float32" or config.compiled:
             return None
-        images, examples, own = images_to_train(config), examples_of(config), _network(config)
-        teachers = config.teachers if isinstance(config, StudentConfig) and config.objective.needs_teacher else ()
-        theirs = [_network(teacher) for teacher in teachers]
-        if images is None or examples is None or own not in self.train or not self.evaluate.keys() >= {own, *theirs}:
+        if any(isinstance(stream, GeneratedStream) for stream in config.data.streams):
             return None
-        taught = images if config.augmentation or config.data.streams else examples
-        rows = -(-config.epochs // config.evaluate_every) + 1  # and once more for the predictions that are kept
-        evaluated = rows * (EVALUATED + min(EVALUATED, examples))
-        return (
-            images * self.train[own]
-            + taught * sum(self.evaluate[teacher] for teacher in theirs)
-            + evaluated * self.evaluate[own]
-        )
-
-
-def _network(config: TrainingConfig) -> Network:
-    dataset = config.data.train.dataset
-    return _key(config.model.model_dump(mode="json"), dataset.input_shape, dataset.num_classes)
-
-
-def _key(model: dict[str, Any], input_shape: Iterable[int], num_classes: int) -> Network:
-    return json.dumps(model, sort_keys=True), tuple(input_shape), num_classes
+        passes = None if config.data.train.dataset.stays_in_files else count_passes(config)
+        if (
+            passes is None
+            or passes.trained.keys() - self.train.keys()
+            or passes.evaluated.keys() - self.evaluate.keys()
+        ):
+            return None
+        training = sum(images * self.train[name] for name, images in passes.trained.items())
+        return training + sum(images * self.evaluate[name] for name, images in passes.evaluated.items())
 
 
 def read_speeds(path: Path) -> Speeds:
@@ -77,19 +65,22 @@ def read_speeds(path: Path) -> Speeds:
         report = json.loads(path.read_text())["throughput"]
         seconds: dict[str, dict[Network, float]] = {"train": {}, "evaluate": {}}
         for entry in report["networks"]:
-            network = _key(entry["model"], entry["input_shape"], entry["num_classes"])
+            name = network(entry["model"], entry["input_shape"], entry["num_classes"])
             for what, of_network in seconds.items():
-                of_network[network] = 1.0 / statistics.median(entry[what])
-        machine = report["machine"]
+                of_network[name] = 1.0 / statistics.median(entry[what])
+        processor = _processor(report["machine"])
     except OSError as error:
         raise BadInput(f"--speeds {path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"--speeds {path}: not what `repro bench throughput --json` writes") from error
-    return Speeds(path, _processor(machine), **seconds)
+    return Speeds(path, processor, **seconds)
 
 
-def _processor(machine: dict[str, Any]) -> str:
-    return str(machine["processor"] if machine["device"] == "cpu" else machine["device"])
+def _processor(machine: Mapping[str, Any]) -> str:
+    """What decides how fast a machine is, as far as its record says so."""
+    one = f"{machine['processor']}, {machine['threads']} threads" if machine["device"] == "cpu" else machine["device"]
+    processes = machine.get("process_count", 1)  # that make a run together
+    return f"{processes} times {one}" if processes > 1 else one
 
 
 def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Speeds | None = None) -> str:
@@ -102,11 +93,12 @@ def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Spee
         return f"nothing to make: 0 {unit}"
     if speeds is not None:
         return _total(wanted, speeds.seconds, f"run-hours on {speeds.processor}", f"speeds in {speeds.path}")
-    rates = _seconds_per_image(store, "cuda" if device.startswith("cuda") else "cpu")
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    seconds = _seconds_per_pass(store, kind, {_similarity(one.config.model_dump(mode="json")) for one in wanted})
 
     def by_records(config: RunConfig) -> float | None:
-        images, rate = images_to_train(config), rates.get(_similarity(config.model_dump(mode="json")))
-        return images * statistics.median(rate) if images is not None and rate else None
+        passes, found = _passes(config), seconds.get(_similarity(config.model_dump(mode="json")))
+        return passes * statistics.median(found) if passes is not None and found else None
 
     return _total(wanted, by_records, unit, "similar record")
 
@@ -122,7 +114,7 @@ def cost_report(sweeps: Sequence[Path], preset: str, speeds: Speeds, store: Stor
     rows.append(_cost_row("all, each run once", list(everything.values()), speeds))
     headers = ["sweep", "runs", "without estimate", "images to train", "hours"]
     table = tabulate(rows, headers=headers, floatfmt=".3g")
-    caveat = "one run after another; without start-up, texts, generators and images in files"
+    caveat = "one run after another; without start-up, texts, generators and what they make, and images in files"
     head = f"predicted for {speeds.processor} ({speeds.path}), preset {preset}\n{caveat}"
     return f"{head}\n\n{table}\n\n{_error(speeds, store)}"
 
@@ -135,20 +127,22 @@ def _cost_row(name: str, plan: Sequence[Request], speeds: Speeds) -> list[Any]:
 
 def _error(speeds: Speeds, store: Store) -> str:
     """How long finished runs took that were made on such a machine, over what is predicted for them."""
-    ratios = []
+    took, predicted = [], []
     for run in store.runs():
-        if run.is_done() and _processor(_machine(run)) == speeds.processor:
-            predicted = speeds.seconds(parse_config(run.read_json("config.json")["config"]))
-            if predicted:
-                ratios.append(run.read_json("summary.json")["seconds"] / predicted)
-    if not ratios:
+        if run.is_done() and {_processor(machine) for machine in _machines(run)} == {speeds.processor}:
+            seconds = speeds.seconds(run.config())
+            if seconds is not None:
+                predicted.append(seconds)
+                took.append(run.read_json("summary.json")["seconds"])
+    if not took:
         return (
             f"no finished run in {store.root} was made on {speeds.processor}: the error of this prediction is not known"
         )
-    low, median, high = min(ratios), statistics.median(ratios), max(ratios)
+    ratios = [one / other for one, other in zip(took, predicted, strict=True)]
     return (
-        f"{len(ratios)} finished runs in {store.root}, made on such a machine, took {median:.2f} times what is "
-        f"predicted for them (median; {low:.2f} to {high:.2f})"
+        f"{len(took)} finished runs in {store.root}, made on such a machine and perhaps beside others, took "
+        f"{sum(took) / 3600:.3g} hours in all, {sum(took) / sum(predicted):.2f} times what is predicted for them "
+        f"(single runs {min(ratios):.2f} to {max(ratios):.2f} times, {statistics.median(ratios):.2f} in the median)"
     )
 
 
@@ -161,27 +155,41 @@ def _total(wanted: Sequence[Request], seconds_of: Callable[[RunConfig], float | 
     return f"about {sum(known) / 3600:.3g} {unit} for {len(known)} of the {len(wanted)} runs to make, by {source}{rest}"
 
 
-def _seconds_per_image(store: Store, device: str) -> dict[Similarity, list[float]]:
-    """What training took in the finished records of this kind of device, by what runs have in common."""
-    rates: dict[Similarity, list[float]] = defaultdict(list)
+def _seconds_per_pass(store: Store, kind: str, wanted: set[Similarity]) -> dict[Similarity, list[float]]:
+    """What a pass took in the finished records of this kind of device that are like the wanted ones."""
+    found: dict[Similarity, list[float]] = defaultdict(list)
     for run in store.runs():
-        if run.is_done() and ("cpu" if _machine(run)["device"] == "cpu" else "cuda") == device:
-            summary = run.read_json("summary.json")
-            if summary.get("images_seen"):
-                similarity = _similarity(run.read_json("config.json")["config"])
-                rates[similarity].append(summary["seconds"] / summary["images_seen"])
-    return rates
+        if run.is_done() and {_kind(machine) for machine in _machines(run)} == {kind}:
+            similarity = _similarity(run.read_json("config.json")["config"])
+            passes = _passes(run.config()) if similarity in wanted else None
+            if passes is not None:
+                found[similarity].append(run.read_json("summary.json")["seconds"] / passes)
+    return found
 
 
-def _machine(run: RunDirectory) -> dict[str, Any]:
-    machine: dict[str, Any] = run.read_json("environment.json")["attempts"][-1]["machine"]
-    return machine
+def _passes(config: RunConfig) -> int | None:
+    """The work in a run, in images that pass forward through one of its networks."""
+    if isinstance(config, GeneratorConfig):
+        return images_to_train(config)
+    passes = count_passes(config)
+    return None if passes is None else TRAINED * passes.trained.total() + passes.evaluated.total()
 
 
-def _similarity(config: dict[str, Any]) -> Similarity:
-    """What decides the cost of one training image."""
+def _machines(run: RunDirectory) -> list[dict[str, Any]]:
+    """On which machines a run was made, an entry an attempt."""
+    return [attempt["machine"] for attempt in run.read_json("environment.json")["attempts"]]
+
+
+def _kind(machine: Mapping[str, Any]) -> str:
+    return "cpu" if machine["device"] == "cpu" else "cuda"
+
+
+def _similarity(config: Mapping[str, Any]) -> Similarity:
+    """What decides the cost of a pass."""
     teachers = [str(teacher["model"]) for teacher in config.get("teachers", ())]
     augmented = bool(config.get("augmentation"))
-    dataset = config["data"]["train"]["dataset"]["name"]
-    own = (config["kind"], str(config["model"]), dataset, config["batch_size"], bool(config.get("frozen_trunk")))
-    return (*own, config["precision"], bool(config.get("compiled")), augmented, *sorted(teachers))
+    dataset = config["data"]["train"]["dataset"]
+    images = (dataset["name"], dataset.get("image_size"), [one["name"] for one in config["data"].get("streams", ())])
+    objective = config["objective"]["name"] if "objective" in config else None
+    own = (config["kind"], str(config["model"]), str(images), config["batch_size"], bool(config.get("frozen_trunk")))
+    return (*own, objective, config["precision"], bool(config.get("compiled")), augmented, *sorted(teachers))

@@ -32,6 +32,13 @@ class TeacherView(NamedTuple):
         return TeacherView(self.logits.index_select(1, rows), layers)
 
 
+def bytes_per_input(config: StudentConfig, objective: HiddenObjective) -> int:
+    """How much of the memory the teachers' compared layers take, for one input."""
+    stages = [teacher.stage_shapes for teacher in config.teachers]
+    compared = [math.prod(of[name]) for of in stages for _, name in objective.pairs(config.stage_shapes, of)]
+    return 4 * sum(compared)
+
+
 class HiddenComparison(nn.Module):
     """A student's hidden layers against those of each teacher, and what the objective trains with the student."""
 
@@ -45,9 +52,7 @@ class HiddenComparison(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.stream_seed("objective modules", number))
                 self.trained.append(objective.modules_of(config.stage_shapes, teacher.stage_shapes))
-        stages = [teacher.stage_shapes for teacher in config.teachers]
-        sizes = [math.prod(s[name]) for s, pairs in zip(stages, self.pairs, strict=True) for _, name in pairs]
-        self.bytes_per_input = 4 * sum(sizes)
+        self.bytes_per_input = bytes_per_input(config, objective)
         self.remembered: TeacherView | None = None
 
     def remember(self, teachers: Ensemble, inputs: Tensor) -> None:
