@@ -1,0 +1,174 @@
+"""Figures of part of the runs, of one preset, from the command; and what overviews count, by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from figure_records import Records, series, texts, world
+from synthetic_records import SyntheticRecords
+
+from analysis.by_class import agreement_by_class
+from analysis.by_teacher_confidence import BINS, LEAST, binned_agreement
+from analysis.catalogue import find_figure
+from analysis.figure import StudyTables, draw_figure, drawable_presets
+from analysis.learning_curves import learning_curve
+from analysis.reliability import reliability
+from analysis.style import DOTS_PER_INCH, as_png
+from repro.cli import main
+from repro.errors import BadInput
+from repro.records import RunFolder, write_export
+
+
+@pytest.fixture(scope="module")
+def tables() -> StudyTables:
+    return StudyTables(SyntheticRecords(examples=120).add("digits", world))
+
+
+def test_a_run_that_several_conditions_ask_for_is_shown_in_each_and_counted_once() -> None:
+    # Baseline augmentation at temperature 1 is no GAN image; and a random start is one at either learning rate.
+    records = SyntheticRecords(examples=50).add("augmentation", world, only={"policy": "baseline", "members": 1})
+    records.add("init_interpolation", world, only={"weight": 0.0, "learning_rate": "constant"})
+    tables = StudyTables(records)
+    five, starts = find_figure("5"), find_figure("6b")
+    evidence = five.evidence(tables, "short")
+    assert evidence.counts[0] == 3 < evidence.counts[1] < len(evidence.expected)
+    gan, _, _, policies = five.picture(evidence, "short").axes
+    height = evidence.table["train_agreement"].iloc[:3].mean()
+    assert series(gan)["student"] == [((0.0,), (pytest.approx(height),))]
+    assert series(policies)["m = 1 teacher"][0][0] == (pytest.approx(height),)
+    assert "Partial: 3 of" in texts(five.picture(evidence, "short"))
+    both = series(starts.picture(starts.evidence(tables, "short"), "short").axes[0])
+    assert both["same learning rate"] == both["learning rate × (1 − λ)"] and len(both["same learning rate"][0][0]) == 1
+
+
+def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
+    one = SyntheticRecords(examples=50).add("digits", world, only={"trial": 0})
+    figure = find_figure("digits")
+    picture = figure.picture(figure.evidence(StudyTables(one), "short"), "short")
+    assert "n = 1 trial, no spread" in texts(picture) and "No independent control" in texts(picture)
+    assert set(series(picture.axes[0])) == {"student"}
+
+
+def test_presets_never_share_a_picture(tmp_path: Path) -> None:
+    records = SyntheticRecords(examples=50)
+    for preset in ("short", "smoke"):
+        records.add("digits", world, preset, only={"images": [300] if preset == "short" else [1200]})
+    both = StudyTables(records)
+    assert drawable_presets(find_figure("digits"), both) == ["short", "smoke"]
+    written = draw_figure(find_figure("digits"), both, tmp_path)
+    kinds = (".png", ".pdf", ".csv")
+    assert [path.name for path in written] == [f"digits_{p}{k}" for p in ("short", "smoke") for k in kinds]
+    assert all(path.stat().st_size > 500 for path in written)
+    short, smoke = (pd.read_csv(tmp_path / f"digits_{preset}.csv") for preset in ("short", "smoke"))
+    assert set(short["images"]) == {300} and set(smoke["images"]) == {1200}
+    figure = find_figure("digits")
+    again = figure.picture(figure.evidence(both, "short"), "short")
+    assert as_png(again, DOTS_PER_INCH) == written[0].read_bytes()
+    with pytest.raises(BadInput, match=r"figure 13; make them with `repro launch sweeps/vgg\.yaml preset=paper`"):
+        draw_figure(find_figure("13"), both, tmp_path)
+
+
+def test_agreement_by_teacher_and_class_against_a_count_by_hand(tables: StudyTables) -> None:
+    records = tables.records
+    row = tables("digits", "short").rows.iloc[0]
+    student, teacher = row["run_id"], row["teacher_key"]
+    ours, theirs, labels = records.predictions(student), records.predictions(teacher), records.labels(student)
+    assert ours is not None and theirs is not None and labels is not None
+    curve, by_class = binned_agreement(records, student, teacher), agreement_by_class(records, student, teacher)
+    assert curve is not None and by_class is not None
+    for wrong in (0, 1):
+        for index in range(BINS):
+            inside = [
+                i
+                for i in range(len(labels))
+                if index / BINS <= theirs.confidence[i] < (index + 1) / BINS
+                and (theirs.top_class[i] != labels[i]) == wrong
+            ]
+            agreeing = sum(ours.top_class[i] == theirs.top_class[i] for i in inside)
+            expected = agreeing / len(inside) if len(inside) >= LEAST else np.nan
+            assert curve[wrong, index] == pytest.approx(expected, nan_ok=True)
+    assert np.isfinite(curve).any()
+    ones = [i for i in range(len(labels)) if labels[i] == 1]
+    assert by_class[0, 1] == pytest.approx(np.mean([theirs.top_class[i] == 1 for i in ones]))
+    assert by_class[1, 1] == pytest.approx(np.mean([ours.top_class[i] == theirs.top_class[i] for i in ones]))
+
+
+def test_reliability_is_that_of_the_calibration_error(tables: StudyTables) -> None:
+    records = tables.records
+    row = tables("digits", "short").rows.iloc[0]
+    predicted, labels = records.predictions(row["run_id"]), records.labels(row["run_id"])
+    found = reliability(records, row["run_id"])
+    assert found is not None and predicted is not None and labels is not None
+    inside = np.isfinite(found[0])
+    assert (np.floor(found[0, inside] * 15) == np.flatnonzero(inside)).all()
+    assert found[1, inside].mean() == pytest.approx(np.mean(predicted.top_class == labels), abs=0.2)
+
+
+def test_a_learning_curve_ends_at_the_last_epoch(tables: StudyTables) -> None:
+    records = tables.records
+    run_id = tables("digits", "short").rows.iloc[0]["run_id"]
+    record = records.record(run_id)
+    curve = learning_curve(records, run_id, "test/agreement")
+    assert curve is not None and len(record.metrics) == 10
+    assert learning_curve(records, run_id, "test/none") is None
+
+
+def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = SyntheticRecords(examples=50).add("digits", world)
+    store = records.write(tmp_path / "runs")
+    write_export(RunFolder(store), [(run_id, "") for run_id in records.ids()], tmp_path / "records.npz")
+    for runs in ("runs", "records.npz"):
+        out = tmp_path / f"from_{runs}"
+        assert main(["figures", "digits", "--runs", str(tmp_path / runs), "--out", str(out)]) == 0
+    one, other = (pd.read_csv(tmp_path / f"from_{runs}" / "digits_short.csv") for runs in ("runs", "records.npz"))
+    pd.testing.assert_frame_equal(one.drop(columns="label"), other.drop(columns="label"), rtol=1e-5)
+    capsys.readouterr()
+    assert main(["figures", "table1", "--runs", str(tmp_path / "runs")]) == 2
+    assert "table_1" in capsys.readouterr().err
+    assert main(["figures", "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_line_is_broken_where_only_other_series_have_a_run() -> None:
+    """Else it would run through the missing start as if that lay between its neighbours."""
+    lacks = {"weight": 0.25, "learning_rate": "scaled"}
+    records = SyntheticRecords(examples=50).add(
+        "init_interpolation",
+        world,
+        only={"weight": [0.0, 0.25, 0.375], "trial": [0]},
+        done=lambda settings: not lacks.items() <= settings.items(),
+    )
+    figure = find_figure("6b")
+    axes = figure.picture(figure.evidence(StudyTables(records), "short"), "short").axes[0]
+    (scaled,), (constant,) = (series(axes)[name] for name in ("learning rate × (1 − λ)", "same learning rate"))
+    assert [np.isnan(height) for height in scaled[1]] == [False, True, False]
+    assert not np.isnan(constant[1]).any()
+    assert constant[0] == scaled[0] == (0.0, 2.0, 3.0)  # 0.125 has no run at all, and the axis says so
+
+
+def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
+    class Measured(Records):
+        at: frozenset[str] = frozenset()
+
+        def attachment(self, run_id: str, name: str) -> bytes | None:
+            return super().attachment(run_id, name) if run_id in self.at else None
+
+    records = Measured(examples=50)
+    records.add("init_interpolation", world, only={"weight": [0.0, 0.25, 0.375], "learning_rate": ["constant"]})
+    figure = find_figure("6c")
+    done = figure.evidence(StudyTables(records), "short").table
+    runs = {(row["weight"], row["trial"]): row["run_id"] for row in done.to_dict("records")}
+    measure = "repro surface init_interpolation weight="
+
+    def shown(*at: tuple[float, int]) -> tuple[list[bool], list[str]]:
+        records.at = frozenset(runs[one] for one in at)
+        evidence = figure.evidence(StudyTables(records), "short")
+        panels = figure.picture(evidence, "short").axes[:3]
+        return [not axes.texts for axes in panels], figure.missing_commands(evidence, "short")
+
+    everything = [f"{measure}{weight} preset=short" for weight in (0.0, 0.25, 0.375)]
+    assert shown() == ([False] * 3, everything)
+    assert shown((0.25, 1), (0.0, 0), (0.375, 0)) == ([True, False, True], everything[1:2])
+    assert shown((0.25, 0), (0.0, 0), (0.375, 0)) == ([True] * 3, [])
+    assert shown((0.0, 0), (0.25, 1), (0.375, 1)) == ([False, True, True], [f"{measure}0.0 trial=1 preset=short"])
