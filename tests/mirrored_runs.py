@@ -1,0 +1,71 @@
+"""Records to show in W&B, and whether it shows them."""
+
+import shutil
+import time
+from pathlib import Path
+
+from runs import runner, small_student
+
+from repro.bench.wandb_server import StandInServer
+from repro.store import RunDirectory
+from repro.tracking.label import Label
+
+
+def finished_runs(runs: Path) -> list[RunDirectory]:
+    """A teacher and its student, three rows each."""
+    work = runner(runs)
+    config = small_student()
+    for one in (*config.parents(), config):
+        work.make(one, one.kind)
+    return [work.store.run(one.run_id) for one in (*config.parents(), config)]
+
+
+def labels(records: list[RunDirectory]) -> dict[str, Label]:
+    return {record.run_id: Label(f"label of {record.run_id}", "a sweep", ("study", "smoke")) for record in records}
+
+
+def made_again(records: list[RunDirectory], runs: Path) -> None:
+    """Write the records anew, row by row, as a run being made does."""
+    for record in records:
+        new = runs / record.run_id
+        new.mkdir(parents=True)
+        for name in ("config.json", "environment.json"):
+            shutil.copy(record.path / name, new / name)
+        for line in (record.path / "metrics.jsonl").read_text().splitlines(keepends=True):
+            with (new / "metrics.jsonl").open("a") as file:
+                file.write(line)
+            time.sleep(0.2)
+        for name in ("predictions.safetensors", "summary.json"):
+            shutil.copy(record.path / name, new / name)
+
+
+def assert_shows(server: StandInServer, record: RunDirectory) -> None:
+    """The run is there, finished, with exactly the record's rows, config and final metrics."""
+    shown = server.runs[record.run_id]
+    rows = [{key: value for key, value in row.items() if value is not None} for row in record.metrics()]
+    assert shown.history() == [{**row, "_step": row["step"]} for row in rows]
+    assert shown.exit_code == 0
+    content = record.read_json("config.json")["config"]
+    assert {key: shown.config()[key] for key in content} == content
+    metrics = record.read_json("summary.json")["metrics"]
+    assert metrics.items() <= shown.summary().items()
+    assert (shown.setting("groupName"), shown.setting("jobType")) == ("a sweep", content["kind"])
+    assert shown.setting("tags") == ["study", "smoke"]
+    assert shown.setting("displayName") == f"label of {record.run_id}"
+    pictures = {"reliability", "accuracy_by_class"} | (
+        {"agreement_by_class"} if content["kind"] == "student" else set()
+    )
+    assert {name.split("_summary")[0] for name in shown.files if name.startswith("media/")} == {
+        f"media/images/figures/{name}" for name in pictures
+    }
+
+
+def write_part(whole: RunDirectory, rows: int, runs: Path, torn: bool = False) -> None:
+    """The record as it stands when so many rows are written, or when its writer was killed in the next one."""
+    part = RunDirectory(runs / whole.run_id)
+    shutil.rmtree(part.path, ignore_errors=True)
+    part.path.mkdir(parents=True)
+    for name in ("config.json", "environment.json"):
+        shutil.copy(whole.path / name, part.path / name)
+    lines = (whole.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (part.path / "metrics.jsonl").write_text("".join(lines[:rows]) + (lines[rows][:20] if torn else ""))
