@@ -155,3 +155,9 @@ def test_different_seeds_choose_different_subsets_and_halves() -> None:
 def test_asking_for_more_than_there_is_or_for_nothing_is_refused(what: dict[str, Any], asked: int, there: int) -> None:
     with pytest.raises(ValueError, match=f"{asked} images asked for, {there} are there"):
         chosen(LABELS["two to one"], **what)
+
+
+def test_half_of_one_image_is_one_half_or_refused() -> None:
+    assert len(chosen(LABELS["two to one"], size=1, half="D1")) == 1
+    with pytest.raises(ValueError, match="half D0 of 1 image is empty"):
+        chosen(LABELS["two to one"], size=1, half="D0")

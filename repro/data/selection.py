@@ -52,7 +52,8 @@ def select(labels: Tensor, *, half: Half | None, size: int | None, fraction: flo
     """Ascending int64 indices of the chosen examples among those with `labels` (n,).
 
     `size` (examples) or `fraction` (of all) keeps a stratified subset; `half` then keeps one of its two disjoint
-    stratified halves, D0 the smaller if the number is odd. Raises ValueError if more is asked for than is there.
+    stratified halves, D0 the smaller if the number is odd. Raises ValueError if more is asked for than is there,
+    or nothing.
     """
     order = stratified_order(labels, stream_seed(seed, "selection"))
     count = len(order)
@@ -65,4 +66,6 @@ def select(labels: Tensor, *, half: Half | None, size: int | None, fraction: flo
     chosen = order[:count]
     if half is not None:
         chosen = chosen[: count // 2] if half == "D0" else chosen[count // 2 :]
+        if len(chosen) == 0:
+            raise ValueError(f"half {half} of {count} image is empty")
     return chosen.sort().values
