@@ -111,7 +111,8 @@ class DataConfig(Schema):
     these.
 
     `validation` is for choosing hyperparameters: so many train images of `train.dataset`, the last ones of the order
-    whose first ones `train.size` takes, are the test images instead. No selection may contain one of them.
+    whose first ones `train.size` takes, are the test images instead. No selection may contain one of them, neither the
+    run's own nor those of its teachers and whatever else it learns from.
     """
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated", "validation"})

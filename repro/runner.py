@@ -29,7 +29,7 @@ from repro.training.accumulation import check_shares
 from repro.training.batches import check_batches
 from repro.training.compiled import check_compiler
 from repro.training.distributed import ALONE, PeerLost, Ranks
-from repro.training.examples import select_all, with_validation
+from repro.training.examples import lineage, select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.precision import check_precision
 from repro.training.start import build_network
@@ -72,10 +72,11 @@ class Runner:
                 with torch.device("meta"):  # shapes only
                     build_networks(config)
                 continue
-            batches = (config.data, config.batch_size, config.stream_counts, config.last_batch)
+            read = tuple(run.data for run in lineage(config))
+            batches = (read, config.batch_size, config.stream_counts, config.last_batch)
             if batches not in checked:
                 check_batches(config, datasets)
-                with_validation(config.data, datasets)
+                with_validation(config, datasets)
             architecture = (config.model, config.data.train.dataset)
             if architecture not in checked:
                 with torch.device("meta"):  # shapes only

@@ -179,6 +179,26 @@ def test_held_out_train_images_take_the_place_of_the_test_images(digits: Labeled
     pool = Selection(dataset=SMALL, size=100, seed=1)
     with pytest.raises(BadInput, match=r"that data\.validation holds out"):
         Trainer(config(900, validation=300, pools=(pool,)), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    with pytest.raises(BadInput, match=r"data\.validation holds out 1200 of 1200 images"):
+        Trainer(config(1, validation=1200), {SMALL: digits}, Ensemble([network(5)]), CPU)
+
+
+def test_no_run_that_a_run_learns_from_has_trained_on_its_held_out_images(tmp_path: Path) -> None:
+    def data(size: int, **more: object) -> DataConfig:
+        return DataConfig(train=Selection(dataset=SMALL, size=size), **more)  # type: ignore[arg-type]
+
+    def student_of(first: int, second: int) -> StudentConfig:
+        """The student of a student of a teacher on `first` images; that student learns from `second`."""
+        teacher = small_teacher(data=data(first))
+        between = small_student(data=data(second), teachers=(teacher,))
+        return small_student(data=data(40, validation=300), teachers=(between,))
+
+    work = runner(tmp_path)
+    work.check([student_of(900, 900)])
+    with pytest.raises(BadInput, match=rf"1 of the 300 images .* by teacher {small_teacher(data=data(901)).run_id},"):
+        work.check([student_of(900, 900), student_of(901, 900)])
+    with pytest.raises(BadInput, match=r"2 of the 300 images .* by student \w+, from which the run learns"):
+        work.check([student_of(900, 902)])
 
 
 def test_new_options_leave_the_ids_of_old_runs_alone() -> None:

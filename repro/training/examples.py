@@ -1,12 +1,12 @@
 """The examples one run trains on, put together from its data sets and kept on the device as they are stored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from repro.config import DataConfig, GeneratorConfig, Selection
+from repro.config import BaseRunConfig, DataConfig, GeneratorConfig, Selection, TrainingConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.data.selection import select, stratified_order
 from repro.errors import BadInput
@@ -59,23 +59,37 @@ def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> l
     return [select_from(selection, datasets) for selection in (config.train, *config.pools)]
 
 
-def with_validation(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> LabeledData:
-    """The data set of `train`, with the images that `config.validation` holds out in the place of its test images.
+def lineage(config: BaseRunConfig) -> Iterator[BaseRunConfig]:
+    """The run and every run that it learns from, at whatever remove."""
+    yield config
+    for parent in config.parents():
+        yield from lineage(parent)
 
-    Raises BadInput if a selection contains one of them.
+
+def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> LabeledData:
+    """The data set of `train`, with the images that `config.data.validation` holds out in the place of its test images.
+
+    Raises BadInput if they are all there are, or if the run or one that it learns from is trained on one of them.
     """
-    own = datasets[config.train.dataset]
-    if config.validation is None:
+    train, validation = config.data.train, config.data.validation
+    own = datasets[train.dataset]
+    if validation is None:
         return own
-    order = stratified_order(own.train.labels, stream_seed(config.train.seed, "selection"))
-    held_out = order[-config.validation :].sort().values
-    for selection in config.selections:
-        shared = torch.isin(select_from(selection, datasets), held_out)
-        if selection.dataset == config.train.dataset and shared.any():
-            raise BadInput(
-                f"data set {selection.dataset.name}: {int(shared.sum())} of the {config.validation} images that "
-                f"data.validation holds out are trained on; {len(order) - config.validation} can be"
-            )
+    order = stratified_order(own.train.labels, stream_seed(train.seed, "selection"))
+    left = len(order) - validation
+    if left < 1:
+        raise BadInput(f"data set {train.dataset.name}: data.validation holds out {validation} of {len(order)} images")
+    held_out = order[left:].sort().values
+    trained_on = {selection: run for run in reversed([*lineage(config)]) for selection in run.data.selections}
+    for selection, run in trained_on.items():
+        if selection.dataset == train.dataset:
+            shared = int(torch.isin(select_from(selection, datasets), held_out).sum())
+            if shared:
+                by = "" if run == config else f" by {run.kind} {run.run_id}, from which the run learns"
+                raise BadInput(
+                    f"data set {train.dataset.name}: {shared} of the {validation} images that data.validation holds "
+                    f"out are trained on{by}; {left} can be"
+                )
     return replace(own, test=own.train.subset(held_out))
 
 

@@ -88,7 +88,7 @@ class Trainer:
         if config.init.reestimates_batch_norm:
             reestimate_batch_norm(self.network, self.batches.extra_pass(config.stream_seed("batch norm")))
         ranks.copy_from_first(list(self.network.state_dict().values()))
-        own = with_validation(config.data, datasets)
+        own = with_validation(config, datasets)
         test_inputs = inputs_of_test(own, loader_workers, device)
         self.test_set = EvaluationSet(test_inputs, own.test.labels.to(device), self._teacher_view(test_inputs))
         self.train_sample, self.train_sample_indices = self._train_sample()
