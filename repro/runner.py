@@ -26,13 +26,13 @@ from repro.stop import StopRequest
 from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.accumulation import check_shares
-from repro.training.batches import check_batches
+from repro.training.batches import smallest_batch
 from repro.training.compiled import check_compiler
 from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import lineage, select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.precision import check_precision
-from repro.training.start import build_network
+from repro.training.start import build_network, check_network
 from repro.training.trainer import Trainer
 from repro.training.training import Training
 
@@ -57,7 +57,8 @@ class Runner:
     def check(self, configs: Iterable[RunConfig]) -> None:
         """Raise BadInput if data, architecture or precision of any of these runs is no good, before one is begun."""
         datasets: dict[Dataset, LabeledData] = {}
-        checked: set[object] = set()  # the runs of a sweep share most of their data and architectures
+        smallest: dict[object, int] = {}  # the runs of a sweep share most of their data and architectures
+        checked: set[object] = set()
         for config in configs:
             if self.store.run(config.run_id).is_done():
                 continue
@@ -73,15 +74,14 @@ class Runner:
                     build_networks(config)
                 continue
             read = tuple(run.data for run in lineage(config))
-            batches = (read, config.batch_size, config.stream_counts, config.last_batch)
-            if batches not in checked:
-                check_batches(config, datasets)
+            batches = (read, config.batch_size, config.micro_batch_size, config.stream_counts, config.last_batch)
+            if batches not in smallest:
+                smallest[batches] = smallest_batch(config, datasets)
                 with_validation(config, datasets)
-            architecture = (config.model, config.data.train.dataset)
-            if architecture not in checked:
-                with torch.device("meta"):  # shapes only
-                    build_network(config)
-            checked |= {batches, architecture}
+            network = (config.model, config.data.train.dataset, config.frozen_trunk, smallest[batches])
+            if network not in checked:
+                check_network(config, smallest[batches])
+                checked.add(network)
 
     def make(self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any") -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.

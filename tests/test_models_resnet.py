@@ -1,11 +1,18 @@
 """torchvision's ResNet as a network of the suite."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torchvision
+from runs import runner, small_teacher
 
+from repro.config import DataConfig, Selection, TeacherConfig
+from repro.data.synthetic import Synthetic
 from repro.errors import BadInput
 from repro.models.base import count_parameters
+from repro.models.preresnet import PreResNet
 from repro.models.resnet import ResNet
 
 
@@ -30,3 +37,15 @@ def test_it_starts_from_random_weights_that_the_seed_fixes() -> None:
 def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BadInput, match=f"not {shape[0]} channels of {shape[1]}x64"):
         ResNet().build(10, shape)
+
+
+def test_a_batch_of_one_image_that_batch_norm_cannot_normalise_is_found_before_the_run_begins(tmp_path: Path) -> None:
+    def config(**changes: Any) -> TeacherConfig:
+        data = DataConfig(train=Selection(dataset=Synthetic(images=33, image_size=32)))
+        return small_teacher(**{"data": data, "model": ResNet(depth=18), "batch_size": 32} | changes)
+
+    check = runner(tmp_path).check
+    check([config(last_batch="drop"), config(batch_size=31), config(model=PreResNet(depth=8))])
+    for changes in ({}, {"batch_size": 33, "micro_batch_size": 16}):
+        with pytest.raises(BadInput, match="resnet cannot train on the batch of one image that an epoch has"):
+            check([config(last_batch="drop", batch_size=33), config(**changes)])

@@ -38,14 +38,20 @@ def plan_epoch(
     return batches
 
 
-def check_batches(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
-    """Raise BadInput if a data set has too few examples, or all of them together make no batch."""
+def smallest_batch(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> int:
+    """How many images the smallest batch, or micro-batch, of an epoch has.
+
+    Raises BadInput if a data set has too few examples, or all of them together make no batch.
+    """
     selected = [len(select_from(selection, datasets)) for selection in config.data.selections]
     own = sum(selected[: 1 + len(config.data.pools)]) + sum(images.images for images in config.data.generated)
-    if not plan_epoch(own, config.batch_size, config.stream_counts, config.last_batch):
+    batches = plan_epoch(own, config.batch_size, config.stream_counts, config.last_batch)
+    if not batches:
         raise BadInput(
             f"last_batch is 'drop', and {own} examples do not fill one batch of batch_size {config.batch_size}"
         )
+    micro = config.micro_batch_size or config.batch_size
+    return min(sum(parts) % micro or micro for parts in batches)
 
 
 class Batch(NamedTuple):

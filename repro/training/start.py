@@ -1,5 +1,6 @@
 """The network of a run before its first step, and what is trained beside it."""
 
+import torch
 from torch import nn
 
 from repro.config import StudentConfig, TrainingConfig
@@ -7,6 +8,7 @@ from repro.distill.companions import CompanionObjective
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Origin
+from repro.errors import BadInput
 from repro.training.companions import Companions
 from repro.training.hidden import HiddenComparison
 from repro.training.precision import Precision
@@ -16,6 +18,22 @@ def build_network(config: TrainingConfig) -> nn.Module:
     """The network of a run, freshly initialised from torch's global generator. Raises BadInput if it does not fit."""
     dataset = config.data.train.dataset
     return config.model.build(dataset.num_classes, dataset.input_shape)
+
+
+def check_network(config: TrainingConfig, smallest_batch: int) -> None:
+    """Raise BadInput if the network does not fit its inputs, or cannot train on the run's smallest batch."""
+    dataset = config.data.train.dataset
+    with torch.device("meta"), torch.no_grad():  # shapes only
+        network = build_network(config)
+        if smallest_batch == 1 and dataset.input_kind == "images":
+            to_training_mode(network, config)
+            try:
+                network(torch.zeros(1, *dataset.input_shape))
+            except ValueError as error:  # BatchNorm's, where a channel has a single value and so no variance
+                raise BadInput(
+                    f"{config.model.name} cannot train on the batch of one image that an epoch has ({error}): choose "
+                    f"another batch_size or micro_batch_size, or last_batch 'drop'"
+                ) from error
 
 
 def initial_network(config: TrainingConfig, teachers: Ensemble | None, source: nn.Module | None = None) -> nn.Module:
