@@ -6,6 +6,7 @@ says what it holds.
 """
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from repro.config import RunConfig, TrainingConfig
 from repro.distill.ensemble import ensemble_logits
 from repro.distill.hidden import HiddenObjective
-from repro.errors import BadInput
+from repro.errors import BadInput, Damaged
 from repro.metrics.fidelity import agreement
 from repro.run_data import check_same_data, fingerprint_all
 from repro.runner import Runner
@@ -201,9 +202,10 @@ def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirecto
     check_same_data(run.read_json("summary.json")["data"], fingerprint_all(config, runner.data_directory), run)
     datasets = {dataset: dataset.load(runner.data_directory) for dataset in config.data.datasets}
     teachers, source = runner.teachers(config), runner.source(config)
+    trained = runner.finished_network(config).state_dict()
     trainer = Trainer(config, datasets, teachers, runner.device, runner.generators(config), source=source)
     try:
-        return Surface(trainer, run.weights(), images)
+        return Surface(trainer, trained, images)
     except ValueError as error:
         raise BadInput(f"{title}: teacher, initial and final student have no loss surface: {error}") from error
 
@@ -242,8 +244,12 @@ def _empty(surface: Surface, points: int) -> dict[str, Any]:
 
 
 def _known(run: RunDirectory, name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is there under this name if it was made with these settings."""
-    if not (run.path / name).exists():
+    """What is there under this name if it was made with these settings. Raises Damaged."""
+    path = run.path / name
+    if not path.exists():
         return None
-    content = run.read_json(name)
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise Damaged(f"{path}: damaged ({error}); remove it to measure the surface again") from error
     return content if all(content[key] == value for key, value in settings.items()) else None

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from repro.config import StudentConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.initialization import Interpolated
-from repro.errors import BadInput
+from repro.errors import BadInput, Damaged, RunFailed
 from repro.models.preresnet import PreResNet
 from repro.progress import Lines
 from repro.store import Store
@@ -287,6 +288,19 @@ def test_a_student_that_starts_as_its_teacher_has_no_surface(root: Path) -> None
     with pytest.raises(BadInput, match="one: teacher, initial and final student have no loss surface: two of"):
         make_surface(runner(root), config, "one", 3, 10)
     assert not list(Store(root).run(config.run_id).path.glob("surface*"))
+
+
+def test_what_is_damaged_or_gone_is_named_with_its_remedy(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "runs")
+    run = Store(tmp_path / "runs").run(student().run_id)
+    for name in ("surface_progress.json", "surface.json"):
+        (run.path / name).write_text('{"run_id"')
+        with pytest.raises(Damaged, match=f"{name}: damaged .*; remove it to measure the surface again"):
+            make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
+        (run.path / name).unlink()
+    (run.path / "model.safetensors").unlink()
+    with pytest.raises(RunFailed, match=f"weights of its student are gone: remove {run.path}, and it is made again"):
+        make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
 
 
 def test_a_student_of_several_teachers_has_no_surface(root: Path) -> None:
