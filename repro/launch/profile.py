@@ -17,8 +17,12 @@ TIME = re.compile(r"(\d+-)?\d{1,3}:\d{2}:\d{2}")
 MEMORY = re.compile(r"\d+[KMGT]")
 GPU_TYPE = re.compile(r"[A-Za-z0-9_.-]+")
 SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]*")
-OWN_OPTIONS = {"array", "dependency", "error", "job-name", "kill-on-invalid-dep", "open-mode", "output", "requeue"}
-"""Options of sbatch that the launcher sets itself; with others they would break its promises."""
+OWN_OPTIONS = {
+    *("array", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks"),
+    *("ntasks-per-node", "open-mode", "output", "requeue", "test-only", "wrap"),
+}
+"""Options of sbatch that the launcher decides: a job is one task, which is known by its name, runs what the launcher
+wrote and comes back when it was evicted."""
 
 
 class Profile(Schema):
@@ -91,7 +95,9 @@ class Profile(Schema):
             if not SBATCH_OPTION.fullmatch(name):
                 raise ValueError(f"'{name}' is not an option of sbatch; write it as in --{name}, without the dashes")
             if name in OWN_OPTIONS:
-                raise ValueError(f"'{name}' is set by the launcher itself")
+                raise ValueError(f"'{name}' is for the launcher to decide")
+            if options[name] is False:
+                raise ValueError(f"'{name}' is given or not, and never false: leave it out")
             if name.replace("-", "_") in cls.model_fields or name in _KEY_OF_OPTION:
                 raise ValueError(f"'{name}' has a key of its own: {_KEY_OF_OPTION.get(name, name)}")
         return options
