@@ -14,8 +14,14 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     component that was there; the order of `changes` does not matter. Raises BadInput for unknown keys.
     """
     content = config.model_dump(mode="json")
-    # The outermost first, and of one component its name, so that no change undoes another.
-    for key in sorted(changes, key=lambda key: (key.count("."), key.rpartition(".")[2] != "name")):
+
+    def place(key: str) -> tuple[int, bool, int]:
+        """The outermost first, of one component its name, and all of a list before one, so that no change undoes
+        another."""
+        parts = key.split(".")
+        return sum(not part.isdecimal() for part in parts), parts[-1] != "name", len(parts)
+
+    for key in sorted(changes, key=place):
         _assign(content, key.split("."), changes[key], key)
     return parse_config(content)
 

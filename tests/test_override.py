@@ -23,7 +23,15 @@ def test_a_key_without_an_index_changes_every_element_and_one_with_an_index_only
     assert [parent.epochs for parent in override(config, {"teachers.epochs": 5}).parents()] == [5, 5, 5]
     assert [parent.epochs for parent in override(config, {"teachers.1.epochs": 5}).parents()] == [20, 5, 20]
     both = override(config, {"teachers.2.epochs": 7, "teachers.epochs": 5})
-    assert [parent.epochs for parent in both.parents()] in ([5, 5, 7], [5, 5, 5])
+    assert [parent.epochs for parent in both.parents()] == [5, 5, 7]
+
+
+def test_one_element_set_as_a_whole_does_not_undo_what_is_set_in_all() -> None:
+    config = parse_config(student(teacher(), teacher()))
+    in_all, in_one = ("teachers.epochs", 5), ("teachers.1", changed(teacher(), "seed", 9))
+    for changes in ([in_all, in_one], [in_one, in_all]):
+        found = override(config, dict(changes))
+        assert [(parent.epochs, parent.seed) for parent in found.parents()] == [(5, teacher()["seed"]), (5, 9)]
 
 
 def test_an_index_replaces_the_whole_element() -> None:

@@ -171,6 +171,7 @@ def test_a_setting_is_read_as_yaml(text: str, value: Any) -> None:
         (["trial=[0"], "the value of 'trial=[0' is not valid YAML"),
         (["trial=!!python/object:os.system {}"], "the value of 'trial=!!python/object:os.system {}' is not valid YAML"),
         (["trial=" + "9" * 5000], "the value of 'trial="),
+        (["trial=" + "[" * 5000], "the value of 'trial="),
         (["trial=0", "pool=1.0", "trial=1"], "'trial' is set twice"),
     ],
 )
@@ -264,6 +265,10 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     for content in (b"\x89PNG\r\n\x1a\n\xff\xfe", b"program: \x00\x01"):
         binary.write_bytes(content)
         assert refusal(binary) == f"{binary}: not a YAML text file"
+    binary.write_text("parameters: &all {preset: *all}")
+    assert refusal(binary) == f"{binary}: something in it stands for what it is in (an alias, `*name`)"
+    binary.write_text("[" * 5000)
+    assert refusal(binary) == f"{binary}: nested too deeply"
 
 
 def test_a_fault_of_the_command_line_is_not_blamed_on_the_file(sweep: Path) -> None:

@@ -40,7 +40,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
             raise BadInput(f"'{key}' is set twice")
         try:
             settings[key] = yaml.load(value, Loader)
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise BadInput(f"the value of '{text}' is not valid YAML") from error
     return settings
 

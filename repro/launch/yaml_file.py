@@ -36,10 +36,15 @@ def read_mapping(path: Path, form: str) -> tuple[dict[str, Any], dict[str, int]]
         raise BadInput(f"{path}:{line}: not valid YAML ({error.problem})") from error
     except (yaml.YAMLError, ValueError) as error:
         raise BadInput(f"{path}: not a YAML text file") from error
+    except RecursionError as error:
+        raise BadInput(f"{path}: nested too deeply") from error
     if not isinstance(root, yaml.MappingNode) or not isinstance(content, dict):
         raise BadInput(f"{path}:1: {form}")
     lines: dict[str, int] = {}
-    _find_lines(path, root, "", lines)
+    try:
+        _find_lines(path, root, "", lines)
+    except RecursionError as error:
+        raise BadInput(f"{path}: something in it stands for what it is in (an alias, `*name`)") from error
     return content, lines
 
 
