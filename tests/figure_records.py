@@ -12,6 +12,9 @@ from matplotlib.text import Text
 from PIL import Image
 from synthetic_records import SyntheticRecords, Truth
 
+Line = tuple[tuple[Any, ...], tuple[Any, ...]]
+"""The x of all points of a series, which may be names, and their y."""
+
 
 def world(sweep: str, settings: Mapping[str, Any]) -> Truth:  # noqa: ARG001
     return Truth(agreement=0.74 + 0.01 * settings.get("members", 1))
@@ -32,11 +35,11 @@ class Records(SyntheticRecords):
         return json.dumps(content | {"anchors": {k: {"x": x, "y": y} for k, (x, y) in anchors.items()}}).encode()
 
 
-def series(axes: Axes) -> dict[str, list[tuple[float, ...]]]:
+def series(axes: Axes) -> dict[str, list[Line]]:
     """Label -> the (x, y) of each series of error bars of that label, in the order they were drawn."""
-    found: dict[str, list[tuple[float, ...]]] = {}
+    found: dict[str, list[Line]] = {}
     for bars in axes.containers:
-        line = bars[0]  # type: ignore[index]
+        line = bars[0]
         found.setdefault(str(bars.get_label()), []).append((tuple(line.get_xdata()), tuple(line.get_ydata())))
     return found
 

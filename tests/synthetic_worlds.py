@@ -5,6 +5,7 @@ from typing import Any
 
 from synthetic_records import SyntheticRecords, Truth
 
+from repro.experiments.study import Preset
 from repro.launch.sweep import find_sweep
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -28,7 +29,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 """What the claims ask for, of every sweep; sweeps that are not in the suite yet are left out."""
 
 
-def records_of(world: Any, preset: str = "short", examples: int = 4000, **only: Any) -> SyntheticRecords:
+def records_of(world: Any, preset: Preset = "short", examples: int = 4000, **only: Any) -> SyntheticRecords:
     """The runs that the claims need, in a world. `only` replaces parameters of every sweep."""
     records = SyntheticRecords(examples=examples, trial_std=0.001)
     for sweep, parameters in NEEDED.items():

@@ -1,6 +1,7 @@
 """`repro bench precision`: changes are paired by trial, and their numbers are those of the records."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,10 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
 
 
 def test_a_students_teacher_is_trained_in_the_mode_only_if_it_says_so() -> None:
-    plain, own, both = (
-        InMode(preset="smoke", data="digits", precision=mode, who=who).config()
-        for mode, who in (("float32", "student"), ("bfloat16", "student"), ("bfloat16", "student and teacher"))
-    )
+    smoke = partial(InMode, preset="smoke", data="digits")
+    plain = smoke(precision="float32", who="student").config()
+    own = smoke(precision="bfloat16", who="student").config()
+    both = smoke(precision="bfloat16", who="student and teacher").config()
     assert [config.precision for config in (plain, own, both)] == ["float32", "bfloat16", "bfloat16"]
     assert plain.teachers == own.teachers != both.teachers
     assert [teacher.precision for teacher in both.teachers] == ["bfloat16"]

@@ -11,13 +11,13 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.catalogue import find_figure
-from analysis.changes import Changes
+from analysis.changes import UNCHANGED, Changes
 from analysis.claims import Tables
 from analysis.claims.optimization import c10
 from analysis.figure import StudyTables
 from analysis.report import render
 from analysis.report.contents import gather
-from analysis.tables import UNCHANGED, study_table
+from analysis.tables import study_table
 from repro.cli import main
 from repro.records import RunFolder
 from repro.store import Store

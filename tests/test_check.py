@@ -9,7 +9,8 @@ from repro.config import DataConfig, RunConfig, Selection
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
 from repro.launch.local import make_in_turn, make_side_by_side, run_here
-from repro.launch.plan import Request, parents_first
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
 
 BAD: dict[str, tuple[RunConfig, str]] = {
     "too few images": (

@@ -1,6 +1,7 @@
 """Runs whose training steps are compiled: the same function, exact resume, and what refuses them."""
 
 import copy
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ def test_without_a_compiler_it_is_refused_before_anything_is_written(
         monkeypatch.setenv("CXX", "nowhere")
     else:
         monkeypatch.setenv("CXX", "sh")
-        monkeypatch.setattr(compiled.sysconfig, "get_path", lambda _: str(tmp_path))
+        monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     here = ["preset=smoke", "compiled=true", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     assert main(["run", "digits", *here]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]

@@ -22,9 +22,8 @@ from torch import nn
 from repro.cli import main
 from repro.config import DataConfig, RunConfig, Selection
 from repro.distill.hard_labels import HardLabels
-from repro.errors import BadInput, RunFailed
+from repro.errors import BadInput, Interrupted, RunFailed
 from repro.progress import Lines
-from repro.runner import Interrupted
 from repro.store import RunDirectory, Store
 from repro.training.accumulation import accumulate
 from repro.training.distributed import ALONE, Ranks, connected, ranks_of_this_job
@@ -59,8 +58,8 @@ class Watching(Lines):
     def start(self, title: str, total_steps: int, done_steps: int) -> None:  # noqa: ARG002
         self.steps = done_steps if title == "student" else -(10**6)
 
-    def step(self) -> None:
-        self.steps += 1
+    def step(self, count: int = 1) -> None:
+        self.steps += count
         self.at_step(self.steps)
 
 
@@ -284,10 +283,12 @@ def test_the_gradient_of_ragged_micro_batches_is_that_of_the_whole_batch() -> No
 
 
 def test_running_statistics_are_the_mean_of_the_micro_batches_updates_from_one_start() -> None:
-    network = nn.Sequential(nn.BatchNorm1d(2, momentum=0.25), nn.Linear(2, 1)).double()
+    norm = nn.BatchNorm1d(2, momentum=0.25)
+    network = nn.Sequential(norm, nn.Linear(2, 1)).double()
     start_mean, start_var = torch.tensor([1.0, -1.0]).double(), torch.tensor([2.0, 3.0]).double()
-    network[0].running_mean.copy_(start_mean)
-    network[0].running_var.copy_(start_var)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(start_mean)
+    norm.running_var.copy_(start_var)
     inputs = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     first, second = inputs[:3], inputs[3:]
     accumulate(network, ((len(rows) / 5, network(rows).mean()) for rows in (first, second)), ALONE, FLOAT32)

@@ -11,6 +11,8 @@ import pytest
 from figure_records import Records, series, texts, world
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from scipy.special import softmax
 
@@ -23,7 +25,12 @@ from analysis.small_multiples import student_sweeps, study_of
 from analysis.style import SMALL, WIDTH, as_png
 from repro.records import open_records, write_export
 
-RARE = {"policy": ["baseline", "mixup"], "members": [1, 3, 5], "temperature": [1.0, 4.0], "alpha": [0.0, 0.5]}
+RARE: dict[str, list[Any]] = {
+    "policy": ["baseline", "mixup"],
+    "members": [1, 3, 5],
+    "temperature": [1.0, 4.0],
+    "alpha": [0.0, 0.5],
+}
 """Of settings with many values these are run, in two trials; the others are missing."""
 OVERVIEWS = ("fidelity_vs_generalization", "by_teacher_confidence", "by_class", "reliability", "learning_curves")
 
@@ -93,7 +100,7 @@ def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Ev
     for name, (figure, _, picture) in drawn.items():
         assert picture.get_suptitle().replace("\n", " ") == figure.title
         assert picture.get_size_inches()[0] == WIDTH
-        assert min(text.get_fontsize() for text in picture.findobj(Text) if text.get_text()) >= SMALL, name
+        assert min(float(text.get_fontsize()) for text in picture.findobj(Text) if text.get_text()) >= SMALL, name
         assert "Preset short" in texts(picture), name
         if figure.panels:
             assert re.search("n = (1 to )?2 trials", texts(picture)), name  # ImageNet is asked for once
@@ -102,7 +109,8 @@ def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Ev
         for axes in (axes for axes in picture.axes if axes.get_visible() and axes.get_label() != "<colorbar>"):
             assert axes.lines or axes.patches or axes.collections or axes.images or NOT_RUN in texts(picture), name
         if name == "7":
-            assert (picture.axes[0].images[0].get_array()[..., :3] == pytest.approx(77 / 255)).all()
+            pixels = picture.axes[0].images[0].get_array()
+            assert pixels is not None and (pixels[..., :3] == pytest.approx(77 / 255)).all()
             continue
         assert picture.get_supxlabel() or any(axes.get_xlabel() for axes in picture.axes), name
         assert legend(picture), name
@@ -157,6 +165,7 @@ def test_teacher_student_control_and_paper_differ_without_colour(
     for axes in picture.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             line = handle[0] if isinstance(handle, tuple) else handle
+            assert isinstance(line, Line2D)
             looks[label] = (line.get_marker(), line.get_linestyle(), line.get_markerfacecolor() == "white")
     assert set(looks) == {"student", "teacher", "independent control", "paper", "paper: teacher"}
     assert len(set(looks.values())) == len(looks)
@@ -168,10 +177,10 @@ def test_the_paper_is_drawn_beside_with_its_own_values(
 ) -> None:
     accuracy = drawn["10"][2].axes[1]
     lines = {line.get_label(): line for line in accuracy.lines}
-    assert list(lines["paper"].get_ydata())[:3] == [0.740, 0.745, 0.748]
-    assert list(lines["paper: teacher"].get_ydata())[-1] == 0.776
+    assert np.array(lines["paper"].get_ydata())[:3].tolist() == [0.740, 0.745, 0.748]
+    assert np.array(lines["paper: teacher"].get_ydata())[-1] == 0.776
     policies = {line.get_label(): line for line in drawn["3"][2].axes[0].lines}
-    assert policies["paper"].get_xdata()[0] == 0.790  # Baseline at temperature 1
+    assert np.array(policies["paper"].get_xdata())[0] == 0.790  # Baseline at temperature 1
     assert "\n77.2 ± 0.4\n" in texts(drawn["table_1"][2]) and "in grey: the paper" in texts(drawn["table_1"][2])
     assert "paper: more than" in legend(drawn["2"][2])
 
@@ -186,6 +195,10 @@ def test_what_is_missing_is_shown_with_the_command_that_makes_it(
     assert "repro launch sweeps/augmentation.yaml preset=short members=5" in texts(drawn["3"][2])
 
 
+def bar_heights(axes: Axes) -> list[float]:
+    return [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+
+
 def test_figure_8_shows_training_images_beside_test_images(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
@@ -196,10 +209,11 @@ def test_figure_8_shows_training_images_beside_test_images(
     logits = evidence.records.shown_logits(alone)
     assert logits is not None
     for axes, factor in ((picture.axes[0], 2), (picture.axes[3], 1)):  # twice as sure on train
-        heights = [bar.get_height() for bar in axes.patches[:10]]
-        assert heights == pytest.approx(sorted(softmax(factor * logits[0].astype(float)), reverse=True), rel=1e-5)
+        assert bar_heights(axes)[:10] == pytest.approx(
+            sorted(softmax(factor * logits[0].astype(float)), reverse=True), rel=1e-5
+        )
     members = [softmax(2 * evidence.records.shown_logits(run)[1].astype(float)) for run in member_runs(evidence, 56, 5)]  # type: ignore[index]
-    assert picture.axes[19].patches[0].get_height() == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
+    assert bar_heights(picture.axes[19])[0] == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
 
 
 def test_every_figure_is_redrawn_from_an_export_alone(

@@ -1,6 +1,7 @@
 """Images of a finished generator in a student's data: which, whose, and without labels."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,16 @@ from torch import nn
 from repro.config import DataConfig, GeneratedImages, GeneratedStream, Selection, parse_config
 from repro.config_override import override
 from repro.data.augment_geometric import HorizontalFlip
-from repro.data.dataset import LabeledData, Split
+from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.digits import Digits
 from repro.data.synthetic_texts import SyntheticTexts
-from repro.errors import BadInput
+from repro.errors import BadInput, Interrupted
 from repro.experiments.augmentation import AugmentationStudy
 from repro.experiments.sngan import SNGANStudy
 from repro.generative.sampling import ImageSampler, generate, to_uint8
-from repro.launch.plan import Request, count_work, images_to_train, parents_first
+from repro.launch.plan import count_work, images_to_train, parents_first
+from repro.launch.request import Request
 from repro.optimization import Linear
-from repro.runner import Interrupted
 from repro.training.examples import NO_LABEL, assemble
 from repro.training.streams import open_streams
 
@@ -35,7 +36,7 @@ FRESH_STUDENT = small_student(
     batch_size=16,
     epochs=1,
 )
-DATASETS = {SMALL: SMALL.load(Path())}
+DATASETS: dict[Dataset, LabeledData] = {SMALL: SMALL.load(Path())}
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_no_label_reaches_the_generator(tmp_path: Path, monkeypatch: pytest.Monk
     assert (clean.path / "model.safetensors").read_bytes() == (dirty.path / "model.safetensors").read_bytes()
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[], object], str]] = {
     "labels needed": (
         lambda: small_teacher(data=STUDENT.data),
         "the objective cross_entropy needs labels, which generated images do not have",

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from repro.config import DataConfig, GeneratorConfig, Selection
 from repro.data.augment_geometric import HorizontalFlip
-from repro.data.dataset import LabeledData, Split
-from repro.errors import BadInput, RunFailed
+from repro.data.dataset import Dataset, LabeledData, Split
+from repro.errors import BadInput, Interrupted, RunFailed
 from repro.generative.sngan import SNGAN
 from repro.optimization import Adam
-from repro.runner import Interrupted
+from repro.runner import Runner
 from repro.store import Store
 from repro.training.generator_trainer import SAMPLES, GeneratorTrainer
 
@@ -47,11 +47,11 @@ def test_a_generator_stopped_and_continued_ends_like_one_that_never_was(
         worker = runner(tmp_path)
         steps = 0
 
-        def pause_after(stop: int = stop, worker: object = worker) -> None:
+        def pause_after(count: int = 1, stop: int = stop, worker: Runner = worker) -> None:
             nonlocal steps
-            steps += 1
+            steps += count
             if steps == stop:
-                worker.stop.signal = "SIGTERM"  # type: ignore[attr-defined]
+                worker.stop.signal = "SIGTERM"
 
         worker.progress.step = pause_after  # type: ignore[method-assign]
         with pytest.raises(Interrupted):
@@ -129,7 +129,8 @@ def test_the_generator_learns_what_the_images_have_in_common() -> None:
     """Left halves white, right halves black: after a short training so are the samples."""
     images = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
     images[..., :4] = 255
-    data = {SMALL: LabeledData(Split(images, torch.zeros(64, dtype=torch.int64)), Split(images[:0], torch.zeros(0)))}
+    split = Split(images, torch.zeros(64, dtype=torch.int64))
+    data: dict[Dataset, LabeledData] = {SMALL: LabeledData(split, Split(images[:0], torch.zeros(0)))}
     config = small_generator(
         data=DataConfig(train=Selection(dataset=SMALL)),
         model=SNGAN(latent_size=4, generator_width=8, discriminator_width=8),

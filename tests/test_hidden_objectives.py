@@ -1,7 +1,9 @@
 """Every distance between hidden layers against plain float64 code that shares nothing with it."""
 
 import math
+from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +54,8 @@ def measured(objective: HiddenObjective, which: slice = slice(None)) -> tuple[fl
 def linear(module: nn.Module, x: Floats) -> Floats:
     """A learned linear map over the first axis of x."""
     weight, bias = (parameter.detach().numpy() for parameter in module.parameters())
-    return np.tensordot(weight.reshape(len(bias), -1), x, axes=1) + bias.reshape(-1, *[1] * (x.ndim - 1))
+    mapped: Floats = np.tensordot(weight.reshape(len(bias), -1), x, axes=1) + bias.reshape(-1, *[1] * (x.ndim - 1))
+    return mapped
 
 
 def halved(maps: Floats) -> Floats:
@@ -173,7 +176,7 @@ METHODS: dict[str, type[HiddenObjective]] = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_gradient_is_that_of_finite_differences_and_is_finite_for_equal_images(name: str) -> None:
-    objective = METHODS[name]()
+    objective = METHODS[name].model_validate({})
     torch.manual_seed(0)
     modules = objective.modules(*SHAPES).double()
     student = [layer.clone().requires_grad_() for layer in STUDENT]
@@ -186,9 +189,14 @@ def test_the_gradient_is_that_of_finite_differences_and_is_finite_for_equal_imag
 @pytest.mark.parametrize("name", METHODS)
 def test_the_response_is_that_of_soft_labels(name: str) -> None:
     student, teacher = normal(4, 3, seed=0), normal(2, 4, 3, seed=1)
-    arguments = {"teacher_logits": teacher, "labels": None, "progress": 0.0, "generator": torch.Generator()}
+    arguments: dict[str, Any] = {
+        "teacher_logits": teacher,
+        "labels": None,
+        "progress": 0.0,
+        "generator": torch.Generator(),
+    }
     expected = ForwardCrossEntropy(temperature=2.0).loss(student, **arguments)
-    assert METHODS[name](temperature=2.0).loss(student, **arguments) == expected
+    assert METHODS[name].model_validate({"temperature": 2.0}).loss(student, **arguments) == expected
 
 
 LENET = {"name": "lenet5"}
@@ -196,7 +204,9 @@ WIDE = {"name": "lenet5", "width": 3}
 RESNET = {"name": "preresnet", "depth": 8}
 
 
-def student_config(objective: dict[str, object], model: dict[str, object], teacher: dict[str, object]) -> object:
+def student_config(
+    objective: Mapping[str, object], model: Mapping[str, object], teacher: Mapping[str, object]
+) -> object:
     run = {
         "kind": "student",
         "data": {"train": {"dataset": {"name": "digits"}, "size": 50}},

@@ -18,7 +18,7 @@ from repro.distill.hint import Hint
 from repro.distill.supervised import LabelSmoothing
 from repro.errors import BadInput
 from repro.models.base import count_parameters
-from repro.models.preresnet import PreResNet
+from repro.models.preresnet import PreResNet, PreResNetNetwork
 from repro.optimization import SGD, Constant
 from repro.surface import make_surface
 from repro.training.trainer import Trainer
@@ -31,7 +31,7 @@ def digits() -> LabeledData:
     return SMALL.load(Path())
 
 
-def network(seed: int, depth: int = 8) -> torch.nn.Module:
+def network(seed: int, depth: int = 8) -> PreResNetNetwork:
     torch.manual_seed(seed)
     return PreResNet(depth=depth).build(10, SMALL.input_shape)
 
@@ -63,9 +63,11 @@ def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits:
             regressors.append(torch.nn.Conv2d(64, 32, 1))
     teachers = [network(5).eval(), network(6, depth=14).eval()]
 
-    def maps(net: torch.nn.Module, images: torch.Tensor, stages: int) -> torch.Tensor:
-        x = net.stage2(net.stage1(net.stem(images)))
-        return x if stages == 2 else net.stage3(x)
+    def maps(net: PreResNetNetwork, images: torch.Tensor, stages: int) -> torch.Tensor:
+        x: torch.Tensor = net.stem(images)
+        for stage in (net.stage1, net.stage2, net.stage3)[:stages]:
+            x = stage(x)
+        return x
 
     parameters = [p for module in (plain, *regressors) for p in module.parameters()]
     rows = torch.randperm(200, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
@@ -132,13 +134,13 @@ def test_modules_are_no_part_of_the_student_and_do_not_touch_its_random_streams(
 
 
 def test_the_weight_of_the_hidden_layers_counts(digits: LabeledData) -> None:
-    def loss_of_first_step(**options: float) -> float:
-        config = small_student(objective=AttentionTransfer(**options), epochs=1)
+    def loss_of_first_step(weight: float) -> float:
+        config = small_student(objective=AttentionTransfer(weight=weight), epochs=1)
         trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
         trainer.advance(lambda: True)
         return trainer.losses[0].item()
 
-    one, two, three = (loss_of_first_step(weight=weight) for weight in (100.0, 200.0, 300.0))
+    one, two, three = (loss_of_first_step(weight) for weight in (100.0, 200.0, 300.0))
     assert two - one == pytest.approx(three - two, rel=1e-3) and two - one > 1e-3
 
 

@@ -85,7 +85,8 @@ def test_schemes_stand_below_their_controls_and_are_compared_with_them_trial_by_
 
     def together(method: MethodName, trial: int) -> float:
         summary = work.store.run(points[method, trial].config().run_id).read_json("summary.json")
-        values = [value for name, value in summary["metrics"].items() if re.fullmatch(r".*companion.*agreement", name)]
+        metrics: dict[str, float] = summary["metrics"]
+        values = [value for name, value in metrics.items() if re.fullmatch(r".*companion.*agreement", name)]
         assert len(values) == (2 if method != "mutual_learning" else 1)
         return 100 * sum(values) / len(values)
 

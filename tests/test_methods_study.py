@@ -33,7 +33,7 @@ def test_every_method_trains_at_smoke_with_a_larger_teacher(method: MethodName, 
 
 def test_hidden_layers_are_learned_from_three_teachers_and_resnets(root: Path) -> None:
     for data in ("cifar100", "mnist"):
-        config = Methods(preset="smoke", data=data, method="hint", teacher="ensemble").config()  # type: ignore[arg-type]
+        config = Methods(preset="smoke", data=data, method="hint", teacher="ensemble").config()
         run_here(parents_first([Request(data, config)]), work := runner(root))
         assert work.store.run(config.run_id).is_done()
 
@@ -44,7 +44,7 @@ def test_merged_teachers_share_out_the_labeled_images_and_teach_at_smoke(root: P
     }
     run_here(parents_first([Request(kind, configs[kind]) for kind in ("weighted", "disjoint")]), work := runner(root))
     for kind in ("weighted", "disjoint"):
-        assert work.store.run(configs[kind].run_id).is_done()  # type: ignore[index]
+        assert work.store.run(configs[kind].run_id).is_done()
     assert configs["weighted"].teachers == configs["ensemble"].teachers
     images = [
         work.store.run(config.run_id).read_json("summary.json")["training_images"]

@@ -1,6 +1,7 @@
 """The Transformer against plain arithmetic, and what padding may not do."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_padding_is_never_learnt_and_layers_start_apart(batch: Tensor) -> None:
     torch.manual_seed(0)
     network = SMALL.build(CLASSES, (TOKENS, WORDS)).train()
     assert isinstance(network, TransformerNetwork)
-    assert not torch.equal(*(layer.linear1.weight for layer in network.encoder.layers))  # type: ignore[union-attr]
+    first, second = (cast(nn.TransformerEncoderLayer, layer) for layer in network.encoder.layers)
+    assert not torch.equal(first.linear1.weight, second.linear1.weight)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1)
     with_empty = torch.cat([batch, torch.zeros(1, 9, dtype=torch.int32)])
     F.cross_entropy(network(with_empty), torch.arange(7) % CLASSES).backward()

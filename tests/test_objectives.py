@@ -246,7 +246,7 @@ def test_value_and_gradient_stay_finite_for_huge_float32_logits(objective: Objec
     assert value.isfinite().item() and slope.isfinite().all().item()
 
 
-class NoHostSynchronisation(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class NoHostSynchronisation(TorchDispatchMode):
     """Fails on the operations that read a tensor's values to decide something on the host."""
 
     FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "index.Tensor", "multinomial", "_unique2")

@@ -36,7 +36,7 @@ def test_the_loss_agrees_with_numpy_and_leaves_the_deepest_exit_alone() -> None:
         label_loss = -np.log(plain[i][np.arange(4), LABELS.numpy()]).mean()
         expected += 0.75 * label_loss + 0.25 * 4 * special.rel_entr(tempered[0], tempered[i]).sum(axis=-1).mean()
     assert value.item() == pytest.approx(expected)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert logits.grad is not None and logits.grad[0].abs().max() == 0 and logits.grad[1:].abs().min() > 0
 
 
@@ -80,7 +80,7 @@ def test_exits_and_the_stages_below_them_are_trained_together_like_in_a_plain_lo
         loss = loss + 0.7 * F.cross_entropy(own, labels) + 0.3 * 9 * kl
     parameters = [p for module in (plain, *exits) for p in module.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     assert trainer.losses.item() == pytest.approx(loss.item(), rel=1e-5)
     assert isinstance(trainer.beside, Companions)

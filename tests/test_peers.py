@@ -74,7 +74,7 @@ def test_two_codistilled_peers_after_the_burn_in_learn_mutually_and_before_it_al
 def test_no_gradient_goes_through_what_the_others_say(objective: PeerObjective) -> None:
     """The gradient of network i is that of its own loss, the others' predictions being constants."""
     logits = LOGITS.clone().requires_grad_()
-    whole_loss(objective, logits).backward()  # type: ignore[no-untyped-call]
+    whole_loss(objective, logits).backward()
     p = LOGITS.softmax(dim=-1)
     for i in range(3):
         others = torch.cat([p[:i], p[i + 1 :]]).mean(

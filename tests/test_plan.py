@@ -5,7 +5,8 @@ import random
 from config_contents import changed, student, teacher
 
 from repro.config import parse_config
-from repro.launch.plan import Request, parents_first
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
 
 T1 = teacher()
 T2 = changed(teacher(), "seed", 2)

@@ -66,7 +66,8 @@ def sharpened(net: nn.Module) -> nn.Module:
 
 def in_bfloat16(net: nn.Module, inputs: Tensor) -> Tensor:
     """What a network whose weights and inputs are all bfloat16 says: an oracle without autocast."""
-    return copy.deepcopy(net).bfloat16()(inputs.bfloat16())
+    outputs: Tensor = copy.deepcopy(net).bfloat16()(inputs.bfloat16())
+    return outputs
 
 
 def test_a_step_in_bfloat16_is_one_of_the_network_in_bfloat16_with_loss_and_weights_in_float32(
@@ -208,7 +209,7 @@ def test_batch_norms_statistics_are_those_of_its_inputs_in_float32() -> None:
 
 
 def tf32_is_on() -> bool:
-    switches = {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
+    switches: set[bool] = {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
     assert len(switches) == 1
     return switches.pop()
 

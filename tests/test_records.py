@@ -52,7 +52,7 @@ def equal(one: Records, other: Records, keys: list[str], students: list[str]) ->
             assert one.pair(student, teacher) == other.pair(student, teacher) is not None
             np.testing.assert_array_equal(
                 one.kl_per_example(student, teacher),
-                other.kl_per_example(student, teacher),  # type: ignore[arg-type]
+                other.kl_per_example(student, teacher),
             )
 
 
@@ -68,8 +68,8 @@ def test_an_export_says_what_the_run_directories_say(folder: Path, export: Path,
         one, other = runs.record(run_id), exported.record(run_id)
         assert (one.config, one.summary, one.metrics) == (other.config, other.summary, other.metrics)
         assert one.teachers == other.teachers and one.condition == other.condition
-        np.testing.assert_array_equal(runs.labels(run_id), exported.labels(run_id))  # type: ignore[arg-type]
-        np.testing.assert_array_equal(runs.shown_logits(run_id), exported.shown_logits(run_id))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(runs.labels(run_id), exported.labels(run_id))
+        np.testing.assert_array_equal(runs.shown_logits(run_id), exported.shown_logits(run_id))
         for shown in (runs.shown_train(run_id), exported.shown_train(run_id)):
             assert shown is not None and shown.indices.tolist() == list(range(3, 35, 4))
             np.testing.assert_array_equal(shown.logits, 2 * made.logits[run_id][:8].numpy())

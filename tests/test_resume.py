@@ -18,12 +18,13 @@ from repro import clock
 from repro.config import DataConfig, RunConfig, Selection
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augment_noise import UniformNoise
+from repro.data.dataset import Dataset, LabeledData
 from repro.data.digits import Digits
 from repro.distill.ensemble import Ensemble
 from repro.distill.hard_labels import HardLabels
-from repro.errors import BadInput
+from repro.errors import BadInput, Interrupted
 from repro.models.vgg import VGG
-from repro.runner import Interrupted, Runner
+from repro.runner import Runner
 from repro.store import RunDirectory, Store
 from repro.training.hardware import use_exact_kernels
 from repro.training.trainer import Trainer
@@ -110,7 +111,7 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_never_was(tmp_path: P
 def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int, device: str) -> None:
     use_exact_kernels()
     config = RANDOM_STUDENT
-    datasets = {SMALL: SMALL.load(Path())}
+    datasets: dict[Dataset, LabeledData] = {SMALL: SMALL.load(Path())}
 
     def fresh() -> Trainer:
         teacher = config.teachers[0].model.build(10, SMALL.input_shape)
@@ -140,8 +141,8 @@ def test_dropout_is_drawn_from_the_restored_stream() -> None:
     config = small_teacher(
         data=DataConfig(train=Selection(dataset=dataset, size=12)), model=VGG(), batch_size=4, epochs=1
     )
-    datasets = {dataset: dataset.load(Path())}
-    small = {dataset: type(datasets[dataset])(datasets[dataset].train, datasets[dataset].test.subset(torch.arange(8)))}
+    data = dataset.load(Path())
+    small: dict[Dataset, LabeledData] = {dataset: LabeledData(data.train, data.test.subset(torch.arange(8)))}
     uninterrupted = Trainer(config, small, None, CPU)
     uninterrupted.advance(lambda: False)
     first = Trainer(config, small, None, CPU)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm_place import DIGITS, RUNS, Done, Place, finish, process_of, wait_until
@@ -121,7 +122,7 @@ def test_a_launch_is_refused_in_one_line_while_nobody_answers(place: Place) -> N
         ({"time": "1 hour"}, "test.yaml:7: key 'time': '1 hour' is no time limit"),
     ],
 )
-def test_a_profile_that_cannot_be_is_refused_in_one_line(place: Place, changes: dict[str, object], said: str) -> None:
+def test_a_profile_that_cannot_be_is_refused_in_one_line(place: Place, changes: dict[str, Any], said: str) -> None:
     place.write_profile(**changes)
     refused = place.launch(ONE)
     assert refused.code == 2

@@ -9,7 +9,7 @@ from torch import nn
 
 from repro.errors import BadInput
 from repro.generative.hinge import discriminator_loss, generator_loss
-from repro.generative.sngan import SNGAN
+from repro.generative.sngan import SNGAN, DownBlock
 from repro.models.base import count_parameters
 
 TINY = SNGAN(latent_size=4, generator_width=6, discriminator_width=5)
@@ -63,8 +63,8 @@ def test_the_generator_has_no_spectral_norm_and_glorot_weights() -> None:
     assert not any("parametrizations" in name for name, _ in generator.named_parameters())
     # U[-a, a] with a = gain * sqrt(6 / (fan in + fan out)).
     for name, weight, gain in (
-        ("first 3x3", generator.blocks[0].branch[3].weight, math.sqrt(2.0)),
-        ("shortcut", generator.blocks[0].shortcut[1].weight, 1.0),
+        ("first 3x3", generator.get_parameter("blocks.0.branch.3.weight"), math.sqrt(2.0)),
+        ("shortcut", generator.get_parameter("blocks.0.shortcut.1.weight"), 1.0),
     ):
         fan = 2 * 256 * weight.shape[2] * weight.shape[3]
         assert float(weight.detach().abs().max()) == pytest.approx(gain * math.sqrt(6.0 / fan), rel=1e-3), name
@@ -72,6 +72,7 @@ def test_the_generator_has_no_spectral_norm_and_glorot_weights() -> None:
 
 def test_a_halving_block_is_the_mean_of_branch_and_shortcut_over_two_by_two_pixels() -> None:
     block = TINY.build_discriminator((3, 8, 8)).blocks[1].eval()
+    assert isinstance(block, DownBlock)
     x = torch.randn(2, 5, 8, 8)
     whole = block.branch(x) + block.shortcut(x)  # as published: the shortcut's convolution first
     expected = whole.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))

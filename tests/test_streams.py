@@ -27,7 +27,7 @@ from repro.launch.plan import images_to_train
 from repro.models.preresnet import PreResNet
 from repro.training.batches import NO_INDEX, Batches, plan_epoch
 from repro.training.examples import NO_LABEL, TrainingExamples
-from repro.training.streams import DatasetImages, NoiseImages, open_streams
+from repro.training.streams import DatasetImages, ImageStream, NoiseImages, open_streams
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -99,13 +99,13 @@ def test_over_any_number_of_steps_every_source_has_its_share() -> None:
 def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
     own = TrainingExamples(torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), torch.arange(20))
     others = torch.full((3, 1, 8, 8), 204, dtype=torch.uint8)
-    streams = [DatasetImages(others), NoiseImages((1, 8, 8), CPU)]
+    streams: list[ImageStream] = [DatasetImages(others), NoiseImages((1, 8, 8), CPU)]
     batches = Batches(own, 12, (), torch.Generator(), streams, (3, 1))
     first, second, third = batches.epoch(0, 0)
     assert [batch.parts for batch in (first, second, third)] == [(8, 3, 1), (8, 3, 1), (4, 2, 1)]
     assert batches.sizes().tolist() == [12.0, 12.0, 7.0]
     for batch in (first, second, third):
-        ours, theirs, noise = torch.split(batch.inputs, batch.parts)
+        ours, theirs, noise = torch.split(batch.inputs, list(batch.parts))
         torch.testing.assert_close(ours, torch.full_like(ours, 2 * 51 / 255 - 1))
         torch.testing.assert_close(theirs, torch.full_like(theirs, 2 * 204 / 255 - 1))
         assert float(noise.min()) < -0.8 < 0.8 < float(noise.max())
@@ -144,10 +144,10 @@ def test_noise_is_uniform_and_a_function_of_seed_and_place() -> None:
 def mixed_batch(augmentation: tuple[Augmentation, ...]) -> tuple[Tensor, Tensor, Tensor]:
     half_dark = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
     half_dark[..., :4] = 255  # the left half is bright
-    streams = [DatasetImages(255 - half_dark), NoiseImages((1, 8, 8), CPU)]
+    streams: list[ImageStream] = [DatasetImages(255 - half_dark), NoiseImages((1, 8, 8), CPU)]
     examples = TrainingExamples(half_dark, torch.zeros(8, dtype=torch.int64))
     (batch,) = Batches(examples, 16, augmentation, torch.Generator(), streams, (4, 4)).epoch(3, 0)
-    ours, theirs, noise = torch.split(batch.inputs, batch.parts)
+    ours, theirs, noise = torch.split(batch.inputs, list(batch.parts))
     return ours, theirs, noise
 
 

@@ -11,7 +11,8 @@ from repro.data.prepared import PreparedFile
 from repro.experiments.study import studies
 from repro.launch.catalogue import catalogue
 from repro.launch.local import run_here
-from repro.launch.plan import Request, count_work, images_to_train, parents_first
+from repro.launch.plan import count_work, images_to_train, parents_first
+from repro.launch.request import Request
 from repro.launch.sweep import find_sweep, read_sweep, sweep_studies
 
 OWN_SMOKE_TESTS = "methods"

@@ -187,7 +187,9 @@ def test_batch_norm_statistics_are_the_networks_own_at_the_three_and_taken_anew_
     for module in alone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # all from the one batch that comes
-    alone.train()(surface.sets["train"].inputs.float() / 127.5 - 1)
+    images = surface.sets["train"].inputs
+    assert isinstance(images, Tensor)
+    alone.train()(images.float() / 127.5 - 1)
     teacher = PreResNet(depth=8).build(10, (1, 8, 8))
     teacher.load_state_dict(Store(tmp_path).run(config.teachers[0].run_id).weights())
     loss, agreement = measured_by_hand(teacher.eval(), alone.eval(), temperature=2.0)
@@ -206,8 +208,8 @@ class _Interrupting(Lines):
         super().__init__()
         self.left = points
 
-    def step(self) -> None:
-        self.left -= 1
+    def step(self, count: int = 1) -> None:
+        self.left -= count
         if self.left == 0:
             raise KeyboardInterrupt
 

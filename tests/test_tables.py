@@ -204,7 +204,7 @@ def test_the_golden_numbers_follow_from_the_rows(table: StudyTable) -> None:
     """The golden mean, standard deviation and trial part of the interval, from the rows by pandas alone."""
     golden = pd.read_csv(GOLDEN / "summary.csv").set_index(["quantity", "policy", "members"])
     rows = table.rows[(table.rows["policy"] == "baseline") & (table.rows["members"] == 1)]
-    line = golden.loc[("train_agreement", "baseline", 1)]
+    line = golden.xs(("train_agreement", "baseline", 1))
     assert line["mean"] == pytest.approx(rows["train_agreement"].mean(), rel=1e-4)
     assert line["std"] == pytest.approx(rows["train_agreement"].std(ddof=1), rel=1e-3)
     half = 4.302653 * rows["train_agreement"].std(ddof=1) / math.sqrt(3)

@@ -6,7 +6,7 @@ import torch
 from runs import runner, small_student, small_teacher
 
 from repro.config import DataConfig, Selection, StudentConfig
-from repro.data.dataset import LabeledData, Split
+from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.models.lstm import LSTM
 from repro.optimization import Adam
@@ -43,7 +43,7 @@ def test_a_student_of_texts_leaves_the_same_record_as_one_of_images(tmp_path: Pa
 
 def test_a_trainer_continued_from_its_state_goes_on_to_the_bit() -> None:
     config = small_teacher(**SETTINGS)
-    datasets = {TEXTS: TEXTS.load(Path())}
+    datasets: dict[Dataset, LabeledData] = {TEXTS: TEXTS.load(Path())}
 
     def fresh() -> Trainer:
         return Trainer(config, datasets, None, torch.device("cpu"))

@@ -1,5 +1,6 @@
 """The engine computes what the config says: against a plain loop that shares nothing with it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledData
     while not trainer.finished:
         trainer.advance(lambda: False)
     for (name, ours), theirs in zip(trainer.network.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4, msg=partial("{}: {}".format, name))
 
 
 def test_a_student_with_its_teachers_seed_shares_neither_start_nor_order_with_it(digits: LabeledData) -> None:
@@ -171,15 +172,19 @@ def test_evaluation_leaves_training_untouched(digits: LabeledData) -> None:
 
 
 def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: LabeledData) -> None:
+    def images_of(trainer: Trainer) -> torch.Tensor:
+        assert isinstance(trainer.train_sample.inputs, torch.Tensor)
+        return trainer.train_sample.inputs
+
     plain = Trainer(small_student(), {SMALL: digits}, Ensemble([network(5)]), CPU)
-    assert torch.equal(plain.train_sample.inputs, plain.training.inputs[plain.train_sample_indices])
+    assert torch.equal(images_of(plain), plain.training.inputs[plain.train_sample_indices])
     crops = [
         Trainer(small_student(augmentation=(RandomCrop(padding=2),)), {SMALL: digits}, Ensemble([network(5)]), CPU)
         for _ in range(2)
     ]
-    assert torch.equal(crops[0].train_sample.inputs, crops[1].train_sample.inputs)
+    assert torch.equal(images_of(crops[0]), images_of(crops[1]))
     original = crops[0].training.inputs[crops[0].train_sample_indices] / 255.0
-    moved = (crops[0].train_sample.inputs != original).flatten(1).any(1)
+    moved = (images_of(crops[0]) != original).flatten(1).any(1)
     assert moved.double().mean() > 0.8  # 24 of 25 crops move the image
     mixed = Trainer(small_student(augmentation=(MixUp(),)), {SMALL: digits}, Ensemble([network(5)]), CPU)
     assert mixed.train_sample.labels is None

@@ -48,7 +48,7 @@ def test_runs_appear_while_they_are_made_row_for_row(
 
 
 def test_w_and_b_takes_the_tags_of_every_sweep() -> None:
-    taken = set()
+    taken: set[str] = set()
     for path in find_sweep("digits").parent.glob("*.yaml"):
         for one in parents_first(read_sweep(path, {})):
             shortened = tags(Label(one.label, path.stem, one.tags))

@@ -126,7 +126,7 @@ def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = records.write(root)
     place = {"x": 0.0, "y": 0.0}
     surface = {"x": [0.0, 1.0], "y": [0.0, 1.0], "train/loss": [[1.0, 2.0], [3.0, 4.0]]}
-    surface["anchors"] = dict.fromkeys(("teacher", "student_initial", "student_final"), place)  # type: ignore[assignment]
+    surface["anchors"] = dict.fromkeys(("teacher", "student_initial", "student_final"), place)
     samples = io.BytesIO()
     Image.fromarray(np.arange(96, dtype=np.uint8).reshape(4, 8, 3)).save(samples, format="png")
     for run in store.runs():

@@ -91,7 +91,7 @@ def plain_loop(
         target = F.softmax(teacher_logits / temperature, dim=1)
         loss = -(target * F.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean() * temperature**2
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         predicted = logits.argmax(dim=1)
         accuracy = (predicted == labels).float().mean()
@@ -183,7 +183,7 @@ class Distillation:
         def step() -> int:
             wanted = self._target(teachers(inputs)) if with_teachers else target
             optimizer.zero_grad()
-            F.cross_entropy(network(inputs) / self._temperature, wanted).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(network(inputs) / self._temperature, wanted).backward()
             optimizer.step()
             self.synchronize()
             return len(inputs)

@@ -130,11 +130,11 @@ class SNGAN(GenerativeModel):
     generator_width: int = Field(default=256, ge=1)
     discriminator_width: int = Field(default=128, ge=1)
 
-    def build_generator(self, image_shape: tuple[int, ...]) -> nn.Module:
+    def build_generator(self, image_shape: tuple[int, ...]) -> GeneratorNetwork:
         channels, start, blocks = _layout(image_shape)
         return GeneratorNetwork(self.latent_size, self.generator_width, start, blocks, channels)
 
-    def build_discriminator(self, image_shape: tuple[int, ...]) -> nn.Module:
+    def build_discriminator(self, image_shape: tuple[int, ...]) -> DiscriminatorNetwork:
         channels, _, _ = _layout(image_shape)
         return DiscriminatorNetwork(self.discriminator_width, channels)
 

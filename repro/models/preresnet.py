@@ -139,7 +139,7 @@ class PreResNet(Model):
             f"n >= 1; nearest: {nearest}"
         )
 
-    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    def build(self, num_classes: int, input_shape: tuple[int, ...]) -> PreResNetNetwork:
         channels, height, width = input_shape
         if min(height, width) < SMALLEST_IMAGE:
             raise BadInput(

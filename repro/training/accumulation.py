@@ -49,7 +49,7 @@ def accumulate(
     step_loss = torch.zeros((), device=next(network.parameters()).device)
     for share, loss in losses:
         with precision.backward():
-            (share * loss).backward()  # type: ignore[no-untyped-call]
+            (share * loss).backward()
         step_loss += share * loss.detach()
         for total, statistic, before in zip(moved, statistics, start, strict=True):
             total.add_(statistic, alpha=share)

@@ -53,7 +53,7 @@ class GeneratorTrainer:
         self.average = (
             AveragedModel(
                 self.generator,
-                multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]
+                multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),
                 use_buffers=True,
             )
             if config.ema_decay is not None
@@ -176,7 +176,7 @@ class GeneratorTrainer:
 
     def _descend(self, name: str, loss: Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizers[name].step()
 
     def _latents(self, count: int) -> Tensor:

@@ -188,7 +188,7 @@ class Trainer:
             (batch,) = micro_batches
             loss = self.loss(batch, self.progress, self.generators["objective"])
             with self.loss.precision.backward():
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
         else:
             loss = accumulate(self.network, self._micro_losses(micro_batches), self.ranks, self.loss.precision)
         self.optimizer.step()
