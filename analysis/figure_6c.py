@@ -65,9 +65,9 @@ def _surfaces(evidence: Evidence) -> tuple[int, dict[float, dict[str, Any]]]:
     """The trial that has most surfaces, the first of several, and these by start."""
     trials: dict[int, dict[float, dict[str, Any]]] = {}
     for row in evidence.table.sort_values("trial").to_dict("records"):
-        content = evidence.records.attachment(row["run_id"], "surface.json")
-        if content is not None and row["weight"] in WEIGHTS:
-            trials.setdefault(row["trial"], {})[row["weight"]] = json.loads(content)
+        surface = evidence.attachment(row["run_id"], "surface.json", json.loads)
+        if surface is not None and row["weight"] in WEIGHTS:
+            trials.setdefault(row["trial"], {})[row["weight"]] = surface
     return max(trials.items(), key=lambda trial: len(trial[1]), default=(0, {}))
 
 

@@ -1,10 +1,12 @@
 """Figure 7: images of the SN-GAN that the studies with synthetic images distil on."""
 
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib import image as matplotlib_image
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
@@ -17,12 +19,16 @@ def draw(evidence: Evidence) -> Figure:
     axes = grid[0, 0]
     axes.axis("off")
     for run_id in evidence.table["run_id"]:
-        content = evidence.records.attachment(run_id, "samples.png")
-        if content is not None:
-            axes.imshow(np.asarray(matplotlib_image.imread(io.BytesIO(content), format="png")), interpolation="nearest")
+        samples = evidence.attachment(run_id, "samples.png", _pixels)
+        if samples is not None:
+            axes.imshow(samples, interpolation="nearest")
             return figure
     axes.text(0.5, 0.5, "no samples in the record", transform=axes.transAxes, ha="center", color="0.6")
     return figure
+
+
+def _pixels(png: bytes) -> NDArray[Any]:
+    return np.asarray(matplotlib_image.imread(io.BytesIO(png), format="png"))
 
 
 FIGURE = PaperFigure(

@@ -5,15 +5,17 @@ Tables are tidy: a row per trained student, the study's settings as columns, and
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 
 from analysis.changes import UNCHANGED, Changes
+from repro.errors import Damaged
 from repro.records import Records
 
+Content = TypeVar("Content")
 Role = Literal["student", "teacher", "control"]
 
 
@@ -103,6 +105,14 @@ class Evidence:
     def counts(self) -> tuple[int, int]:
         """How many runs are done, and how many there should be."""
         return self.table["run_id"].nunique(), self.expected["run_id"].nunique()
+
+    def attachment(self, run_id: str, name: str, read: Callable[[bytes], Content]) -> Content | None:
+        """What `read` makes of a file that some runs have; None if this one has none. Raises Damaged."""
+        content = self.records.attachment(run_id, name)
+        try:
+            return None if content is None else read(content)
+        except (ValueError, OSError, SyntaxError) as error:  # PIL raises the last two
+            raise Damaged(f"{self.records.name}: {name} of run {run_id} is damaged ({error}); remove it") from error
 
     def where(self, settings: Mapping[str, Any]) -> "Evidence":
         """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""

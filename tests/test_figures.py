@@ -23,6 +23,7 @@ from analysis.panels import Evidence, Names, Panel
 from analysis.series import NOT_RUN
 from analysis.small_multiples import student_sweeps, study_of
 from analysis.style import SMALL, WIDTH, as_png
+from repro.errors import Damaged
 from repro.records import open_records, write_export
 
 RARE: dict[str, list[Any]] = {
@@ -243,3 +244,16 @@ def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigur
         _, evidence, picture = drawn[name]
         titles = {axes.get_title(loc="left").split("\n")[0] for axes in picture.axes if axes.get_visible()}
         assert titles == {study_of(sweep) for sweep in set(evidence.table["sweep"])}
+
+
+@pytest.mark.parametrize(("name", "sweep"), [("6c", "init_interpolation"), ("7", "sngan")])
+def test_a_damaged_attachment_is_named(name: str, sweep: str) -> None:
+    class Cut(Records):
+        def attachment(self, run_id: str, name: str) -> bytes | None:
+            content = super().attachment(run_id, name)
+            return content and content[: len(content) // 2]
+
+    figure = find_figure(name)
+    evidence = figure.evidence(StudyTables(Cut(examples=50).add(sweep, world)), "short")
+    with pytest.raises(Damaged, match=r"(surface\.json|samples\.png) of run [0-9a-f]{12} is damaged .*; remove it"):
+        figure.picture(evidence, "short")
