@@ -113,7 +113,7 @@ def sample_quality(options: argparse.Namespace) -> None:
         raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
     check_same_data(record.read_json("summary.json")["data"], fingerprint_all(config, options.data), record)
     extract = inception(options.data, runner.device)
-    datasets = {dataset: dataset.load(options.data) for dataset in config.data.datasets}
+    datasets = {dataset: dataset.load_checked(options.data) for dataset in config.data.datasets}
     real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
     sampler = ImageSampler(runner.finished_network(config).to(runner.device), config.model.latent_size)
     generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)

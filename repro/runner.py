@@ -66,7 +66,7 @@ class Runner:
             check_compiler(config)
             for dataset in config.data.datasets:
                 if dataset not in datasets:
-                    datasets[dataset] = dataset.load(self.data_directory)
+                    datasets[dataset] = dataset.load_checked(self.data_directory)
             check_test_images(config, datasets)
             if isinstance(config, GeneratorConfig):
                 select_all(config.data, datasets)
@@ -97,7 +97,7 @@ class Runner:
             check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
             return
         check_data_of_parents(config, fingerprints, self.store)
-        datasets = {dataset: dataset.load(self.data_directory) for dataset in config.data.datasets}
+        datasets = {dataset: dataset.load_checked(self.data_directory) for dataset in config.data.datasets}
         check_test_images(config, datasets)
         check_precision(config, self.device)
         check_compiler(config)

@@ -200,7 +200,7 @@ def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirecto
     assert isinstance(config, TrainingConfig)
     hardware.use_exact_kernels()
     check_same_data(run.read_json("summary.json")["data"], fingerprint_all(config, runner.data_directory), run)
-    datasets = {dataset: dataset.load(runner.data_directory) for dataset in config.data.datasets}
+    datasets = {dataset: dataset.load_checked(runner.data_directory) for dataset in config.data.datasets}
     teachers, source = runner.teachers(config), runner.source(config)
     trained = runner.finished_network(config).state_dict()
     trainer = Trainer(config, datasets, teachers, runner.device, runner.generators(config), source=source)

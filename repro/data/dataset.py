@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.component import Component
+from repro.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,33 @@ class Dataset(Component):
     @abstractmethod
     def load(self, directory: Path) -> LabeledData:
         """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""
+
+    def load_checked(self, directory: Path) -> LabeledData:
+        """`load`, whose result is checked: what comes from a class of one's own may be anything. Raises BadInput."""
+        data = self.load(directory)
+        dtype, shape = torch.uint8, self.input_shape
+        if data.reader is not None:
+            dtype, shape = torch.int64, ()
+        elif self.input_kind == "texts":
+            dtype, shape = torch.int32, self.input_shape[:1]
+        for part, split in (("train", data.train), ("test", data.test)):
+            self._check(f"{part} labels", split.labels, torch.int64, ())
+            self._check(f"{part} inputs", split.inputs, dtype, shape)
+            if len(split.inputs) != len(split.labels):
+                raise BadInput(f"data set {self.name}: {len(split.labels)} {part} labels of {len(split.inputs)} inputs")
+            if len(split.labels) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < self.num_classes:
+                found = f"{int(split.labels.min())} to {int(split.labels.max())}"
+                raise BadInput(f"data set {self.name}: {part} labels are {found}, not 0 to {self.num_classes - 1}")
+        return data
+
+    def _check(self, what: str, found: object, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        if isinstance(found, Tensor) and found.ndim > 0 and (found.dtype, tuple(found.shape[1:])) == (dtype, shape):
+            return
+        name = type(found).__name__
+        if isinstance(found, Tensor):
+            name = f"{found.dtype} {tuple(found.shape)}"
+        wanted = ", ".join(map(str, ("n", *shape))) + ("" if shape else ",")
+        raise BadInput(f"data set {self.name}: {what} are {name}, not {dtype} ({wanted})")
 
     @abstractmethod
     def fingerprint(self, directory: Path) -> str:
