@@ -40,6 +40,6 @@ def exit_code(work: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("repro: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("repro: interrupted; nothing is half-written, and the same command can be given again", file=sys.stderr)
         return 1
     return 0
