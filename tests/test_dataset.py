@@ -23,8 +23,8 @@ class Returned(Digits):
         return self._data
 
     def returning(self, inputs: Any, labels: Any, part: str) -> "Returned":
-        whole = Split(IMAGES, LABELS)
-        self._data = LabeledData(**{"train": whole, "test": whole} | {part: Split(inputs, labels)})
+        whole, given = Split(IMAGES, LABELS), Split(inputs, labels)
+        self._data = LabeledData(given, whole) if part == "train" else LabeledData(whole, given)
         return self
 
 
