@@ -4,10 +4,10 @@ A mode is a precision, compiled or not; compiled only where the machine has what
 
 The students are those of the study `methods` (soft labels, one teacher of their architecture), but at temperature 1: at
 that study's, 4, some LeNet-5 collapse in any mode, which hides what the mode does (docs/speed.md). In every mode each
-trial's student is made twice, from the teacher that was trained in float32 and from one trained in the mode, with the
-random streams of the student in float32; the change is the difference, trial by trial. All metrics are taken in
-float32. A run whose loss ceases to be a number is part of what was found: it is counted, and its trial left out of the
-change.
+trial's student is made from the teacher that was trained in float32 and, unless `--same-teacher`, once more from one
+trained in the mode, with the random streams of the student in float32; the change is the difference, trial by trial.
+All metrics are taken in float32. A run whose loss ceases to be a number is part of what was found: it is counted, and
+its trial left out of the change.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def bench(options: argparse.Namespace) -> None:
     devices = choose_devices(options.device)
     device = torch.device(devices[0])
     common: dict[str, Any] = {"preset": options.preset, "data": options.on}
-    whose: tuple[Who, ...] = ("student", "student and teacher")
+    whose: tuple[Who, ...] = ("student",) if options.same_teacher else ("student", "student and teacher")
     conditions = [(mode, who) for mode in modes_of(device) for who in whose]
     points = [
         InMode(**common, trial=trial, **mode._asdict(), who=who)

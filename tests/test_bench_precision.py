@@ -59,6 +59,10 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
     assert main(command) == 1
     assert "the disk is full" in capsys.readouterr().err
 
+    assert main([*smoke, "--trials", "2", "--same-teacher", "--json"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["precision"]["changes"]
+    assert alone == numbers["changes"][0]
+
 
 def test_a_students_teacher_is_trained_in_the_mode_only_if_it_says_so() -> None:
     smoke = partial(InMode, preset="smoke", data="digits")

@@ -88,5 +88,10 @@ def add(commands: Commands) -> None:
     fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
     precision = bench.add_argument_group("for precision")
     precision.add_argument("--trials", type=positive, default=5, metavar="N", help="of every mode (5)")
+    precision.add_argument(
+        "--same-teacher",
+        action="store_true",
+        help="only students of the float32 teacher, none of one trained in the mode",
+    )
     precision.add_argument("--workers", type=positive, default=1, metavar="N", help="runs side by side (1)")
     run_options(bench)
