@@ -137,7 +137,8 @@ def test_a_file_that_is_something_else_is_refused(
 
 
 def test_what_the_bench_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = [student(), student(model=WIDE, augmentation=(HorizontalFlip(),))]
+    many = DataConfig(train=Selection(dataset=Digits(), size=100_000))  # more than the bench makes
+    small = [student(data=many), student(model=WIDE, augmentation=(HorizontalFlip(),))]
     monkeypatch.setattr(throughput, "networks_of_sweeps", lambda: small)
     report = throughput.measure(rounds=2, seconds=0.02, device="cpu")
     path = tmp_path / "speeds.json"

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from repro.bench.contenders import random_images, train_work
 from repro.bench.timing import Report, interleave, repeat, spread
-from repro.config import GeneratorConfig, TeacherConfig, TrainingConfig
+from repro.config import DataConfig, GeneratorConfig, Selection, TeacherConfig, TrainingConfig
 from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
 from repro.launch.plan import parents_first
@@ -72,7 +72,7 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto") -> Repo
 def _measure(config: TrainingConfig, device: torch.device, rounds: int, seconds: float) -> dict[str, Any]:
     dataset = config.data.train.dataset
     on_labels = TeacherConfig(
-        data=config.data.model_copy(update={"pools": (), "streams": (), "generated": ()}),
+        data=DataConfig(train=Selection(dataset=dataset)),
         augmentation=tuple(change for change in config.augmentation if not change.mixes_images),
         model=config.model,
         init=Random(),
