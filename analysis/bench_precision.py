@@ -134,8 +134,10 @@ def bench(options: argparse.Namespace) -> None:
 def _make(requests: list[Request], runner: Runner, devices: Sequence[str], workers: int) -> set[str]:
     """Make the runs and their teachers; the ids of those that diverged. Raises RunFailed if one failed otherwise."""
     plan = parents_first(requests)
+    missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
     try:
-        make_side_by_side(plan, runner, devices, workers, code=None)
+        if missing:
+            make_side_by_side(missing, runner, devices, workers, code=None)
     except Interrupted:
         raise
     except RunFailed:
