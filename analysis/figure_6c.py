@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.figure import PaperFigure, main
+from analysis.figure import PaperFigure
 from analysis.panels import Evidence
 from analysis.style import BLUE, VERMILLION, canvas
 
@@ -87,6 +87,3 @@ FIGURE = PaperFigure(
     remedy=_remedy,
     draw=draw,
 )
-
-if __name__ == "__main__":
-    main(FIGURE)
