@@ -14,11 +14,11 @@ from analysis.changes import UNCHANGED, Changes
 from analysis.draw import draw_grid
 from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
-from analysis.small_multiples import study_of
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput
 from repro.experiments.study import Preset, find_study
+from repro.launch.sweep import find_sweep, study_of
 from repro.records import Records
 
 PRESET_NOTES = {
@@ -52,7 +52,8 @@ class StudyTables:
     def refusal(self, sweeps: Sequence[str]) -> str:
         """Why not one of these sweeps can have the changes, at any preset; empty if one can."""
         # The best reason comes from a sweep that knows the key, as one of its conditions.
-        known = [sweep for sweep in sweeps if set(self.changes.values) & set(find_study(study_of(sweep)).model_fields)]
+        studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
+        known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
         reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
         return reasons[0] if all(reasons) else ""
 

@@ -1,16 +1,14 @@
 """Figures with one small panel per study, for questions that every student's record can answer."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.panels import Evidence
 from analysis.style import PALE, SMALL, canvas
-from repro.launch.sweep import find_sweep
+from repro.launch.sweep import all_sweeps, find_sweep, study_of
 
 COLUMNS = 4
 WITHOUT_STUDENTS = ("sngan", "teacher_distributions", "methods_tries")
@@ -19,18 +17,12 @@ WITHOUT_STUDENTS = ("sngan", "teacher_distributions", "methods_tries")
 
 def student_sweeps() -> tuple[str, ...]:
     """Every sweep that trains students."""
-    names = sorted(Path(path).stem for path in find_sweep("any").parent.glob("*.yaml"))
-    return tuple(name for name in names if name not in WITHOUT_STUDENTS)
-
-
-def study_of(sweep: str) -> str:
-    """The study whose runs a sweep makes."""
-    return Path(yaml.safe_load(find_sweep(sweep).read_text())["program"]).stem
+    return tuple(path.stem for path in all_sweeps() if path.stem not in WITHOUT_STUDENTS)
 
 
 def students_by_study(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
     """(study, its students, each once), of the studies that have any; several sweeps may belong to one study."""
-    studies = {sweep: study_of(sweep) for sweep in evidence.table["sweep"].unique()}
+    studies = {sweep: study_of(find_sweep(sweep)) for sweep in evidence.table["sweep"].unique()}
     table = evidence.table.assign(study=evidence.table["sweep"].map(studies)).drop_duplicates(["study", "run_id"])
     yield from ((str(study), rows) for study, rows in table.groupby("study", sort=True))
 

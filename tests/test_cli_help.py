@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from repro.cli import main
-from repro.launch.sweep import find_sweep
+from repro.launch.sweep import all_sweeps
 from repro.usage import parse
 
 COMMANDS = [
@@ -46,7 +46,7 @@ def test_the_help_of_run_lists_every_study_with_its_headline(capsys: pytest.Capt
         main(["run", "--help"])
     listed = capsys.readouterr().out.partition("studies:\n")[2].splitlines()
     found = {line.split()[0]: line.split(maxsplit=1)[1] for line in listed}
-    for sweep in find_sweep("digits").parent.glob("*.yaml"):
+    for sweep in all_sweeps():
         assert any(f"experiments/{study}.py" in sweep.read_text() for study in found), sweep
     assert found["lenet_mnist"].startswith("LeNet-5 self-distillation on MNIST")
 

@@ -21,9 +21,10 @@ from analysis.figure import PaperFigure, StudyTables
 from analysis.figure_8 import member_runs
 from analysis.panels import Evidence, Names, Panel
 from analysis.series import NOT_RUN
-from analysis.small_multiples import student_sweeps, study_of
+from analysis.small_multiples import student_sweeps
 from analysis.style import SMALL, WIDTH, as_png
 from repro.errors import Damaged
+from repro.launch.sweep import find_sweep, study_of
 from repro.records import open_records, write_export
 
 RARE: dict[str, list[Any]] = {
@@ -243,7 +244,7 @@ def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigur
     for name in OVERVIEWS[1:]:
         _, evidence, picture = drawn[name]
         titles = {axes.get_title(loc="left").split("\n")[0] for axes in picture.axes if axes.get_visible()}
-        assert titles == {study_of(sweep) for sweep in set(evidence.table["sweep"])}
+        assert titles == {study_of(find_sweep(sweep)) for sweep in set(evidence.table["sweep"])}
 
 
 @pytest.mark.parametrize(("name", "sweep"), [("6c", "init_interpolation"), ("7", "sngan")])

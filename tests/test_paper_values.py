@@ -7,10 +7,10 @@ import pytest
 
 from analysis.paper import PaperValue, paper_table, paper_values
 from repro.errors import BadInput
-from repro.launch.sweep import find_sweep, sweep_studies
+from repro.launch.sweep import all_sweeps, find_sweep, sweep_studies
 
 VALUES = paper_values()
-SWEEPS = {path.stem for path in find_sweep("any").parent.glob("*.yaml")}
+SWEEPS = {path.stem for path in all_sweeps()}
 WITHOUT_NUMBERS = {"teacher_distributions"}
 """Figure 8 is a picture."""
 

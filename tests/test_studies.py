@@ -13,11 +13,11 @@ from repro.launch.catalogue import catalogue
 from repro.launch.local import run_here
 from repro.launch.plan import count_work, images_to_train, parents_first
 from repro.launch.request import Request
-from repro.launch.sweep import find_sweep, read_sweep, sweep_studies
+from repro.launch.sweep import all_sweeps, read_sweep, sweep_studies
 
 OWN_SMOKE_TESTS = "methods"
 """Sweeps that begin so: `test_methods_study.py` runs their methods."""
-SWEEPS = {path.stem: path for path in sorted(find_sweep("x").parent.glob("*.yaml"))}
+SWEEPS = {path.stem: path for path in all_sweeps()}
 
 # Distinct runs of each sweep at preset `paper`, and the images that pass through them.
 WORK = {
@@ -166,5 +166,5 @@ def test_a_request_keeps_its_label() -> None:
 
 
 def test_the_page_of_studies_is_up_to_date() -> None:
-    page = find_sweep("x").parents[1] / "docs" / "studies.md"
+    page = Path(__file__).parents[1] / "docs" / "studies.md"
     assert page.read_text() == catalogue(), "make it anew: python -m repro.launch.catalogue > docs/studies.md"

@@ -14,7 +14,7 @@ from repro.bench.wandb_faults import FAULTS, full_disk, wait_for
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY
 from repro.launch.plan import parents_first
-from repro.launch.sweep import find_sweep, read_sweep
+from repro.launch.sweep import all_sweeps, read_sweep
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
@@ -49,7 +49,7 @@ def test_runs_appear_while_they_are_made_row_for_row(
 
 def test_w_and_b_takes_the_tags_of_every_sweep() -> None:
     taken: set[str] = set()
-    for path in find_sweep("digits").parent.glob("*.yaml"):
+    for path in all_sweeps():
         for one in parents_first(read_sweep(path, {})):
             shortened = tags(Label(one.label, path.stem, one.tags))
             assert all(

@@ -14,13 +14,13 @@ from analysis.figure import PaperFigure, StudyTables
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
-from analysis.small_multiples import study_of
 from analysis.style import as_png
 from analysis.tables import StudyTable
 from repro.config import parse_config
 from repro.experiments.study import Preset, find_study
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.sweep import find_sweep, study_of
 from repro.records import Disagreement, Record, Records, disagreements
 
 PICTURE_DOTS_PER_INCH = 150
@@ -178,7 +178,7 @@ def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
 def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Run id -> its study and settings."""
     return {
-        row["run_id"]: (study_of(table.sweep), {name: row[name] for name in ("trial", *table.conditions)})
+        row["run_id"]: (study_of(find_sweep(table.sweep)), {name: row[name] for name in ("trial", *table.conditions)})
         for table in tables
         for row in table.rows.to_dict("records")
     }
@@ -186,6 +186,6 @@ def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, 
 
 def _about(figure: PaperFigure) -> list[str]:
     """The docstrings of the figure's studies, in paragraphs."""
-    studies = dict.fromkeys(study_of(sweep) for sweep in figure.sweeps)
+    studies = dict.fromkeys(study_of(find_sweep(sweep)) for sweep in figure.sweeps)
     text = "\n\n".join(inspect.getdoc(find_study(study)) or "" for study in studies)
     return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph]

@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from repro.bench.timing import Report
 from repro.experiments.study import Preset, Study
-from repro.launch.sweep import find_sweep, sweep_studies
+from repro.launch.sweep import all_sweeps, find_sweep, sweep_studies
 from repro.records import Pair, Predictions, Record, open_records, write_export
 from repro.records.record import Floats, Labels, PredictionArrays, Shown, rounded
 from repro.training.hardware import describe
@@ -109,7 +109,7 @@ def _halves(values: Floats) -> Floats:
 
 def every_sweep() -> list[str]:
     """But the generator's, whose pictures are no numbers."""
-    return sorted(path.stem for path in find_sweep("any").parent.glob("*.yaml") if path.stem != "sngan")
+    return [path.stem for path in all_sweeps() if path.stem != "sngan"]
 
 
 def draw_all(path: Path, out: Path) -> float:

@@ -17,7 +17,7 @@ from repro.config import DataConfig, GeneratorConfig, Selection, TeacherConfig, 
 from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
 from repro.launch.plan import parents_first
-from repro.launch.sweep import find_sweep, read_sweep
+from repro.launch.sweep import all_sweeps, read_sweep
 from repro.training.evaluation import predict
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 from repro.training.start import build_network
@@ -27,7 +27,7 @@ from repro.training.trainer import Trainer
 def networks_of_sweeps() -> list[TrainingConfig]:
     """One run for each network and shape of images that the sweeps train, as a training on labels alone."""
     found: dict[tuple[Any, ...], TrainingConfig] = {}
-    for path in sorted(find_sweep("any").parent.glob("*.yaml")):
+    for path in all_sweeps():
         for request in parents_first(read_sweep(path, {"preset": "paper"})):
             config = request.config
             if isinstance(config, GeneratorConfig):

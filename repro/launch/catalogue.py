@@ -1,13 +1,10 @@
 """`docs/studies.md`, made from the studies' own docstrings and sweep files: `python -m repro.launch.catalogue`."""
 
 import inspect
-from pathlib import Path
-
-import yaml
 
 from repro.experiments.study import studies
 from repro.launch.plan import count_work, images_of, parents_first
-from repro.launch.sweep import find_sweep, read_sweep
+from repro.launch.sweep import all_sweeps, read_sweep, study_of
 
 PRESETS = ("paper", "short", "smoke")
 
@@ -22,12 +19,11 @@ took where it was measured stands in the study's text.
 
 def catalogue() -> str:
     """The whole page as Markdown."""
-    sweeps = sorted(find_sweep("any").parent.glob("*.yaml"))
     sections = [HEADER]
     for name, study in studies().items():
         lines = [f"## {name}: figure {study.figures}", "", inspect.getdoc(study) or "", ""]
-        for path in sweeps:
-            if Path(yaml.safe_load(path.read_text())["program"]).stem == name:
+        for path in all_sweeps():
+            if study_of(path) == name:
                 paper, short, smoke = (parents_first(read_sweep(path, {"preset": preset})) for preset in PRESETS)
                 others = f"`short` {images_of(short)}, `smoke` {images_of(smoke)}"
                 lines.append(f"- `sweeps/{path.name}`: {count_work(paper)} ({others})")

@@ -159,10 +159,9 @@ def _speeds(options: argparse.Namespace) -> "Speeds | None":
 def cost(options: argparse.Namespace) -> None:
     """`repro cost --speeds FILE`"""
     from repro.launch.cost import cost_report, read_speeds
-    from repro.launch.sweep import find_sweep
+    from repro.launch.sweep import all_sweeps
 
-    sweeps = options.sweeps or sorted(find_sweep("any").parent.glob("*.yaml"))
-    print(cost_report(sweeps, options.preset, read_speeds(options.speeds), Store(options.runs)))
+    print(cost_report(options.sweeps or all_sweeps(), options.preset, read_speeds(options.speeds), Store(options.runs)))
 
 
 def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callable[[], None]:

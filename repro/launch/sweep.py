@@ -16,6 +16,7 @@ from repro.launch.yaml_file import Loader, read_mapping
 
 Made = TypeVar("Made")
 
+SWEEPS = Path(__file__).parents[2] / "sweeps"
 SWEEP_KEYS = (
     "program",
     "method",
@@ -71,7 +72,17 @@ def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
 
 def find_sweep(name: str) -> Path:
     """The sweep file of this name that comes with the suite."""
-    return Path(__file__).parents[2] / "sweeps" / f"{name}.yaml"
+    return SWEEPS / f"{name}.yaml"
+
+
+def all_sweeps() -> list[Path]:
+    """The sweep files that come with the suite, by name."""
+    return sorted(SWEEPS.glob("*.yaml"))
+
+
+def study_of(path: Path) -> str:
+    """The name of the study whose runs a sweep makes."""
+    return Path(yaml.safe_load(path.read_text())["program"]).stem
 
 
 def read_sweep(path: Path, changes: dict[str, Any]) -> list[Request]:

@@ -12,13 +12,12 @@ from urllib.parse import urlunparse
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-import yaml
 from wandb.apis.public import Api
 from wandb_workspaces.expr import And
 
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, studies
-from repro.launch.sweep import find_sweep
+from repro.launch.sweep import all_sweeps, study_of
 from repro.tracking.description import Destination
 from repro.tracking.panels import groups
 
@@ -136,7 +135,6 @@ def _save_report(
 def _introduction(study: type[Study]) -> str:
     """What the study asks, and what makes its runs."""
     name = study.model_fields["name"].default
-    files = sorted(find_sweep("any").parent.glob("*.yaml"))
-    sweeps = [path.name for path in files if yaml.safe_load(path.read_text())["program"].endswith(f"/{name}.py")]
+    sweeps = [path.name for path in all_sweeps() if study_of(path) == name]
     commands = "".join(f"- `repro launch sweeps/{sweep}`; `repro status sweeps/{sweep}`\n" for sweep in sweeps)
     return f"{inspect.getdoc(study)}\n\n{commands}"
