@@ -1,6 +1,7 @@
 """Figure 6c: the loss on the plane through the teacher, the student's start and its end, LayerNorm ResNet-20."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.figure import PaperFigure
 from analysis.panels import Evidence
+from analysis.sample import Floats
 from analysis.style import BLUE, VERMILLION, canvas
 
 WEIGHTS = (0.0, 0.25, 0.375)
@@ -21,13 +23,31 @@ ANCHORS = {
 COMMAND = "repro surface init_interpolation"
 
 
+@dataclass(frozen=True)
+class Surface:
+    """Loss (y, x) on the plane; NaN where it is not finite. anchors: where the three networks lie."""
+
+    x: Floats
+    y: Floats
+    loss: Floats
+    anchors: dict[str, tuple[float, float]]
+
+
+def read_surface(content: bytes) -> Surface:
+    """From a `surface.json`. Raises ValueError, TypeError or KeyError if it is none."""
+    kept = json.loads(content)
+    x, y, loss = (np.array(kept[name], dtype=float) for name in ("x", "y", "train/loss"))
+    if loss.shape != (len(y), len(x)):
+        raise ValueError(f"{loss.size} values of loss on {len(y)} x {len(x)} points")
+    return Surface(x, y, loss, {name: (kept["anchors"][name]["x"], kept["anchors"][name]["y"]) for name in ANCHORS})
+
+
 def draw(evidence: Evidence) -> Figure:
     """A map of the training loss for each start of one trial, darker where the loss is lower."""
     figure, grid = canvas(1, len(WEIGHTS), height=2.3)
     _, surfaces = _surfaces(evidence)
-    found = [np.array(surface["train/loss"], dtype=float) for surface in surfaces.values()]
-    low = min((np.nanmin(loss) for loss in found), default=1.0)
-    high = max((np.nanmax(loss) for loss in found), default=2.0)
+    low = min((np.nanmin(surface.loss) for surface in surfaces.values()), default=1.0)
+    high = max((np.nanmax(surface.loss) for surface in surfaces.values()), default=2.0)
     norm = LogNorm(max(low, high * 1e-4), high)
     image = None
     for axes, weight in zip(grid[0], WEIGHTS, strict=True):
@@ -44,28 +64,25 @@ def draw(evidence: Evidence) -> Figure:
     return figure
 
 
-def _draw_surface(axes: Axes, surface: dict[str, Any], norm: LogNorm) -> Any:
-    loss = np.array(surface["train/loss"], dtype=float)
-    image = axes.pcolormesh(
-        surface["x"], surface["y"], loss, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True
-    )
+def _draw_surface(axes: Axes, surface: Surface, norm: LogNorm) -> Any:
+    grid = (surface.x, surface.y, surface.loss)
+    image = axes.pcolormesh(*grid, norm=norm, cmap="Greys_r", shading="nearest", rasterized=True)
     assert norm.vmin is not None and norm.vmax is not None
     levels = np.geomspace(norm.vmin, norm.vmax, 10)[1:-1]
-    axes.contour(surface["x"], surface["y"], loss, colors="white", linewidths=0.4, levels=levels)
+    axes.contour(*grid, colors="white", linewidths=0.4, levels=levels)
     for name, (label, color, marker) in ANCHORS.items():
-        anchor = surface["anchors"][name]
         style: dict[str, Any] = {"marker": marker, "linestyle": "none", "markeredgecolor": "white", "markersize": 6}
-        axes.plot(anchor["x"], anchor["y"], color=color, label=label, **style)
+        axes.plot(*surface.anchors[name], color=color, label=label, **style)
     axes.set_xlabel("distance in weight space")
     axes.grid(visible=False)
     return image
 
 
-def _surfaces(evidence: Evidence) -> tuple[int, dict[float, dict[str, Any]]]:
+def _surfaces(evidence: Evidence) -> tuple[int, dict[float, Surface]]:
     """The trial that has most surfaces, the first of several, and these by start."""
-    trials: dict[int, dict[float, dict[str, Any]]] = {}
+    trials: dict[int, dict[float, Surface]] = {}
     for row in evidence.table.sort_values("trial").to_dict("records"):
-        surface = evidence.attachment(row["run_id"], "surface.json", json.loads)
+        surface = evidence.attachment(row["run_id"], "surface.json", read_surface)
         if surface is not None and row["weight"] in WEIGHTS:
             trials.setdefault(row["trial"], {})[row["weight"]] = surface
     return max(trials.items(), key=lambda trial: len(trial[1]), default=(0, {}))

@@ -111,8 +111,9 @@ class Evidence:
         content = self.records.attachment(run_id, name)
         try:
             return None if content is None else read(content)
-        except (ValueError, OSError, SyntaxError) as error:  # PIL raises the last two
-            raise Damaged(f"{self.records.name}: {name} of run {run_id} is damaged ({error}); remove it") from error
+        except (ValueError, TypeError, KeyError, OSError, SyntaxError) as error:  # PIL raises the last two
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+            raise Damaged(f"{self.records.name}: {name} of run {run_id} is damaged ({reason}); remove it") from error
 
     def where(self, settings: Mapping[str, Any]) -> "Evidence":
         """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""

@@ -250,6 +250,9 @@ def _known(run: RunDirectory, name: str, settings: Mapping[str, Any]) -> dict[st
         return None
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        lacking = {*settings, "x", "y", "anchors", *MEASURES} - content.keys()
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+    except (ValueError, AttributeError) as error:
         raise Damaged(f"{path}: damaged ({error}); remove it to measure the surface again") from error
     return content if all(content[key] == value for key, value in settings.items()) else None

@@ -102,6 +102,13 @@ def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: 
     assert predictions is not None
     with pytest.raises(Damaged, match=f"{export}: damaged .*; copy it, or export the runs, again"):
         _ = predictions.nll
+    with zipfile.ZipFile(tmp_path / "lacking.npz", "w") as lacking, zipfile.ZipFile(export) as archive:
+        lacking.writestr("records.jsonl", archive.read("records.jsonl"))
+        lacking.writestr(f"{student.run_id}/nll.npy", b"no array")
+    predictions = open_records(tmp_path / "lacking.npz").predictions(student.run_id)
+    for name in ("nll", "top_class"):
+        with pytest.raises(Damaged, match=r"lacking\.npz: damaged"):
+            getattr(predictions, name)
 
 
 def test_weights_that_are_gone_are_made_again_once_their_folder_is(student: RunDirectory) -> None:

@@ -1,7 +1,7 @@
 """Every figure from synthetic records: what is drawn, not how it looks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -247,12 +247,24 @@ def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigur
         assert titles == {study_of(find_sweep(sweep)) for sweep in set(evidence.table["sweep"])}
 
 
-@pytest.mark.parametrize(("name", "sweep"), [("6c", "init_interpolation"), ("7", "sngan")])
-def test_a_damaged_attachment_is_named(name: str, sweep: str) -> None:
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "sweep", "damage"),
+    [
+        ("6c", "init_interpolation", cut),
+        ("6c", "init_interpolation", lambda content: content.replace(b"student_final", b"other")),
+        ("6c", "init_interpolation", lambda content: content.replace(b", null]", b"]")),
+        ("7", "sngan", cut),
+    ],
+)
+def test_a_damaged_attachment_is_named(name: str, sweep: str, damage: Callable[[bytes], bytes]) -> None:
     class Cut(Records):
         def attachment(self, run_id: str, name: str) -> bytes | None:
             content = super().attachment(run_id, name)
-            return content and content[: len(content) // 2]
+            return content and damage(content)
 
     figure = find_figure(name)
     evidence = figure.evidence(StudyTables(Cut(examples=50).add(sweep, world)), "short")

@@ -231,15 +231,26 @@ def _empty_zip() -> bytes:
     return content.getvalue()
 
 
-def _other_format() -> bytes:
+def _with_lines(*lines: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("records.jsonl", '{"format": 99, "ensembles": {}}\n')
+        archive.writestr("records.jsonl", "\n".join(lines))
     return content.getvalue()
 
 
+HEADER = '{"format": 1, "ensembles": {}}'
+
+
 @pytest.mark.parametrize(
-    ("content", "message"), [(lambda: b"text", "not an export"), (_empty_zip, "not an export"), (_other_format, "99")]
+    ("content", "message"),
+    [
+        (lambda: b"text", "not an export"),
+        (_empty_zip, "not an export"),
+        (lambda: _with_lines('{"format": 99, "ensembles": {}}'), "99"),
+        (lambda: _with_lines("[1]"), "not an export"),
+        (lambda: _with_lines(HEADER, "3"), "not an export"),
+        (lambda: _with_lines(HEADER, '{"run_id": "a", "config": {"kind": "teacher"}, "summary": {}}'), "not an export"),
+    ],
 )
 def test_a_file_that_is_no_export_is_named(tmp_path: Path, content: Callable[[], bytes], message: str) -> None:
     path = tmp_path / "x.npz"

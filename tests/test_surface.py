@@ -296,9 +296,10 @@ def test_what_is_damaged_or_gone_is_named_with_its_remedy(root: Path, tmp_path: 
     shutil.copytree(root, tmp_path / "runs")
     run = Store(tmp_path / "runs").run(student().run_id)
     for name in ("surface_progress.json", "surface.json"):
-        (run.path / name).write_text('{"run_id"')
-        with pytest.raises(Damaged, match=f"{name}: damaged .*; remove it to measure the surface again"):
-            make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
+        for content in ('{"run_id"', json.dumps({"run_id": run.run_id, "points": 2, "images": 10}), "[]"):
+            (run.path / name).write_text(content)
+            with pytest.raises(Damaged, match=f"{name}: damaged .*; remove it to measure the surface again"):
+                make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
         (run.path / name).unlink()
     (run.path / "model.safetensors").unlink()
     with pytest.raises(RunFailed, match=f"weights of its student are gone: remove {run.path}, and it is made again"):

@@ -10,13 +10,14 @@
 and `<run id>/<file>`, some small files as they were.
 """
 
+import contextlib
 import functools
 import io
 import json
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from repro.atomic import make_folder, write_atomically
 from repro.errors import BadInput, Damaged
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown, record_of
 from repro.store import ATTACHMENTS
 
 FORMAT = 1
@@ -34,6 +35,8 @@ COMPRESSION = 1
 """zlib's fastest level, since an export may hold thousands of runs."""
 CACHED = 256
 """Networks whose predictions are kept at hand: teachers are asked for with each of their students."""
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError)
+"""What reading a file that was changed or cut short, or another zip archive, may end with."""
 MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
 """What of the machine goes along: nothing that names it or its folders."""
 
@@ -177,15 +180,17 @@ class ExportFile:
         try:
             self._zip = zipfile.ZipFile(path)
             header, *lines = (json.loads(line) for line in self._zip.read("records.jsonl").splitlines())
+            if header["format"] != FORMAT:
+                raise BadInput(f"{path}: has the format {header['format']}, this version reads {FORMAT}")
+            self._records = {line["run_id"]: record_of(line, line["teachers"]) for line in lines}
+            self._test_sets: dict[str, str | None] = {line["run_id"]: line["test_set"] for line in lines}
+            self._pairs = {line["run_id"]: {key: Pair(**pair) for key, pair in line["pairs"].items()} for line in lines}
+            runs = {line["run_id"]: line["scores"] for line in lines}
+            self._scores: dict[str, dict[str, float] | None] = header["ensembles"] | runs
         except OSError as error:
             raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        except (*DAMAGE, TypeError, AttributeError) as error:
             raise BadInput(f"{path}: is not an export of runs; `repro export --out FILE.npz` writes one") from error
-        if header.get("format") != FORMAT:
-            raise BadInput(f"{path}: has the format {header.get('format')}, this version reads {FORMAT}")
-        self._lines: dict[str, dict[str, Any]] = {line["run_id"]: line for line in lines}
-        runs = {run_id: line["scores"] for run_id, line in self._lines.items()}
-        self._scores: dict[str, dict[str, float] | None] = header["ensembles"] | runs
         self._names = set(self._zip.namelist())
 
     @property
@@ -193,26 +198,22 @@ class ExportFile:
         return str(self.path)
 
     def ids(self) -> Sequence[str]:
-        return list(self._lines)
+        return list(self._records)
 
     def has(self, run_id: str) -> bool:
-        return run_id in self._lines
+        return run_id in self._records
 
     def record(self, run_id: str) -> Record:
-        line = self._lines[run_id]
-        kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
-        return Record(**kept, teachers=tuple(line["teachers"]))
+        return self._records[run_id]
 
     def scores(self, key: str) -> Mapping[str, float] | None:
         return self._scores.get(key)
 
     def pair(self, student: str, teacher: str) -> Pair | None:
-        scores = self._lines[student]["pairs"].get(teacher) if student in self._lines else None
-        return None if scores is None else Pair(**scores)
+        return self._pairs.get(student, {}).get(teacher)
 
     def labels(self, run_id: str) -> Labels | None:
-        line = self._lines.get(run_id)
-        return None if line is None else self._labels(f"labels/{line['test_set']}")
+        return self._labels(f"labels/{self._test_sets.get(run_id)}")
 
     def _predictions(self, key: str) -> Predictions | None:
         return _Stored(self._read, key) if f"{key}/nll.npy" in self._names else None
@@ -230,21 +231,26 @@ class ExportFile:
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         member = f"{run_id}/{name}"
-        return self._content(member) if name in ATTACHMENTS and member in self._names else None
+        if name not in ATTACHMENTS or member not in self._names:
+            return None
+        with self._undamaged():
+            return self._zip.read(member)
 
     def _array(self, name: str) -> NDArray[Any] | None:
         return self._read(name) if f"{name}.npy" in self._names else None
 
     def _read(self, name: str) -> NDArray[Any]:
-        content = self._content(f"{name}.npy")
-        start = 10 + int.from_bytes(content[8:10], "little")
-        shape, dtype = _read_header(content[:start])
-        return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
+        with self._undamaged():
+            content = self._zip.read(f"{name}.npy")
+            start = 10 + int.from_bytes(content[8:10], "little")
+            shape, dtype = _read_header(content[:start])
+            return np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
 
-    def _content(self, member: str) -> bytes:
+    @contextlib.contextmanager
+    def _undamaged(self) -> Iterator[None]:
         try:
-            return self._zip.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            yield
+        except DAMAGE as error:
             raise Damaged(f"{self.path}: damaged ({error}); copy it, or export the runs, again") from error
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from repro.config import parse_config
 from repro.errors import BadInput
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Shown
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Shown, record_of
 
 
 class LinesFile:
@@ -75,6 +75,5 @@ class LinesFile:
 
 
 def _record(line: Mapping[str, Any]) -> Record:
-    teachers = tuple(parse_config(teacher).run_id for teacher in line["config"].get("teachers", ()))
-    kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
-    return Record(**kept, teachers=teachers)
+    teachers = [parse_config(teacher).run_id for teacher in line["config"].get("teachers", ())]
+    return record_of(line, teachers)

@@ -55,6 +55,13 @@ class Record:
         return condition_key(self.config)
 
 
+def record_of(line: Mapping[str, Any], teachers: Sequence[str]) -> Record:
+    """The record in a line of an export. Raises KeyError or TypeError for a line of something else."""
+    line["config"]["kind"], line["summary"]["metrics"]  # as every reader of records will
+    kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
+    return Record(**kept, teachers=tuple(teachers))
+
+
 class Predictions(Protocol):
     """What a network, or an ensemble, says about its test set; arrays (n,), in the data set's order.
 
