@@ -1,5 +1,6 @@
 """What all tests share: one thread per process, one W&B server, and one real Slurm for the tests marked `slurm`."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread() -> None:
     """So that parallel test workers do not fight for the processors."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _can_be_interrupted() -> None:
+    """A shell without job control starts what it puts into the background with Ctrl-C ignored; so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

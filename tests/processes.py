@@ -13,7 +13,7 @@ PATIENCE = 300.0
 
 
 class Process:
-    """A forked process that runs `work(pipe)`. Killed, if it still lives, at the end of the test."""
+    """A forked process that runs `work(pipe)`, at most until the tests end."""
 
     def __init__(self, work: Callable[[Connection], None]) -> None:
         context = multiprocessing.get_context("fork")

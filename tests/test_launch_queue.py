@@ -132,6 +132,7 @@ def test_two_launchers_of_one_folder_take_turns(ledger: Ledger) -> None:
     assert not second.pipe.poll(0.3)
     first.kill()
     assert second.hear() == "holds"
+    second.kill()
 
 
 # -- repair ------------------------------------------------------------------------------------------------------------
