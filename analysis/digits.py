@@ -1,6 +1,6 @@
 """The demo's figure: Figure 2 in miniature, on scikit-learn's digits."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 IMAGES = Scale("images", "images distilled on (log scale)", "log")
@@ -12,3 +12,6 @@ FIGURE = PaperFigure(
     panels=[[Panel(AGREEMENT, IMAGES, title="Fidelity"), Panel(ACCURACY, IMAGES, title="Generalization")]],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.small_multiples import student_sweeps, students_by_study
 from analysis.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, canvas
@@ -77,3 +77,6 @@ FIGURE = PaperFigure(
     overview=True,
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,7 @@
 """What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
 
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
 from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, study_table
+from repro import cli
 from repro.errors import BadInput
 from repro.experiments.study import Preset, find_study
 from repro.launch.sweep import find_sweep, study_of
@@ -230,3 +232,8 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
 def _in_file_names(changes: Changes) -> str:
     """So that no figure takes the place of one of other runs; signs that a file's name may not hold become `-`."""
     return "".join("_" + re.sub(r"[^\w.=-]+", "-", text) for text in changes.texts)
+
+
+def main(figure: PaperFigure) -> None:
+    """`python -m analysis.figure_10 ...` is `repro figures 10 ...`, with all its options."""
+    sys.exit(cli.main(["figures", figure.name, *sys.argv[1:]]))

@@ -1,6 +1,6 @@
 """Figure 10: one ResNet-56 student of ensembles of one to twelve ResNet-56."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 MEMBERS = Scale("members", "teachers in the ensemble")
@@ -12,3 +12,6 @@ FIGURE = PaperFigure(
     panels=[[Panel(AGREEMENT, MEMBERS, title="Fidelity"), Panel(ACCURACY, MEMBERS, title="Generalization")]],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

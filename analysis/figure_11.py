@@ -1,6 +1,6 @@
 """Figure 11: augmentation policies in detail: ensembles of one, three and five, five metrics."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_3 import POLICIES
 from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, NLL, Names, Panel
 
@@ -14,3 +14,6 @@ FIGURE = PaperFigure(
     row_height=4.6,
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

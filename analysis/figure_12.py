@@ -1,6 +1,6 @@
 """Figure 12: students as deep as their teachers, or twice as deep."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_4 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
@@ -19,3 +19,6 @@ FIGURE = PaperFigure(
         for metric in (AGREEMENT, ACCURACY)
     ],
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Figure 13: augmentation policies for VGG-16, an ensemble of five."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_3 import POLICIES
 from analysis.panels import ACCURACY, AGREEMENT, NLL, Panel
 
@@ -12,3 +12,6 @@ FIGURE = PaperFigure(
     row_height=2.1,
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

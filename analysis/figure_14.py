@@ -1,6 +1,6 @@
 """Figure 14: mixing the true labels into the loss."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 ALPHA = Scale("alpha", "weight α of the true labels")
@@ -15,3 +15,6 @@ FIGURE = PaperFigure(
     ],
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Figure 1a: ResNet-56 self-distillation on CIFAR-100 with a growing number of synthetic images."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 IMAGES = Scale("gan_images", "GAN images added to CIFAR-100")
@@ -12,3 +12,6 @@ FIGURE = PaperFigure(
     panels=[[Panel(AGREEMENT, IMAGES, title="Fidelity"), Panel(ACCURACY, IMAGES, title="Generalization")]],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

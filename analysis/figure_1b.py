@@ -1,6 +1,6 @@
 """Figure 1b: an ensemble of three ResNet-56 distilled into one, with a growing number of synthetic images."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_1a import IMAGES
 from analysis.panels import ACCURACY, AGREEMENT, Panel
 
@@ -12,3 +12,6 @@ FIGURE = PaperFigure(
     panels=[[Panel(AGREEMENT, IMAGES, title="Fidelity"), Panel(ACCURACY, IMAGES, title="Generalization")]],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter
 
 from analysis.draw import draw_grid
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Evidence, Panel, Scale
 
 POOL = Scale("pool", "share of EMNIST added, and images in all", "even")
@@ -29,3 +29,6 @@ FIGURE = PaperFigure(
     panels=PANELS,
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

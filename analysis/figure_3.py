@@ -1,6 +1,6 @@
 """Figure 3: augmentation policies for the student of five ResNet-56, CIFAR-100."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 POLICIES = Names(
@@ -29,3 +29,6 @@ FIGURE = PaperFigure(
     row_height=2.8,
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

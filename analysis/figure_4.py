@@ -1,6 +1,6 @@
 """Figure 4: distilling on the teacher's own half of CIFAR-100, on the other half, or on both, ResNet-56."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, Metric, Names, Panel, Scale
 
 SPLITS = Names(
@@ -25,3 +25,6 @@ FIGURE = PaperFigure(
     row_height=1.4,
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from analysis.draw import draw_panel
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_1a import IMAGES
 from analysis.figure_3 import POLICIES
 from analysis.figure_4 import MEMBERS, SPLITS
@@ -35,3 +35,6 @@ FIGURE = PaperFigure(
     panels=[[SELF, ENSEMBLE, HALVES, POLICY]],
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Figure 6a: the optimizer and the length of training, LayerNorm ResNet-20 self-distillation."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 
 EPOCHS = Scale("epochs", "student epochs (the paper's scale)", "log")
@@ -18,3 +18,6 @@ FIGURE = PaperFigure(
     ],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Figure 6b: students started between a random network and their trained teacher, LayerNorm ResNet-20."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 
 WEIGHT = Scale("weight", "teacher's weight λ in the start", "even")
@@ -19,3 +19,6 @@ FIGURE = PaperFigure(
     row_height=2.2,
     caption="The paper's text says the same learning rate for every start; its code scales it.",
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

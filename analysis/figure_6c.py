@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.sample import Floats
 from analysis.style import BLUE, VERMILLION, canvas
@@ -104,3 +104,6 @@ FIGURE = PaperFigure(
     remedy=_remedy,
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

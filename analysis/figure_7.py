@@ -8,7 +8,7 @@ from matplotlib import image as matplotlib_image
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.style import canvas
 
@@ -38,3 +38,6 @@ FIGURE = PaperFigure(
     sweeps=("sngan",),
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import log_softmax, logsumexp, softmax
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.series import NOT_RUN
 from analysis.style import BLUE, ORANGE, PALE, SMALL, canvas
@@ -101,3 +101,6 @@ FIGURE = PaperFigure(
     sweeps=("teacher_distributions",),
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

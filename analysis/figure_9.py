@@ -1,6 +1,6 @@
 """Figure 9: distilling on either half of CIFAR-100 or on both, with ResNet-20, at every temperature."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_4 import SPLITS, TEMPERATURES
 from analysis.panels import ACCURACY, AGREEMENT, Panel
 
@@ -18,3 +18,6 @@ FIGURE = PaperFigure(
     share_y=True,
     caption="Which of the splits its values are of, the paper does not say.",
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import GREEN, STUDENT
@@ -59,3 +59,6 @@ FIGURE = PaperFigure(
     overview=True,
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

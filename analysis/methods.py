@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.leaderboard import FAMILIES, FAMILY_OF
 from analysis.panels import Evidence
 from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEACHER, canvas
@@ -90,3 +90,6 @@ FIGURE = PaperFigure(
     sweeps=("methods_digits", "methods_mnist", "methods_cifar100", "methods_online"),
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import PALE, STUDENT, TEACHER
@@ -63,3 +63,6 @@ FIGURE = PaperFigure(
     overview=True,
     draw=draw,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

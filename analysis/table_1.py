@@ -1,6 +1,6 @@
 """Table 1: students started at random or from their teacher's initial weights, ResNet-20."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, KL, Metric, Names, Panel
 from analysis.typeset import PAPER_IS_GREY, draw_table
 
@@ -19,3 +19,6 @@ FIGURE = PaperFigure(
     caption=PAPER_IS_GREY,
     draw=lambda evidence: draw_table(PANELS, evidence),
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Table 2: other domains: text (IMDB) and large images (ImageNet)."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.figure_11 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, KL, Panel
 from analysis.typeset import PAPER_IS_GREY, draw_table
@@ -19,3 +19,6 @@ FIGURE = PaperFigure(
     caption=PAPER_IS_GREY,
     draw=lambda evidence: draw_table(PANELS, evidence),
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

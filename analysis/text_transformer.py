@@ -1,6 +1,6 @@
 """Text: a Transformer distilled into a bidirectional LSTM."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, KL, Names, Panel
 
 METHODS = Names(
@@ -15,3 +15,6 @@ FIGURE = PaperFigure(
     row_height=2.2,
     share_y=True,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -1,6 +1,6 @@
 """Transfer: trunks pretrained on one data set and reused for another."""
 
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 TRUNKS = Names("trunk", {"random": "random", "supervised": "supervised", "distilled": "distilled"})
@@ -17,3 +17,6 @@ FIGURE = PaperFigure(
     ],
     row_height=2.2,
 )
+
+if __name__ == "__main__":
+    main(FIGURE)

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from PIL import Image
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis import leaderboard
+from analysis import digits, leaderboard
 from analysis.catalogue import MODULES, find_figure
 from analysis.figure import StudyTables
+from analysis.figure import main as figure_script
 from analysis.style import as_png
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY, StoredRun
@@ -86,7 +88,20 @@ def test_figures_from_w_and_b_are_those_from_the_records(
 
 
 @pytest.mark.usefixtures("server")
-def test_pages_take_the_source_as_the_commands_do(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scripts_take_the_source_as_the_command_does(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(*options: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["digits.py", "--out", str(tmp_path / "script"), *options])
+        with pytest.raises(SystemExit) as end:
+            figure_script(digits.FIGURE)
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    assert script("--source", "wand") == 2 and not (tmp_path / "script").exists()
+    assert script("--source", "wandb") == 0
+    assert written(tmp_path / "script") == figures(tmp_path / "command", "--runs", str(runs))
+    capsys.readouterr()
     pages = []
     for source in (("--source", "wandb"), ("--runs", str(runs))):
         assert leaderboard.main(source) == 0
