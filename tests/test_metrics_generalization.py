@@ -114,8 +114,8 @@ def test_evaluate_reports_the_four_metrics() -> None:
     assert list(result) == ["accuracy", "nll", "brier", "ece"]
     for value, metric in zip(result.values(), METRICS, strict=True):
         assert value.shape == () and value.item() == metric(logits, labels).item()
-    assert result["ece"].item() == expected_calibration_error(logits, labels, 15).item()
-    assert result["ece"].item() != expected_calibration_error(logits, labels, 10).item()
+    assert result["ece"].item() == expected_calibration_error(logits, labels, 15, "equal_width").item()
+    assert result["ece"].item() != expected_calibration_error(logits, labels, 10, "equal_width").item()
 
 
 def test_evaluate_does_not_depend_on_the_order_of_examples_or_the_offset_of_logits() -> None:
