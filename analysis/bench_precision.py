@@ -13,7 +13,7 @@ its trial left out of the change.
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -35,18 +35,11 @@ from repro.records.folder import RunFolder
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
-from repro.training.compiled import missing_for_compiling
 from repro.training.hardware import choose_devices, describe
+from repro.training.mode import Mode, modes_of
 
 QUANTITIES = {"agreement": "student_agreement", "kl": "student_kl", "accuracy": "student_accuracy"}
 Who = Literal["student", "student and teacher"]
-
-
-class Mode(NamedTuple):
-    """How training steps are computed."""
-
-    precision: PrecisionName = "float32"
-    compiled: bool = False
 
 
 class InMode(Methods):
@@ -67,13 +60,6 @@ class InMode(Methods):
         config = override(super().config(), changes)
         assert isinstance(config, StudentConfig)
         return config
-
-
-def modes_of(device: torch.device) -> Sequence[Mode]:
-    """The modes beside plain float32 that the device has."""
-    names: tuple[PrecisionName, ...] = ("tfloat32", "bfloat16") if device.type == "cuda" else ("bfloat16",)
-    modes = [Mode(name) for name in names]
-    return modes if missing_for_compiling() else [*modes, Mode("float32", True), *(Mode(name, True) for name in names)]
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -97,7 +83,7 @@ def bench(options: argparse.Namespace) -> None:
         for trial in range(options.trials)  # one after another, so that what is interrupted has whole ones
         for mode, who in [(Mode(), "student"), *conditions]
     ]
-    requests = [Request(f"{_name(point.mode)} {point.who} trial={point.trial}", point.config()) for point in points]
+    requests = [Request(f"{point.mode} {point.who} trial={point.trial}", point.config()) for point in points]
     store = Store(options.runs)
     runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
     diverged = _make(requests, runner, devices, options.workers)
@@ -107,7 +93,7 @@ def bench(options: argparse.Namespace) -> None:
     table = _table(done, RunFolder(store), options)
     for mode, who in [(Mode(), "student"), *conditions]:
         if len(table.sample("student_kl", **mode._asdict(), who=who)) < 2:
-            raise RunFailed(f"of the {options.trials} trials in {_name(mode)} ({who}) fewer than 2 did not diverge")
+            raise RunFailed(f"of the {options.trials} trials in {mode} ({who}) fewer than 2 did not diverge")
 
     def lost(mode: Mode, who: Who) -> list[int]:
         those = [point for point in points if (point.mode, point.who) == (mode, who)]
@@ -194,7 +180,7 @@ def show(numbers: dict[str, Any]) -> str:
             for name in QUANTITIES
         ]
         mode = Mode(change["precision"], change["compiled"])
-        rows.append([_name(mode), change["who"], *cells, len(change["diverged"])])
+        rows.append([mode, change["who"], *cells, len(change["diverged"])])
     headers = ["mode", "trained in it", "agreement %", "KL", "accuracy %", "diverged"]
     table = tabulate(rows, headers, disable_numparse=True)
     return f"""precision: soft labels on {settings["on"]}, preset {settings["preset"]}, {settings["trials"]} trials, \
@@ -202,10 +188,6 @@ def show(numbers: dict[str, Any]) -> str:
 float32: mean ± standard deviation over trials. Below: the change against it, paired by trial (95 % interval)
 
 {table}"""
-
-
-def _name(mode: Mode) -> str:
-    return mode.precision + (", compiled" if mode.compiled else "")
 
 
 def _value(name: str, value: float, sign: Literal["", "+"] = "") -> str:

@@ -129,7 +129,8 @@ def bench(options: argparse.Namespace) -> None:
     if options.method is not None:
         raise BadInput("--method goes with the bench fidelity alone: repro bench fidelity --method FILE.py")
     try:
-        found = run_benches(options.names, as_json=options.json, say=progress.for_this_output().say)
+        chosen = {"fast": True} if options.fast else {}
+        found = run_benches(options.names, as_json=options.json, say=progress.for_this_output().say, **chosen)
     except KeyboardInterrupt as error:
         raise RunFailed("interrupted; nothing is kept of what was measured") from error
     print(found)

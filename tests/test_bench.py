@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from repro.bench import BENCHES, lenet, resnet, run_benches, workers
-from repro.bench.contenders import Distillation, PilImages, plain_loop, random_images
+from repro.bench.contenders import Distillation, PilImages, plain_loop, random_examples
 from repro.bench.floor import work_per_image
 from repro.bench.timing import Report, Work, interleave, paired_ratio, ratio, repeat, spread
 from repro.bench.wandb import TurnTaker, take_turns
@@ -38,7 +38,7 @@ def test_the_reference_and_ours_train_the_same_network_to_the_same_weights(membe
     config = lenet.study_config(crop=False)
     temperature = {"objective": config.objective.model_copy(update={"temperature": 3.0})}
     config = config.model_copy(update={"teachers": config.teachers * members, **temperature})
-    job = Distillation(config, random_images(config, 1000), CPU)  # 7 batches of 128 and one of 104
+    job = Distillation(config, random_examples(config, 1000), CPU)  # 7 batches of 128 and one of 104
     trainer = Trainer(config, {MNIST(): job.images}, job.teachers(), CPU)
     assert trainer.teachers is not None
     student, teachers = job.student(), [job.student() for _ in range(members)]
@@ -65,11 +65,11 @@ def test_both_sides_change_the_images_alike() -> None:
     assert plain.augmentation == ()
     assert [change.name for change in crop.augmentation] == ["random_crop"]
     assert [change.name for change in baseline.augmentation] == ["random_crop", "horizontal_flip"]
-    split = random_images(plain, 8).train
+    split = random_examples(plain, 8).train
     still, moved = PilImages(split, plain.augmentation), PilImages(split, crop.augmentation)
     assert all(torch.equal(still[i][0], split.inputs[i] / 255 * 2 - 1) for i in range(8))
     assert any(not torch.equal(still[i][0], moved[i][0]) for i in range(8))
-    colours = random_images(baseline, 1).train
+    colours = random_examples(baseline, 1).train
     transforms = PilImages(colours, baseline.augmentation).transform.transforms
     assert [type(transform).__name__ for transform in transforms[:2]] == ["RandomCrop", "RandomHorizontalFlip"]
     assert torch.allclose(PilImages(colours, ())[0][0], colours.inputs[0] / 255 * 2 - 1, atol=1e-6)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from analysis import bench_precision
-from analysis.bench_precision import InMode, Mode
+from analysis.bench_precision import InMode
 from repro.cli import main
 from repro.store import Store
+from repro.training.mode import Mode
 
 
 def test_the_changes_are_those_of_the_runs_trial_by_trial(

@@ -5,20 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import small_generator
 
 from repro.bench import throughput
 from repro.cli import main
-from repro.config import DataConfig, RunConfig, Selection, StudentConfig
+from repro.config import DataConfig, GeneratedStream, RunConfig, Selection, StudentConfig
 from repro.config_override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.digits import Digits
-from repro.data.synthetic import Synthetic
+from repro.data.image_folder import ImageNet
+from repro.data.synthetic_texts import SyntheticTexts
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.experiments import protocol
+from repro.generative.sngan import SNGAN
 from repro.launch.cost import Speeds, read_speeds, show_cost
+from repro.launch.dry_run import see_what_is_left, show_runs
+from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.standing import sort_out
 from repro.models.lenet import LeNet5
+from repro.models.lstm import LSTM
 from repro.store import Store
+from repro.training.mode import Mode
 
 WIDE = LeNet5(width=2)
 IMAGES = Selection(dataset=Digits(), size=1000)
@@ -30,9 +38,9 @@ def student(**changes: Any) -> StudentConfig:
     return protocol.student(teachers=tuple(teachers), **options | {"seed": 1} | changes)  # type: ignore[arg-type]
 
 
-def entry(model: LeNet5, train: list[float], evaluate: list[float]) -> dict[str, Any]:
+def entry(model: LeNet5 | SNGAN, train: list[float], evaluate: list[float], **mode: Any) -> dict[str, Any]:
     shape = {"input_shape": [1, 28, 28], "num_classes": 10, "batch_size": 64}
-    return {"model": model.model_dump(mode="json"), **shape, "train": train, "evaluate": evaluate}
+    return {"model": model.model_dump(mode="json"), **shape, **mode, "train": train, "evaluate": evaluate}
 
 
 def machine(processor: str, threads: int = 2) -> dict[str, Any]:
@@ -72,11 +80,47 @@ def test_a_run_costs_its_steps_its_teachers_and_its_evaluations(speeds: Speeds) 
     assert speeds.seconds(student().teachers[1]) == pytest.approx(3 * 1000 / 10 + 4 * 1597 / 200)
 
 
-def test_what_was_not_measured_has_no_estimate(speeds: Speeds) -> None:
-    assert speeds.seconds(student(model=LeNet5(width=3))) is None
-    assert speeds.seconds(override(student(), {"precision": "bfloat16"})) is None
-    elsewhere = Selection(dataset=Synthetic(images=80, image_size=8))
-    assert speeds.seconds(protocol.teacher(data=elsewhere, model=LeNet5(), epochs=3, seed=0)) is None
+def test_in_a_mode_its_steps_have_its_speeds_and_so_have_the_teachers_in_them(tmp_path: Path) -> None:
+    mode = {"precision": "bfloat16", "compiled": True}
+    networks = [entry(LeNet5(), [100.0], [1000.0]), entry(WIDE, [10.0], [200.0])]
+    networks += [entry(LeNet5(), [400.0], [5000.0], **mode), entry(WIDE, [50.0], [800.0], **mode)]
+    networks += [entry(SNGAN(), [20.0], [250.0])]
+    path = tmp_path / "modes.json"
+    path.write_text(json.dumps({"throughput": {"machine": machine("Abacus"), "networks": networks}}))
+    evaluations = 11 * 1597 / 1000 + 1597 * (1 / 1000 + 1 / 200)  # in float32
+    seen_anew = override(student(augmentation=(HorizontalFlip(),)), mode)
+    expected = 20 * 1000 / 400 + 20_000 * (1 / 5000 + 1 / 800) + evaluations
+    assert read_speeds(path).seconds(seen_anew) == pytest.approx(expected)
+
+    generator = small_generator(model=SNGAN(), data=DataConfig(train=IMAGES))
+    made = 4 * 64  # three rows and the end
+    assert read_speeds(path).seconds(generator) == pytest.approx(3 * 4 * 2 * 16 / 20 + made / 250)
+    fresh = DataConfig(train=IMAGES, streams=(GeneratedStream(share=0.2, generator=generator),))
+    of_fresh = read_speeds(path).seconds(student(data=fresh, batch_size=100, epochs=2))
+    # 12 full steps of 80 own images and 20 fresh ones, then one of 40 and 10.
+    images = 2 * (1000 + 250)
+    evaluations = 3 * 1597 / 1000 + 1597 * (1 / 1000 + 1 / 200)
+    assert of_fresh == pytest.approx(images * (1 / 100 + 1 / 1000 + 1 / 200) + 2 * 250 / 250 + evaluations)
+
+
+def test_what_was_not_measured_has_no_estimate_but_a_reason(speeds: Speeds, tmp_path: Path) -> None:
+    def why(config: RunConfig) -> str:
+        reason = speeds.seconds(config)
+        assert isinstance(reason, str)
+        return reason
+
+    shape = "on 1x28x28, 10 classes"
+    assert why(student(model=LeNet5(width=3))) == f"{speeds.path} has no speed of lenet5 width=3 {shape} in float32"
+    fast = override(student(), {"precision": "bfloat16", "compiled": True})
+    assert why(fast) == f"{speeds.path} has no speed of lenet5 width=1 {shape} in bfloat16, compiled"
+    files = Selection(dataset=ImageNet())
+    in_files = protocol.teacher(data=files, model=LeNet5(), epochs=3, seed=0)
+    assert why(in_files) == "imagenet stays in files, and how fast they are decoded is not measured"
+    shown = show_cost(
+        [Request("a", student()), Request("b", fast), Request("c", in_files)], Store(tmp_path), "cpu", speeds
+    )
+    assert " for 1 of the 3 runs to make, " in shown
+    assert shown.endswith(f"; none of 1: {why(fast)}; none of 1: {why(in_files)}")
 
 
 def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
@@ -86,7 +130,7 @@ def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
     for seed, factor in enumerate((1.5, 2.0, 4.0)):  # of equal runs
         config = student().teachers[0].model_copy(update={"seed": seed})
         predicted = speeds.seconds(config)
-        assert predicted is not None
+        assert isinstance(predicted, float)
         write_finished(store, config, factor * predicted, machine("Abacus"), machine("Abacus"))
     elsewhere = ([machine("another")], [machine("Abacus", threads=1)], [machine("another"), machine("Abacus")])
     for seed, machines in enumerate(elsewhere):
@@ -107,6 +151,26 @@ def test_a_dry_run_estimates_from_the_file(file: Path, tmp_path: Path, capsys: p
     assert (
         f"run-hours on Abacus, 2 threads for 12 of the 12 runs to make, by speeds in {file}" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(("checkpoint", "left"), [(True, 0.25), (False, 1.0)])
+def test_of_an_interrupted_run_a_dry_run_counts_what_is_left(
+    checkpoint: bool, left: float, speeds: Speeds, tmp_path: Path
+) -> None:
+    request, store = Request("a", student()), Store(tmp_path / "runs")
+    run = store.run(request.run_id)
+    run.path.mkdir(parents=True)
+    run.write_config(request.config)
+    run.append_metrics({"epoch": 15})  # of 20
+    if checkpoint:
+        (run.path / "checkpoint.pt").touch()
+    _, _, *standings = see_what_is_left(sort_out(parents_first([request]), store, {}, retry_failed=False), store)
+    assert "1 distinct runs (1 student), 2e+04 images to train" in (shown := show_runs(standings))
+    assert ("to make: 1 distinct runs (1 student), 5e+03 images to train" in shown) == checkpoint
+    whole = speeds.seconds(request.config)
+    assert isinstance(whole, float)
+    hours = left * whole / 3600
+    assert show_cost([standings[0].request], store, "cpu", speeds).startswith(f"about {hours:.3g} run-hours on Abacus")
 
 
 def test_records_are_those_of_the_same_work_and_scale_with_all_of_it(tmp_path: Path) -> None:
@@ -138,16 +202,32 @@ def test_a_file_that_is_something_else_is_refused(
 
 def test_what_the_bench_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = DataConfig(train=Selection(dataset=Digits(), size=100_000))  # more than the bench makes
-    small = [student(data=many), student(model=WIDE, augmentation=(HorizontalFlip(),))]
+    texts = Selection(dataset=SyntheticTexts(tokens=5, max_words=50))
+    reader = LSTM(embedding=3, cell=4, layers=1)
+    text = protocol.teacher(data=texts, model=reader, epochs=3, seed=0)
+    small: list[RunConfig] = [
+        student(data=many),
+        student(model=WIDE, augmentation=(HorizontalFlip(),)),
+        text,
+        small_generator(),
+    ]
     monkeypatch.setattr(throughput, "networks_of_sweeps", lambda: small)
-    report = throughput.measure(rounds=2, seconds=0.02, device="cpu")
+    monkeypatch.setattr(throughput, "EXAMPLES", 300)
+    monkeypatch.setattr(throughput, "modes_of", lambda _: [Mode("bfloat16")])  # compiling takes its time
+    monkeypatch.setattr(throughput, "missing_for_compiling", lambda: "a compiler")
+    report = throughput.measure(rounds=2, seconds=0.02, device="cpu", fast=True)
     path = tmp_path / "speeds.json"
     path.write_text(json.dumps({"throughput": report.numbers}))
+    small += [override(student(), {"precision": "bfloat16"})]
     seconds = [read_speeds(path).seconds(config) for config in small]
-    assert all(value is not None and value > 0 for value in seconds)
-    assert "lenet5" in report.text
+    assert all(isinstance(value, float) and value > 0 for value in seconds)
+    assert "not measured: tfloat32, which needs a CUDA device; compiled, which takes a compiler" in report.text
 
 
-def test_every_network_of_the_papers_image_studies_is_measured() -> None:
+def test_every_network_of_the_papers_studies_is_measured_but_those_on_images_in_files() -> None:
     names = {(config.model.name, config.model.model_dump().get("depth")) for config in throughput.networks_of_sweeps()}
-    assert names >= {("preresnet", 20), ("preresnet", 56), ("preresnet", 110), ("vgg", 16), ("lenet5", None)}
+    assert names == {
+        *(("preresnet", depth) for depth in (20, 56, 110)),
+        ("vgg", 16),
+        *((name, None) for name in ("lenet5", "lstm", "transformer", "sngan")),
+    }

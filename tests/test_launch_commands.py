@@ -107,7 +107,7 @@ def test_a_dry_run_shows_arrays_and_the_options_of_sbatch_where_there_is_no_slur
     code, out, err = repro("launch", DIGITS, "preset=smoke", *SLURM, path, "--dry-run")
     assert (code, err) == (0, "")
     assert "12 distinct runs (3 teachers, 9 students)" in out
-    assert "no similar record to estimate run-hours on CPUs from" in out
+    assert "no estimate of run-hours on CPUs: no similar record" in out
     rows = [line.split() for line in out.splitlines()]
     assert ["0", "2", "3", "256"] in rows
     assert ["1", "5", "9", "256", "level", "0"] in rows

@@ -72,6 +72,10 @@ def test_among_a_teachers_own_classes_the_merged_target_is_its_own() -> None:
         torch.testing.assert_close(merged[:, own[0]].softmax(dim=1), logits[:, own[0]].softmax(dim=1))
 
 
+def test_for_estimates_of_cost_all_classes_have_the_same_size() -> None:
+    assert [examples_of(expert(classes)) for classes in (None, LOW, (3,))] == [200, 100, 20]  # type: ignore[arg-type]
+
+
 def test_a_selection_of_classes_is_that_part_of_the_selection_without(digits: LabeledData) -> None:
     whole, low, high = (
         select_from(Selection(dataset=SMALL, size=101, classes=classes), {SMALL: digits})
@@ -126,7 +130,6 @@ def test_new_options_leave_the_ids_of_old_runs_alone() -> None:
     merged = student(expert(None), expert(None, 1), merge=WeightedMean(weights=(0.5, 0.5)))
     assert merged.run_id != student(expert(None), expert(None, 1)).run_id
     assert parse_config(merged.model_dump(mode="json")) == merged
-    assert examples_of(expert(LOW)) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("objective", [None, Hint(weight=0.1)])

@@ -1,4 +1,7 @@
-"""The passes that predictions of cost count, against those that the engine makes."""
+"""The passes that predictions of cost count, against those that the engine makes.
+
+All runs are in bfloat16, so that what passes for a training step is told from evaluation, which is in float32.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -6,11 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from runs import SMALL, runner, small_student, small_teacher
+from runs import SMALL, runner, small_generator, small_student, small_teacher
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from repro.config import DataConfig, DatasetStream, NoiseStream, Selection, StudentConfig, TeacherConfig
+from repro.config import (
+    DataConfig,
+    DatasetStream,
+    GeneratedImages,
+    GeneratedStream,
+    GeneratorConfig,
+    NoiseStream,
+    RunConfig,
+    Selection,
+    StudentConfig,
+    TeacherConfig,
+)
+from repro.config_override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.distill.hint import Hint
 from repro.distill.initialization import Interpolated, Pretrained
@@ -23,6 +38,7 @@ from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.models.preresnet import PreResNet
 from repro.training import hidden, trainer
+from repro.training.generator_trainer import build_networks
 from repro.training.start import build_network
 
 IMAGES = Selection(dataset=SMALL, size=100)
@@ -48,6 +64,8 @@ RUNS: dict[str, TeacherConfig | StudentConfig] = {
     "the last batch dropped": student(last_batch="drop", augmentation=(HorizontalFlip(),)),
     "with a pool": student(data=also_of(pools=(Selection(dataset=SMALL, size=60),))),
     "with noise": student(data=also_of(streams=(NoiseStream(share=0.25),))),
+    "with fresh images": student(data=also_of(streams=(GeneratedStream(share=0.25, generator=small_generator()),))),
+    "with made images": student(data=also_of(generated=(GeneratedImages(generator=small_generator(), images=30),))),
     "with a stream": student(data=also_of(streams=(DatasetStream(share=0.25, selection=IMAGES),))),
     "control": student(objective=LabelSmoothing()),
     "peers": student(objective=MutualLearning(peers=3)),
@@ -67,19 +85,26 @@ def size_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def made(config: TeacherConfig | StudentConfig, root: Path) -> Passes:
+def in_bfloat16(config: RunConfig) -> RunConfig:
+    return config if isinstance(config, GeneratorConfig) else override(config, {"precision": "bfloat16"})
+
+
+def made(config: RunConfig, root: Path) -> Passes:
     """What the engine shows to whole networks while it makes the run."""
     *parents, last = parents_first([Request("a run", config)])
     work, seen = runner(root), Passes()
     for parent in parents:
         work.make(parent.config, "a parent")
     networks: dict[int, Network] = {size_of(build_network(one)): network_of(one) for one in (OTHER, MIDDLE, DEEP)}
+    generator, _ = build_networks(small_generator())
+    networks[size_of(generator)] = network_of(small_generator())
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        name = networks.get(size_of(module)) if hasattr(module, "stages") else None
+        name = networks.get(size_of(module)) if hasattr(module, "stages") or hasattr(module, "to_image") else None
         if name is not None:
             trains = torch.is_grad_enabled() and all(parameter.requires_grad for parameter in module.parameters())
-            (seen.trained if trains else seen.evaluated)[name] += len(inputs[0])
+            rest = seen.asked if torch.is_autocast_enabled("cpu") else seen.evaluated
+            (seen.trained if trains else rest)[name] += len(inputs[0])
 
     hook = register_module_forward_pre_hook(note)
     try:
@@ -93,13 +118,15 @@ def made(config: TeacherConfig | StudentConfig, root: Path) -> Passes:
 def test_what_is_counted_is_what_the_engine_does(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (passes, trainer):
         monkeypatch.setattr(module, "TRAIN_SAMPLE", 70)
-    assert count_passes(RUNS[name]) == made(RUNS[name], root)
+    config = in_bfloat16(RUNS[name])
+    assert count_passes(config) == made(config, root)
 
 
 def test_layers_that_do_not_fit_are_asked_for_at_every_step(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = count_passes(RUNS["hint"])
+    config = in_bfloat16(student(objective=Hint(weight=0.01), seed=5))
+    kept = count_passes(config)
     for module in (passes, hidden):
         monkeypatch.setattr(module, "MOST_REMEMBERED", 1000)
-    counted = count_passes(RUNS["hint"])
-    assert kept is not None and counted == made(student(objective=Hint(weight=0.01), seed=5), root)
-    assert counted.evaluated - kept.evaluated == Counter({network_of(one): 2 * 100 for one in (MIDDLE, DEEP)})
+    counted = count_passes(config)
+    assert kept is not None and counted == made(config, root)
+    assert counted.asked - kept.asked == Counter({network_of(one): 2 * 100 for one in (MIDDLE, DEEP)})

@@ -60,7 +60,8 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
     keys = [key for key in dict.fromkeys([*paper, *ours]) if paper.get(key) != ours.get(key)]
     found = [Deviation(key, _text(paper.get(key)), _text(ours.get(key))) for key in keys]
     asked, trained = examples_of(config), run.summary.get("training_images")
-    if asked is not None and trained is not None and asked != trained:
+    exact = all(selection.classes is None for selection in config.data.selections)
+    if exact and asked is not None and trained is not None and asked != trained:
         key = "images distilled on, as the data files have them"
         found.append(Deviation(key, f"{asked:,}", f"{trained:,}"))
     return found

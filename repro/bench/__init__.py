@@ -12,7 +12,7 @@ from repro.bench import analysis, launch, lenet, resnet, throughput, wandb, wand
 from repro.bench.timing import Report
 from repro.errors import BadInput, did_you_mean
 
-BENCHES: dict[str, Callable[[], Report]] = {
+BENCHES: dict[str, Callable[..., Report]] = {
     "analysis": analysis.measure,
     "lenet": lenet.measure,
     "launch": launch.measure,
@@ -28,17 +28,17 @@ APART = ("fidelity", "precision")
 """Benches of results instead of speed, which are in `analysis/`."""
 
 
-def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None]) -> str:
-    """Run the benches called `names` (all if empty), each once, and return what they found.
+def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None], **options: bool) -> str:
+    """Run the benches called `names` (all if empty), each once and with `options`, and return what they found.
 
-    As JSON: one object, with each bench's numbers under its name; its `measure` documents them.
+    As JSON: one object, with each bench's numbers under its name; its `measure` documents them, and its options.
     `say` is told when it begins. Raises BadInput for an unknown name, before anything is measured.
     """
     for name in names:
         if name not in BENCHES:
             raise BadInput(f"no bench is called '{name}'{did_you_mean(name, [*BENCHES, *APART])}")
     say("measuring; leave the machine alone meanwhile")
-    reports = {name: BENCHES[name]() for name in dict.fromkeys(names or BENCHES)}
+    reports = {name: BENCHES[name](**options) for name in dict.fromkeys(names or BENCHES)}
     if as_json:
         return json.dumps({name: report.numbers for name, report in reports.items()}, indent=1, allow_nan=False)
     return "\n\n".join(report.text for report in reports.values())

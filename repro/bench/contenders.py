@@ -25,24 +25,32 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from repro.bench.timing import Work, repeat
-from repro.config import PrecisionName, StudentConfig, TrainingConfig
+from repro.config import GeneratorConfig, PrecisionName, StudentConfig, TrainingConfig
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData, Split, as_input
+from repro.data.tokens import PADDING
 from repro.distill.ensemble import Ensemble, ensemble_logits
 from repro.training.compiled import without_batch_norm
 from repro.training.evaluation import predict_members
+from repro.training.generator_trainer import GeneratorTrainer
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
 
 
-def random_images(config: TrainingConfig, count: int) -> LabeledData:
-    """`count` training and 500 test images of the config's shape, with uniformly random pixels and labels."""
+def random_examples(config: TrainingConfig | GeneratorConfig, count: int) -> LabeledData:
+    """`count` training and 500 test examples as the config's data set holds them, uniformly random, as their labels.
+
+    Texts are as long as a row.
+    """
     dataset = config.data.train.dataset
 
     def draw(size: int) -> Split:
-        pixels = torch.randint(256, (size, *dataset.input_shape), dtype=torch.uint8)
-        return Split(pixels, torch.randint(dataset.num_classes, (size,)))
+        labels = torch.randint(dataset.num_classes, (size,))
+        if dataset.input_kind == "texts":
+            tokens, words = dataset.input_shape
+            return Split(torch.randint(PADDING + 1, words, (size, tokens), dtype=torch.int32), labels)
+        return Split(torch.randint(256, (size, *dataset.input_shape), dtype=torch.uint8), labels)
 
     return LabeledData(draw(count), draw(500))
 
@@ -99,7 +107,7 @@ def plain_loop(
         yield len(images), loss.item(), accuracy.item(), agreement.item()
 
 
-def train_work(trainer: Trainer) -> Work:
+def train_work(trainer: Trainer | GeneratorTrainer) -> Work:
     """Steps of a run that has epochs enough never to end."""
 
     def work(seconds: float) -> int:

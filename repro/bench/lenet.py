@@ -10,7 +10,7 @@ from importlib.metadata import version
 import torch
 from tabulate import tabulate
 
-from repro.bench.contenders import Distillation, random_images
+from repro.bench.contenders import Distillation, random_examples
 from repro.bench.timing import Report, interleave, ratio, spread
 from repro.config import StudentConfig
 from repro.data.augment_geometric import RandomCrop
@@ -56,7 +56,7 @@ def measure(count: int = 60_000, rounds: int = 5, seconds: float = 1.0) -> Repor
         `kept / default, X` is what keeping freed memory gives contender X, not interleaved: a drift of
         the machine's speed is part of it.
     """
-    load, images = os.getloadavg()[0], random_images(study_config(crop=False), count)
+    load, images = os.getloadavg()[0], random_examples(study_config(crop=False), count)
     plain, crop = (Distillation(study_config(crop), images, CPU) for crop in (False, True))
     default = measure_speeds(plain, crop, rounds, seconds)
     keep_freed_memory()  # cannot be undone, hence the order

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from tabulate import tabulate
 
-from repro.bench.contenders import Distillation, random_images
+from repro.bench.contenders import Distillation, random_examples
 from repro.bench.floor import floor_speed
 from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, ratio, spread
 from repro.config import StudentConfig
@@ -72,7 +72,7 @@ def measure(
     compiled = missing is None if compiled is None else compiled
     use_exact_kernels()
     config = study_config()
-    job = Distillation(config, random_images(config, count), chosen)
+    job = Distillation(config, random_examples(config, count), chosen)
     contenders = every_contender(job, compiled)
     speeds = {"default": interleave(contenders, rounds, seconds)}
     if chosen.type == "cpu":

@@ -1,75 +1,110 @@
-"""How fast this machine trains and evaluates each network of the paper's studies: what `repro cost` predicts from.
+"""How fast this machine trains and evaluates each network of the studies: what `repro cost` predicts from.
 
-Every network that a sweep in `sweeps/` trains at preset `paper` on images in memory, with the augmentation it is
-trained with there; texts, generators and images in files are not measured. Speeds are the suite's own, engine
-included, of one run that has the device for itself. There is no baseline: what counts is images per second.
+Every network that a sweep in `sweeps/` trains at preset `paper` on data in memory, with the augmentation it is trained
+with there; images in files are not measured, as their speed is that of decoding them. Speeds are the suite's own,
+engine included, of one run that has the device for itself. There is no baseline: what counts is examples per second.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from tabulate import tabulate
+from torch import Tensor
 
-from repro.bench.contenders import random_images, train_work
-from repro.bench.timing import Report, interleave, repeat, spread
-from repro.config import DataConfig, GeneratorConfig, Selection, TeacherConfig, TrainingConfig
+from repro.bench.contenders import random_examples, train_work
+from repro.bench.timing import Report, Work, interleave, repeat, spread
+from repro.config import DataConfig, GeneratorConfig, RunConfig, Selection, TeacherConfig, TrainingConfig
+from repro.data.dataset import as_input
+from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
+from repro.generative.sampling import BATCH, generate
+from repro.launch.passes import network_of, show_network
 from repro.launch.plan import parents_first
 from repro.launch.sweep import all_sweeps, read_sweep
+from repro.training.compiled import compiled, missing_for_compiling
 from repro.training.evaluation import predict
+from repro.training.generator_trainer import GeneratorTrainer
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
+from repro.training.mode import Mode, modes_of
+from repro.training.precision import Precision
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
 
+EXAMPLES = 10_000
+ENDLESS = 1_000_000
+"""Epochs, and steps of a generator's: more than any slice has."""
+FEW = 16
+"""A generator's batch on a CPU, where a step of the paper's 128 takes a minute."""
 
-def networks_of_sweeps() -> list[TrainingConfig]:
-    """One run for each network and shape of images that the sweeps train, as a training on labels alone."""
-    found: dict[tuple[Any, ...], TrainingConfig] = {}
+
+def networks_of_sweeps() -> list[RunConfig]:
+    """One run for each network and shape of inputs that the sweeps train."""
+    found: dict[Any, RunConfig] = {}
     for path in all_sweeps():
         for request in parents_first(read_sweep(path, {"preset": "paper"})):
-            config = request.config
-            if isinstance(config, GeneratorConfig):
-                continue
-            dataset = config.data.train.dataset
-            if dataset.input_kind == "images" and not dataset.stays_in_files:
-                found.setdefault((config.model, dataset.input_shape, dataset.num_classes), config)
+            if not request.config.data.train.dataset.stays_in_files:
+                found.setdefault(network_of(request.config), request.config)
     return list(found.values())
 
 
-def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto") -> Report:
+def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: bool = False) -> Report:
     """About 7 seconds a network for training and as much for evaluation, plus the time of a step beyond that.
+
+    With `fast` as much again in every mode beside float32 that the machine has, plus the time of compiling.
 
     The numbers of the report:
     machine: as in `environment.json`, and load, the load average at the start.
     settings: rounds, seconds (of a slice).
-    networks: a list of {model, input_shape, num_classes, batch_size, train, evaluate}: the last two are images/s, a
-        number for each round, of training steps on labels and of evaluation.
+    networks: a list of {model, input_shape, num_classes, batch_size, precision, compiled, train, evaluate}: the last
+        two are examples/s, a number for each round, of training steps on labels and of the way forward alone. Of a
+        generator they are the real images that its discriminator is shown, and the images that it makes.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
     use_exact_kernels()
     if chosen.type == "cpu":
         keep_freed_memory()
-    entries = [_measure(config, chosen, rounds, seconds) for config in networks_of_sweeps()]
+    modes = [Mode(), *(modes_of(chosen) if fast else [])]
+    entries, rows = [], []
+    for config in networks_of_sweeps():
+        if isinstance(config, GeneratorConfig) and chosen.type == "cpu":
+            config = config.model_copy(update={"batch_size": min(FEW, config.batch_size)})
+        for mode in modes if isinstance(config, TrainingConfig) else [Mode()]:
+            if mode.compiled and not (isinstance(config, TrainingConfig) and config.model.compiles):
+                continue
+            speeds = interleave(_contenders(config, mode, chosen), rounds, seconds)
+            model, dataset = config.model.model_dump(mode="json"), config.data.train.dataset
+            shape = {"input_shape": list(dataset.input_shape), "num_classes": dataset.num_classes}
+            entries.append({"model": model, **shape, "batch_size": config.batch_size, **mode._asdict(), **speeds})
+            texts = [spread(speeds[name]).text(0) for name in ("train", "evaluate")]
+            rows.append([show_network(network_of(config)), config.batch_size, mode, *texts])
     machine = describe(chosen) | {"load": load}
     numbers = {"machine": machine, "settings": {"rounds": rounds, "seconds": seconds}, "networks": entries}
-    rows = [
-        [
-            " ".join(str(value) for value in entry["model"].values()),
-            "x".join(map(str, entry["input_shape"])),
-            entry["batch_size"],
-            spread(entry["train"]).text(0),
-            spread(entry["evaluate"]).text(0),
-        ]
-        for entry in entries
-    ]
-    table = tabulate(rows, headers=["network", "images", "batch", "training, images/s", "evaluation, images/s"])
+    table = tabulate(rows, headers=["network", "batch", "mode", "training, examples/s", "evaluation, examples/s"])
     where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
-    return Report(f"throughput: {where}, load {load:.1f} at the start\n\n{table}", numbers)
+    head = f"throughput: {where}, load {load:.1f} at the start"
+    return Report("\n\n".join([head, *_left_out(modes, fast), table]), numbers)
 
 
-def _measure(config: TrainingConfig, device: torch.device, rounds: int, seconds: float) -> dict[str, Any]:
+def _left_out(modes: Sequence[Mode], fast: bool) -> list[str]:
+    """What this machine cannot do."""
+    if not fast:
+        return []
+    lacks = missing_for_compiling()
+    missing = [] if any(mode.precision == "tfloat32" for mode in modes) else ["tfloat32, which needs a CUDA device"]
+    missing += [f"compiled, which takes {lacks}"] if lacks is not None else []
+    return [f"not measured: {'; '.join(missing)}"] if missing else []
+
+
+def _contenders(config: RunConfig, mode: Mode, device: torch.device) -> dict[str, Work]:
+    return _of_generator(config, device) if isinstance(config, GeneratorConfig) else _of_network(config, mode, device)
+
+
+def _of_network(config: TrainingConfig, mode: Mode, device: torch.device) -> dict[str, Work]:
+    """Steps on labels; and the way forward, as evaluation asks a network in float32, and a training step a teacher in
+    other modes."""
     dataset = config.data.train.dataset
     on_labels = TeacherConfig(
         data=DataConfig(train=Selection(dataset=dataset)),
@@ -79,24 +114,42 @@ def _measure(config: TrainingConfig, device: torch.device, rounds: int, seconds:
         objective=CrossEntropy(),
         optimizer=config.optimizer,
         schedule=config.schedule,
-        epochs=1_000_000,
+        epochs=ENDLESS,
         batch_size=config.batch_size,
-        evaluate_every=1_000_000,
+        last_batch="drop",  # it would be compiled apart, in the middle of a slice
+        evaluate_every=ENDLESS,
+        **mode._asdict(),
         seed=0,
     )
-    images = random_images(on_labels, 10_000)
-    train = train_work(Trainer(on_labels, {dataset: images}, None, device))
-    network = build_network(on_labels).to(device).to(memory_format=torch.channels_last)
-    shown = images.test.inputs.to(device)
+    examples = random_examples(on_labels, EXAMPLES)
+    network = build_network(on_labels).to(device).to(memory_format=torch.channels_last).eval()
+    shown = examples.test.inputs.to(device)
+    ask: Callable[[Tensor], Tensor] | None = None
+    if mode.compiled:
+        _, ask = compiled(network, Ensemble([network]))  # before the trainer compiles: it forgets all compiled before
+        shown = examples.train.inputs[: config.batch_size].to(device)
 
+    @torch.no_grad()
     def evaluate() -> int:
-        predict(network, shown).sum().item()  # waits for the device
+        with Precision(mode.precision, device).networks():
+            logits = predict(network, shown) if ask is None else ask(as_input(shown))
+        logits.sum().item()  # waits for the device
         return len(shown)
 
-    return {
-        "model": config.model.model_dump(mode="json"),
-        "input_shape": list(dataset.input_shape),
-        "num_classes": dataset.num_classes,
-        "batch_size": config.batch_size,
-        **interleave({"train": train, "evaluate": repeat(evaluate)}, rounds, seconds),
-    }
+    train = train_work(Trainer(on_labels, {dataset: examples}, None, device))
+    return {"train": train, "evaluate": repeat(evaluate)}
+
+
+def _of_generator(config: GeneratorConfig, device: torch.device) -> dict[str, Work]:
+    dataset = config.data.train.dataset
+    alone = {"data": DataConfig(train=Selection(dataset=dataset)), "epochs": ENDLESS, "steps_per_epoch": ENDLESS}
+    trainer = GeneratorTrainer(
+        config.model_copy(update=alone), {dataset: random_examples(config, EXAMPLES)}, device, generators={}
+    )
+    latents = torch.randn(BATCH, config.model.latent_size, device=device)
+
+    def make() -> int:
+        generate(trainer.generator, latents).sum().item()
+        return BATCH
+
+    return {"train": train_work(trainer), "evaluate": repeat(make)}

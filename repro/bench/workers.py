@@ -17,7 +17,7 @@ import torch
 from tabulate import tabulate
 
 from repro.bench import lenet, resnet
-from repro.bench.contenders import Distillation, random_images
+from repro.bench.contenders import Distillation, random_examples
 from repro.bench.timing import Report, Work, interleave, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
@@ -83,7 +83,7 @@ def _serve(pipe: Connection, configs: Sequence[StudentConfig], threads: int, ima
     torch.set_num_threads(threads)
     keep_freed_memory()
     use_exact_kernels()
-    jobs = [(Distillation(config, random_images(config, images), device), config) for config in configs]
+    jobs = [(Distillation(config, random_examples(config, images), device), config) for config in configs]
     works = [job.ours(config.precision, config.compiled) for job, config in jobs]
     pipe.send(0)
     with contextlib.suppress(EOFError, BrokenPipeError):

@@ -58,7 +58,7 @@ def _refuse_options_that_say_nothing(options: argparse.Namespace) -> None:
 
 def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None:
     from repro.launch.cost import show_cost
-    from repro.launch.dry_run import show_runs
+    from repro.launch.dry_run import see_what_is_left, show_runs
     from repro.launch.local import make_in_turn, make_side_by_side
     from repro.launch.snapshot import take_snapshot
     from repro.training.hardware import choose_devices, keep_freed_memory
@@ -70,6 +70,8 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
         raise BadInput(f"--device {options.device}: {named} devices need --workers {named} or more, a run for each")
     store, ledger = Store(options.runs), Ledger(options.runs)
     standings = sort_out(plan, store, queued={}, retry_failed=options.retry == "failed")
+    if options.dry_run:
+        standings = see_what_is_left(standings, store)
     wanted = [standing.request for standing in standings if standing.stand in ("to make", "running")]
     if options.dry_run:
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, devices[0], _speeds(options))}")
@@ -95,7 +97,7 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
 
 def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None:
     from repro.launch.cost import show_cost
-    from repro.launch.dry_run import show_jobs, show_runs
+    from repro.launch.dry_run import see_what_is_left, show_jobs, show_runs
     from repro.launch.profile import Profile, read_profile
     from repro.launch.slurm import Submitter, arrange, make_now
     from repro.launch.snapshot import take_snapshot
@@ -109,7 +111,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     if options.dry_run:
         found = queued_runs(ledger.open_submissions()) if has_slurm() else {}
         queued = {run_id: task for run_id, task in found.items() if not task.given_up}
-        standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
+        standings = see_what_is_left(sort_out(plan, store, queued, options.retry == "failed"), store)
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")

@@ -6,72 +6,75 @@ knows nothing of start-up, data loading, and several runs sharing a device.
 
 import json
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from repro.config import GeneratedStream, GeneratorConfig, RunConfig
+from repro.config import RunConfig
 from repro.errors import BadInput
-from repro.launch.passes import Network, count_passes, network
-from repro.launch.plan import images_of, images_to_train, parents_first
+from repro.launch.passes import Network, count_passes, network, show_network
+from repro.launch.plan import images_of, parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import read_sweep
 from repro.store import RunDirectory, Store
+from repro.training.mode import Mode, mode_of
 
 TRAINED = 3
 """Passes forward that a training step costs: the usual estimate, a backward pass being worth two."""
 
 Similarity: TypeAlias = tuple[Any, ...]
+InMode: TypeAlias = tuple[Network, Mode]
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds an image on one machine, of training on labels and of evaluation, by network."""
+    """Seconds an image on one machine, of training on labels and of the way forward alone, by network and mode."""
 
     path: Path
     processor: str
     """The GPU's name, or the processor's, and the number of threads, where training is on the CPU."""
-    train: dict[Network, float]
-    evaluate: dict[Network, float]
-    """Of the same networks."""
+    train: dict[InMode, float]
+    evaluate: dict[InMode, float]
+    """Of the same networks and modes."""
 
-    def seconds(self, config: RunConfig) -> float | None:
-        """What a run takes; None if the speed of one of its networks, or the size of its data, is not known.
-
-        What is measured is float32 and not compiled, of images in memory, so other runs have none.
-        """
-        if isinstance(config, GeneratorConfig) or config.precision != "float32" or config.compiled:
-            return None
-        if any(isinstance(stream, GeneratedStream) for stream in config.data.streams):
-            return None
-        passes = None if config.data.train.dataset.stays_in_files else count_passes(config)
-        if (
-            passes is None
-            or passes.trained.keys() - self.train.keys()
-            or passes.evaluated.keys() - self.evaluate.keys()
-        ):
-            return None
-        training = sum(images * self.train[name] for name, images in passes.trained.items())
-        return training + sum(images * self.evaluate[name] for name, images in passes.evaluated.items())
+    def seconds(self, config: RunConfig) -> float | str:
+        """What a run takes; or why there is no estimate."""
+        dataset = config.data.train.dataset
+        if dataset.stays_in_files:
+            return f"{dataset.name} stays in files, and how fast they are decoded is not measured"
+        passes = count_passes(config)
+        if passes is None:
+            return f"how many examples a data set has is not known ({dataset.name} or one beside it)"
+        mode = mode_of(config)
+        work = [(self.train, mode, passes.trained), (self.evaluate, mode, passes.asked)]
+        work.append((self.evaluate, Mode(), passes.evaluated))
+        seconds = 0.0
+        for speeds, in_mode, images in work:
+            for name, count in images.items():
+                if (name, in_mode) not in speeds:
+                    return f"{self.path} has no speed of {show_network(name)} in {in_mode}"
+                seconds += count * speeds[name, in_mode]
+        return seconds
 
 
 def read_speeds(path: Path) -> Speeds:
     """What `repro bench throughput --json` wrote. Raises BadInput."""
     try:
         report = json.loads(path.read_text())["throughput"]
-        seconds: dict[str, dict[Network, float]] = {"train": {}, "evaluate": {}}
+        seconds: dict[str, dict[InMode, float]] = {"train": {}, "evaluate": {}}
         for entry in report["networks"]:
             name = network(entry["model"], entry["input_shape"], entry["num_classes"])
+            mode = Mode(entry.get("precision", "float32"), entry.get("compiled", False))  # files from before modes
             for what, of_network in seconds.items():
-                of_network[name] = 1.0 / statistics.median(entry[what])
+                of_network[name, mode] = 1.0 / statistics.median(entry[what])
         processor = _processor(report["machine"])
     except OSError as error:
         raise BadInput(f"--speeds {path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
         raise BadInput(f"--speeds {path}: not what `repro bench throughput --json` writes") from error
     return Speeds(path, processor, **seconds)
 
@@ -96,33 +99,33 @@ def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Spee
     kind = "cuda" if device.startswith("cuda") else "cpu"
     seconds = _seconds_per_pass(store, kind, {_similarity(one.config.model_dump(mode="json")) for one in wanted})
 
-    def by_records(config: RunConfig) -> float | None:
+    def by_records(config: RunConfig) -> float | str:
         passes, found = _passes(config), seconds.get(_similarity(config.model_dump(mode="json")))
-        return passes * statistics.median(found) if passes is not None and found else None
+        return passes * statistics.median(found) if passes is not None and found else "no similar record"
 
     return _total(wanted, by_records, unit, "similar record")
 
 
 def cost_report(sweeps: Sequence[Path], preset: str, speeds: Speeds, store: Store) -> str:
     """Predicted hours of each sweep and of all, every run counted once, and the error on runs that were made."""
+    plans = [(path.stem, parents_first(read_sweep(path, {"preset": preset}))) for path in sweeps]
+    everything = {request.run_id: request for _, plan in plans for request in plan}
+    seconds = {run_id: speeds.seconds(request.config) for run_id, request in everything.items()}
     rows: list[list[Any]] = []
-    everything: dict[str, Request] = {}
-    for path in sweeps:
-        plan = parents_first(read_sweep(path, {"preset": preset}))
-        rows.append(_cost_row(path.stem, plan, speeds))
-        everything |= {request.run_id: request for request in plan}
-    rows.append(_cost_row("all, each run once", list(everything.values()), speeds))
+    for name, plan in [*plans, ("all, each run once", list(everything.values()))]:
+        known = [found for request in plan if isinstance(found := seconds[request.run_id], float)]
+        hours = sum(known) / 3600 if known else None
+        rows.append([name, len(plan), len(plan) - len(known) or None, images_of(plan), hours])
     headers = ["sweep", "runs", "without estimate", "images to train", "hours"]
     table = tabulate(rows, headers=headers, floatfmt=".3g")
-    caveat = "one run after another; without start-up, texts, generators and what they make, and images in files"
-    head = f"predicted for {speeds.processor} ({speeds.path}), preset {preset}\n{caveat}"
-    return f"{head}\n\n{table}\n\n{_error(speeds, store)}"
+    head = f"predicted for {speeds.processor} ({speeds.path}), preset {preset}\none run after another, without start-up"
+    reasons = [f"{count} without estimate: {why}" for why, count in _reasons(seconds.values()).most_common()]
+    return "\n\n".join([head, table, *(["\n".join(reasons)] if reasons else []), _error(speeds, store)])
 
 
-def _cost_row(name: str, plan: Sequence[Request], speeds: Speeds) -> list[Any]:
-    known = [seconds for request in plan if (seconds := speeds.seconds(request.config)) is not None]
-    hours = sum(known) / 3600 if known else None
-    return [name, len(plan), len(plan) - len(known) or None, images_of(plan), hours]
+def _reasons(estimates: Iterable[float | str]) -> Counter[str]:
+    """Why there are no estimates, and of how many runs."""
+    return Counter(found for found in estimates if isinstance(found, str))
 
 
 def _error(speeds: Speeds, store: Store) -> str:
@@ -131,7 +134,7 @@ def _error(speeds: Speeds, store: Store) -> str:
     for run in store.runs():
         if run.is_done() and {_processor(machine) for machine in _machines(run)} == {speeds.processor}:
             seconds = speeds.seconds(run.config())
-            if seconds is not None:
+            if isinstance(seconds, float):
                 predicted.append(seconds)
                 took.append(run.read_json("summary.json")["seconds"])
     if not took:
@@ -146,13 +149,15 @@ def _error(speeds: Speeds, store: Store) -> str:
     )
 
 
-def _total(wanted: Sequence[Request], seconds_of: Callable[[RunConfig], float | None], unit: str, source: str) -> str:
-    known = [seconds for request in wanted if (seconds := seconds_of(request.config)) is not None]
+def _total(wanted: Sequence[Request], seconds_of: Callable[[RunConfig], float | str], unit: str, source: str) -> str:
+    estimates = [(seconds_of(request.config), request.left) for request in wanted]
+    known = [seconds * left for seconds, left in estimates if isinstance(seconds, float)]
+    reasons = _reasons(seconds for seconds, _ in estimates)
+    others = "; ".join(f"none of {count}: {why}" for why, count in reasons.most_common())
     if not known:
-        return f"no {source} to estimate {unit} from"
-    unknown = len(wanted) - len(known)
-    rest = f"; no {source} for the other {unknown}" if unknown else ""
-    return f"about {sum(known) / 3600:.3g} {unit} for {len(known)} of the {len(wanted)} runs to make, by {source}{rest}"
+        return f"no estimate of {unit}: {'; '.join(reasons)}"
+    hours = f"about {sum(known) / 3600:.3g} {unit} for {len(known)} of the {len(wanted)} runs to make, by {source}"
+    return "; ".join([hours, *([others] if others else [])])
 
 
 def _seconds_per_pass(store: Store, kind: str, wanted: set[Similarity]) -> dict[Similarity, list[float]]:
@@ -169,10 +174,10 @@ def _seconds_per_pass(store: Store, kind: str, wanted: set[Similarity]) -> dict[
 
 def _passes(config: RunConfig) -> int | None:
     """The work in a run, in images that pass forward through one of its networks."""
-    if isinstance(config, GeneratorConfig):
-        return images_to_train(config)
     passes = count_passes(config)
-    return None if passes is None else TRAINED * passes.trained.total() + passes.evaluated.total()
+    if passes is None:
+        return None
+    return TRAINED * passes.trained.total() + passes.asked.total() + passes.evaluated.total()
 
 
 def _machines(run: RunDirectory) -> list[dict[str, Any]]:

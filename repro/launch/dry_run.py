@@ -3,18 +3,33 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tabulate import tabulate
 
 from repro.launch.plan import count_work
 from repro.launch.profile import Profile
+from repro.launch.request import Request
 from repro.launch.slurm import Array, sbatch_parameters
 from repro.launch.standing import Standing
+from repro.store import Store
+
+
+def see_what_is_left(standings: Sequence[Standing], store: Store) -> list[Standing]:
+    """The same, knowing of runs that were begun how much of them is left. Raises BadInput if a record is damaged."""
+    return [replace(one, request=replace(one.request, left=_left(one.request, store))) for one in standings]
+
+
+def _left(request: Request, store: Store) -> float:
+    """The share that comes after the latest row of metrics; a run without a checkpoint begins anew."""
+    run = store.run(request.run_id)
+    latest = run.last_metrics() if (run.path / "checkpoint.pt").exists() else None
+    return 1.0 if latest is None else 1.0 - latest["epoch"] / request.config.epochs
 
 
 def show_runs(standings: Sequence[Standing]) -> str:
-    """Runs by kind and by how they stand, and the work of those that are to be made."""
+    """Runs by kind and by how they stand, and the work of all and of what is left of those that are to be made."""
     stands = sorted({standing.stand for standing in standings})
     counts = Counter((standing.request.config.kind, standing.stand) for standing in standings)
     kinds = sorted({kind for kind, _ in counts}, reverse=True)
@@ -27,10 +42,10 @@ def show_runs(standings: Sequence[Standing]) -> str:
     failures = [
         f"failed: {standing.request.run_id} ({standing.request.label}): {standing.reason}" for standing in failed
     ]
-    wanted = [standing.request for standing in standings if standing.stand == "to make"]
-    left = [f"to make: {count_work(wanted)}"] if len(wanted) < len(standings) else []
+    work = count_work(replace(standing.request, left=1.0) for standing in standings)
+    left = count_work(standing.request for standing in standings if standing.stand == "to make")
     hint = ["`--retry failed` makes them again"] if failed else []
-    return "\n".join([table, "", *failures, *hint, count_work(standing.request for standing in standings), *left])
+    return "\n".join([table, "", *failures, *hint, work, *([f"to make: {left}"] if left != work else [])])
 
 
 def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str:

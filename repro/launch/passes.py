@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from repro.config import StudentConfig, TeacherConfig, TrainingConfig
+from repro.config import GeneratedStream, GeneratorConfig, RunConfig, StudentConfig, TrainingConfig
 from repro.distill.companions import CompanionObjective
 from repro.distill.hidden import HiddenObjective
-from repro.launch.plan import examples_of, images_to_train
+from repro.generative.sampling import BATCH
+from repro.launch.plan import examples_of, images_of_epoch, images_to_train
 from repro.metrics.cka import MINIMUM_BATCH
+from repro.training.generator_trainer import SAMPLES
 from repro.training.hidden import MOST_REMEMBERED, bytes_per_input
 from repro.training.trainer import TRAIN_SAMPLE
 
@@ -18,7 +20,7 @@ Network: TypeAlias = tuple[str, tuple[int, ...], int]
 """What decides the speed of a network: its config as JSON, the shape of its images, the number of classes."""
 
 
-def network_of(config: TrainingConfig) -> Network:
+def network_of(config: RunConfig) -> Network:
     """The network that a run trains."""
     dataset = config.data.train.dataset
     return network(config.model.model_dump(mode="json"), dataset.input_shape, dataset.num_classes)
@@ -29,47 +31,82 @@ def network(model: dict[str, Any], input_shape: Iterable[int], num_classes: int)
     return json.dumps(model, sort_keys=True), tuple(input_shape), num_classes
 
 
+def show_network(network: Network) -> str:
+    """`lenet5 width=2 on 1x28x28, 10 classes`."""
+    model, input_shape, num_classes = network
+    options = json.loads(model)
+    name = " ".join([options.pop("name"), *(f"{key}={value}" for key, value in options.items())])
+    return f"{name} on {'x'.join(map(str, input_shape))}, {num_classes} classes"
+
+
 @dataclass(frozen=True)
 class Passes:
-    """Images, with repetition, that pass through each network: in training steps, or forward alone."""
+    """Images, with repetition, that pass through each network.
+
+    trained: in training steps; of a generator, the real images that its discriminator is shown. asked: forward alone,
+    for training steps, in the run's mode. evaluated: forward alone in float32; of a generator, the images it makes.
+    """
 
     trained: Counter[Network] = field(default_factory=Counter)
+    asked: Counter[Network] = field(default_factory=Counter)
     evaluated: Counter[Network] = field(default_factory=Counter)
 
 
-def count_passes(config: TeacherConfig | StudentConfig) -> Passes | None:
+def count_passes(config: RunConfig) -> Passes | None:
     """What a run costs that is made in one go; None if the size of one of its data sets is not known.
 
-    Exits on a network's stages and the networks that make the images of a data set or stream are not counted.
+    Exits on a network's stages are not counted.
     """
-    images, examples, tested = images_to_train(config), examples_of(config), config.data.tested
-    if images is None or examples is None or tested is None:
+    images = images_to_train(config)
+    if images is None:
+        return None
+    found = Passes()
+    found.evaluated.update(_images_made(config))
+    rows = -(-config.epochs // config.evaluate_every)
+    if isinstance(config, GeneratorConfig):
+        found.trained[network_of(config)] += images
+        found.evaluated[network_of(config)] += (rows + 1) * SAMPLES
+        return found
+    examples, tested = examples_of(config), config.data.tested
+    if examples is None or tested is None:
         return None
     own, objective = network_of(config), config.objective
     teachers = config.teachers if isinstance(config, StudentConfig) else ()
     theirs = Counter(map(network_of, teachers))
     shown = tested + min(TRAIN_SAMPLE, examples)  # for a row of metrics
-    found = Passes()
-
-    def evaluate(networks: Counter[Network], count: int) -> None:
-        found.evaluated.update({one: number * count for one, number in networks.items()})
-
     if config.frozen_trunk:  # all but the classifier goes forward alone
-        found.evaluated[own] += images
+        found.asked[own] += images
     else:
         found.trained[own] += images * (objective.networks if isinstance(objective, CompanionObjective) else 1)
-    rows = -(-config.epochs // config.evaluate_every)
+    if objective.needs_teacher:
+        found.asked.update(_times(theirs, examples if _asks_teachers_once(config, examples) else images))
     found.evaluated[own] += (rows + 1) * shown  # once more for the predictions that are kept
     if config.init.reestimates_batch_norm:
         found.evaluated[own] += images // config.epochs
-    if objective.needs_teacher:
-        evaluate(theirs, examples if _asks_teachers_once(config, examples) else images)
-    evaluate(theirs, shown)  # also of one that learns nothing of them
+    found.evaluated.update(_times(theirs, shown))  # also of one that learns nothing of them
     if len(teachers) == 1 and len(config.stage_shapes) == len(teachers[0].stage_shapes) and tested >= MINIMUM_BATCH:
-        evaluate(theirs + Counter([own]), tested)  # CKA
+        found.evaluated.update(_times(theirs + Counter([own]), tested))  # CKA
     if isinstance(objective, CompanionObjective):
         found.evaluated[own] += objective.networks * tested
     return found
+
+
+def _times(networks: Counter[Network], count: int) -> Counter[Network]:
+    return Counter({one: number * count for one, number in networks.items()})
+
+
+def _images_made(config: RunConfig) -> Counter[Network]:
+    """The images that generators make for a run."""
+    made: Counter[Network] = Counter()
+    for images in config.data.generated:
+        made[network_of(images.generator)] += -(-images.images // BATCH) * BATCH
+    if not isinstance(config, GeneratorConfig):
+        _, *streamed = images_of_epoch(config) or [0]
+        passes = config.epochs + config.init.reestimates_batch_norm
+        for stream, count in zip(config.data.streams, streamed, strict=False):
+            if isinstance(stream, GeneratedStream):
+                made[network_of(stream.generator)] += passes * count
+    return made
 
 
 def _asks_teachers_once(config: TrainingConfig, examples: int) -> bool:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from repro.config import GeneratorConfig, RunConfig, Selection
+from repro.config import GeneratorConfig, RunConfig, Selection, StudentConfig, TeacherConfig
 from repro.launch.request import Request
 from repro.training.batches import plan_epoch
 
@@ -35,16 +35,24 @@ def images_to_train(config: RunConfig) -> int | None:
     """
     if isinstance(config, GeneratorConfig):
         return config.epochs * config.steps_per_epoch * config.discriminator_steps * config.batch_size
+    parts = images_of_epoch(config)
+    return None if parts is None else config.epochs * sum(parts)
+
+
+def images_of_epoch(config: TeacherConfig | StudentConfig) -> list[int] | None:
+    """How many images an epoch has of the run's own, and of each stream; None if a data set's size is unknown."""
     examples = examples_of(config)
     if examples is None:
         return None
     batches = plan_epoch(examples, config.batch_size, config.stream_counts, config.last_batch)
-    return config.epochs * sum(sum(parts) for parts in batches)
+    return [sum(parts) for parts in zip(*batches, strict=True)]
 
 
 def examples_of(config: RunConfig) -> int | None:
-    """How many examples the run trains on, if its data sets are whole; None if the size of one, or of a class of it, is
-    unknown."""
+    """How many examples the run trains on, if its data sets are whole; None if the size of one is unknown.
+
+    Where it selects some classes, about so many: as if all had the same size.
+    """
     sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
     sizes += [images.images for images in config.data.generated]
     return None if None in sizes else sum(size for size in sizes if size is not None)
@@ -52,12 +60,14 @@ def examples_of(config: RunConfig) -> int | None:
 
 def _selected(selection: Selection) -> int | None:
     count = selection.size if selection.size is not None else selection.dataset.train_size
-    if count is None or selection.classes is not None:
+    if count is None:
         return None
     if selection.fraction is not None:
         count = round(count * selection.fraction)
     if selection.half is not None:
         count = count // 2 if selection.half == "D0" else count - count // 2
+    if selection.classes is not None:
+        count = round(count * len(selection.classes) / selection.dataset.num_classes)
     return count
 
 
@@ -72,7 +82,7 @@ def count_work(plan: Iterable[Request]) -> str:
 
 
 def images_of(plan: Iterable[Request]) -> str:
-    """`1.5e+09`: the images that pass through all networks of a plan in training."""
-    images = [images_to_train(request.config) for request in plan]
-    known = sum(count for count in images if count is not None)
-    return f"{known:.3g}" + ("" if None not in images else " and an unknown number of")
+    """`1.5e+09`: the images that pass through all networks of a plan in training, of each run in what is left of it."""
+    images = [(images_to_train(request.config), request.left) for request in plan]
+    known = sum(left * count for count, left in images if count is not None)
+    return f"{known:.3g}" + (" and an unknown number of" if any(count is None for count, _ in images) else "")

@@ -14,7 +14,8 @@ class Request:
 
     `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's, and so
     are `study` and `preset`. `forgiven` is the time of the failure that is to be tried again, if there is one: what
-    has failed at any other time was tried by somebody else, and is left alone.
+    has failed at any other time was tried by somebody else, and is left alone. `left` is the share of the run that is
+    still to be made, where somebody looked.
     """
 
     label: str
@@ -24,6 +25,7 @@ class Request:
     study: str = ""
     preset: str = ""
     forgiven: str | None = None
+    left: float = 1.0
 
     @property
     def tags(self) -> tuple[str, ...]:

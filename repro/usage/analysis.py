@@ -82,6 +82,7 @@ def add(commands: Commands) -> None:
     )
     bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity, or precision")
     bench.add_argument("--json", action="store_true", help="as JSON")
+    bench.add_argument("--fast", action="store_true", help="of throughput: also in every faster mode of this machine")
     fidelity = bench.add_argument_group("for fidelity and precision")
     fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="of fidelity: defines one objective")
     fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
