@@ -138,7 +138,7 @@ def _make(requests: list[Request], runner: Runner, devices: Sequence[str], worke
 def _table(done: dict[Study, str], records: RunFolder, options: argparse.Namespace) -> StudyTable:
     rows = pd.DataFrame(rows_of(done, records))
     sweep, conditions = f"methods_{options.on}", ("precision", "compiled", "who")
-    return StudyTable(sweep, options.preset, conditions, rows, (), len(done), "", records)
+    return StudyTable(sweep, options.preset, conditions, rows, (), len(done), records)
 
 
 def _test_images(table: StudyTable) -> int:

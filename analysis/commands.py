@@ -7,9 +7,10 @@ from tqdm import tqdm
 from analysis.catalogue import MODULES, find_figure
 from analysis.changes import Changes
 from analysis.compare import compare_runs
-from analysis.figure import StudyTables, draw_figure, drawable_presets
+from analysis.figure import draw_figure, drawable_presets
 from analysis.report import write_report
 from analysis.source import records_of
+from analysis.tables import StudyTables
 from repro import progress
 from repro.atomic import make_folder
 from repro.errors import BadInput

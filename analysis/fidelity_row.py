@@ -80,7 +80,6 @@ def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[
         rows=rows,
         missing=(),
         expected=trials,
-        remedy="",
         records=records,
     )
     return ["method", *(column.title for column in COLUMNS)], [method, *row_of(table, method)]

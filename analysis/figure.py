@@ -11,17 +11,15 @@ from typing import Any, get_args
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.changes import UNCHANGED, Changes
+from analysis.changes import Changes
 from analysis.draw import draw_grid
 from analysis.panels import Evidence, Panel, cells, matching
 from analysis.paper import paper_table
 from analysis.style import finish, save, use_style
-from analysis.tables import StudyTable, study_table
+from analysis.tables import StudyTable, StudyTables
 from repro import cli
 from repro.errors import BadInput
-from repro.experiments.study import Preset, find_study
-from repro.launch.sweep import find_sweep, study_of
-from repro.records import Records
+from repro.experiments.study import Preset
 
 PRESET_NOTES = {
     "paper": "The paper's protocol",
@@ -33,41 +31,6 @@ NOTE_WIDTH = 96
 """Characters that fit on a line under the title."""
 MOST_COMMANDS = 4
 """So many lines a title may have for them."""
-
-
-class StudyTables:
-    """The study tables of one source of records, each made once however many figures show it.
-
-    changes: what is changed in the configs of all runs in them.
-    """
-
-    def __init__(self, records: Records, changes: Changes = UNCHANGED) -> None:
-        self.records = records
-        self.changes = changes
-        self._tables: dict[tuple[str, Preset], StudyTable] = {}
-
-    def __call__(self, sweep: str, preset: Preset) -> StudyTable:
-        if (sweep, preset) not in self._tables:
-            self._tables[sweep, preset] = study_table(self.records, sweep, preset, self.changes)
-        return self._tables[sweep, preset]
-
-    def refusal(self, sweeps: Sequence[str]) -> str:
-        """Why not one of these sweeps can have the changes, at any preset; empty if one can."""
-        # The best reason comes from a sweep that knows the key, as one of its conditions.
-        studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
-        known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
-        reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
-        return reasons[0] if all(reasons) else ""
-
-    def check(self, sweeps_of_figures: Sequence[Sequence[str]]) -> None:
-        """Raises BadInput if none of these figures can have the changes."""
-        refusal = self.refusal([sweep for sweeps in sweeps_of_figures for sweep in sweeps])
-        if refusal:
-            raise BadInput(refusal)
-
-    def run_ids(self) -> set[str]:
-        """All finished runs in the tables that were made."""
-        return {run_id for table in self._tables.values() for run_id in table.rows["run_id"]}
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,7 @@ def interval(sample: Sample, level: float = LEVEL) -> Interval:
     return Interval(estimate, std, estimate - half, estimate + half, n, examples, level, scope)
 
 
-def hierarchical_bootstrap(
-    sample: Sample, level: float = LEVEL, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+def hierarchical_bootstrap(sample: Sample, resamples: int, seed: int) -> tuple[float, float]:
     """The percentile interval under resampling of trials and of test examples (the same examples in every trial).
 
     For comparison with `interval`: of n trials it sees only (n - 1) / n of their variance, and normal tails.
@@ -97,5 +95,5 @@ def hierarchical_bootstrap(
     for index, weights in enumerate(trial_weights):
         counts = np.bincount(generator.integers(examples, size=examples), minlength=examples)
         means[index] = weights @ (sample.examples @ counts) / examples
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

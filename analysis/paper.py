@@ -53,7 +53,7 @@ class PaperValue:
     """One number of the paper.
 
     settings: of the sweep's study. quantity: a column of a study table. value: NaN where only bounds are given.
-    std: over trials, NaN where not given. low, high: the bounds, NaN where not given. approximate: read off a plot.
+    std: over trials, NaN where not given. low, high: the bounds, NaN where not given.
     minus: the condition to which the number is a difference, or None.
     """
 
@@ -67,10 +67,6 @@ class PaperValue:
     high: float
     source: Source
     minus: dict[str, Setting] | None
-
-    @property
-    def approximate(self) -> bool:
-        return self.source == "plot"
 
     @property
     def reference(self) -> str:

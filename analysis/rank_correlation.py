@@ -17,7 +17,7 @@ FEWEST_CONDITIONS = 4
 RESAMPLES = 200
 
 
-def rank_correlation(pairs: Sequence[tuple[Sample, Sample]], seed: int = 0) -> Sample:
+def rank_correlation(pairs: Sequence[tuple[Sample, Sample]]) -> Sample:
     """Spearman's correlation of the two quantities over the conditions, in each trial that has them all.
 
     pairs: for every condition the two quantities. Empty with fewer than FEWEST_CONDITIONS; a trial in which one of the
@@ -35,16 +35,16 @@ def rank_correlation(pairs: Sequence[tuple[Sample, Sample]], seed: int = 0) -> S
         return empty
     trials = tuple(trial for trial, is_known in zip(shared, known, strict=True) if is_known)
     runs = tuple(dict.fromkeys(run for pair in pairs for run in pair[0].runs))
-    return Sample(trials, values[known], None, runs, _example_error(sides, known, seed))
+    return Sample(trials, values[known], None, runs, _example_error(sides, known))
 
 
-def _example_error(sides: list[list[Sample]], known: NDArray[np.bool_], seed: int) -> float | None:
+def _example_error(sides: list[list[Sample]], known: NDArray[np.bool_]) -> float | None:
     """Standard deviation of the mean correlation over resamples of the test examples; None if these are not known."""
     arrays = [sample.examples for side in sides for sample in side if sample.examples is not None]
     if len(arrays) < 2 * len(sides[0]) or len({array.shape for array in arrays}) > 1:
         return None
     stacked = np.stack(arrays)[:, known]  # (2 * conditions, trials, examples)
-    generator, examples = np.random.default_rng(seed), stacked.shape[-1]
+    generator, examples = np.random.default_rng(0), stacked.shape[-1]
     means = np.empty((RESAMPLES, *stacked.shape[:2]))
     for resample in means:
         weights = np.bincount(generator.integers(examples, size=examples), minlength=examples) / examples

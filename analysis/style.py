@@ -101,9 +101,9 @@ def use_style() -> None:
     )
 
 
-def canvas(rows: int, columns: int, height: float, width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
+def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Any]:
     """A figure and its array (rows, columns) of axes; `height` in inches, header and legend come on top."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.intervals import LEVEL, Interval, interval
+from analysis.intervals import Interval, interval
 from analysis.tables import StudyTable
 
 SUMMARIZED = (
@@ -26,7 +26,7 @@ SUMMARIZED = (
 )
 
 
-def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: float = LEVEL) -> pd.DataFrame:
+def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED) -> pd.DataFrame:
     """One row for every quantity and every condition that has it.
 
     Columns: preset, the condition's settings, `quantity`, `n` (trials), `mean`, `std` (over trials, as the paper
@@ -39,7 +39,7 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED, level: 
             "preset": table.preset,
             **condition,
             "quantity": quantity,
-            **_numbers(interval(sample, level), quantity),
+            **_numbers(interval(sample), quantity),
             "runs": sample.runs,
         }
         for condition, quantity, sample in table.every_sample(known)

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -17,8 +17,8 @@ from analysis.changes import UNCHANGED, Changes
 from analysis.quantities import PerExample, measure
 from analysis.sample import Sample
 from repro.errors import BadInput, did_you_mean
-from repro.experiments.study import Preset, Study
-from repro.launch.sweep import find_sweep, sweep_studies
+from repro.experiments.study import Preset, Study, find_study
+from repro.launch.sweep import find_sweep, study_of, sweep_studies
 from repro.records import Record, Records
 
 GENERALIZATION = ("accuracy", "nll", "ece", "brier")
@@ -47,7 +47,6 @@ class StudyTable:
         `cka_stage`. NaN where unknown. Specific fidelity is counted so that positive means closer to its own teacher
         than the control is: agreement minus the control's, the control's KL minus KL.
     expected: how many runs the sweep asks for. More trials than it asks for are taken too.
-    remedy: the command that makes all that is missing.
     refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; else empty.
     """
 
@@ -57,7 +56,6 @@ class StudyTable:
     rows: pd.DataFrame
     missing: tuple[Missing, ...]
     expected: int
-    remedy: str
     records: Records
     refusal: str = ""
 
@@ -77,13 +75,11 @@ class StudyTable:
             raise BadInput(f"{self.sweep}: {settings} fits several conditions; name more of {self.conditions}")
         return self._measure(quantity, rows)
 
-    def samples(self, quantity: str) -> Iterator[tuple[dict[str, Any], Sample]]:
-        """(condition, sample) for every condition that has a run, in the sweep's order."""
-        for condition, _, sample in self.every_sample([quantity]):
-            yield condition, sample
-
     def every_sample(self, quantities: Sequence[str]) -> Iterator[tuple[dict[str, Any], str, Sample]]:
-        """(condition, quantity, sample) for every condition that has a run: fast, since it reads predictions once."""
+        """(condition, quantity, sample) for every condition that has a run, in the sweep's order.
+
+        Fast, since it reads predictions once.
+        """
         if self.rows.empty:
             return
         for values, rows in self.rows.groupby(list(self.conditions), sort=False, dropna=False):
@@ -100,19 +96,12 @@ class StudyTable:
         return PerExample(self.records)
 
 
-def study_table(
-    records: Records,
-    sweep: str,
-    preset: Preset,
-    changes: Changes = UNCHANGED,
-    only: Mapping[str, Any] | None = None,
-) -> StudyTable:
+def study_table(records: Records, sweep: str, preset: Preset, changes: Changes = UNCHANGED) -> StudyTable:
     """The table of `sweeps/<sweep>.yaml` at a preset, of the runs with these changes to their configs.
 
-    `only` replaces parameters of the sweep. A sweep that can not be changed so, as a generator has no teachers, has no
-    run, and its table says why.
+    A sweep that can not be changed so, as a generator has no teachers, has no run, and its table says why.
     """
-    asked = sweep_studies(find_sweep(sweep), {"preset": preset, **(only or {})})
+    asked = sweep_studies(find_sweep(sweep), {"preset": preset})
     refusal = ""
     try:
         ids = changes.run_ids(asked)
@@ -122,7 +111,7 @@ def study_table(
         # Whether a whole config can have a change, only its schema can tell, and it raises. The reason is shown, and
         # where it holds for all that was asked for, it ends the command: `StudyTables.check`.
         ids, refusal = {}, str(error)
-    more = _more_trials(ids, records, changes) if ids and not (only and "trial" in only) else {}
+    more = _more_trials(ids, records, changes) if ids else {}
     done = {point: run_id for point, run_id in (ids | more).items() if records.has(run_id)}
     rows = rows_of(done, records)
     for row in rows:
@@ -135,10 +124,44 @@ def study_table(
         rows=pd.DataFrame(rows, columns=None if rows else [*first, "run_id", "label", "teacher_key"]),
         missing=tuple(_missing(point, run_id, changes) for point, run_id in ids.items() if point not in done),
         expected=len(ids),
-        remedy=f"repro launch sweeps/{sweep}.yaml preset={preset}{changes.arguments}",
         records=records,
         refusal=refusal,
     )
+
+
+class StudyTables:
+    """The study tables of one source of records, each made once however many figures show it.
+
+    changes: what is changed in the configs of all runs in them.
+    """
+
+    def __init__(self, records: Records, changes: Changes = UNCHANGED) -> None:
+        self.records = records
+        self.changes = changes
+        self._tables: dict[tuple[str, Preset], StudyTable] = {}
+
+    def __call__(self, sweep: str, preset: Preset) -> StudyTable:
+        if (sweep, preset) not in self._tables:
+            self._tables[sweep, preset] = study_table(self.records, sweep, preset, self.changes)
+        return self._tables[sweep, preset]
+
+    def refusal(self, sweeps: Sequence[str]) -> str:
+        """Why not one of these sweeps can have the changes, at any preset; empty if one can."""
+        # The best reason comes from a sweep that knows the key, as one of its conditions.
+        studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
+        known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
+        reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
+        return reasons[0] if all(reasons) else ""
+
+    def check(self, sweeps_of_figures: Sequence[Sequence[str]]) -> None:
+        """Raises BadInput if none of these figures can have the changes."""
+        refusal = self.refusal([sweep for sweeps in sweeps_of_figures for sweep in sweeps])
+        if refusal:
+            raise BadInput(refusal)
+
+    def run_ids(self) -> set[str]:
+        """All finished runs in the tables that were made."""
+        return {run_id for table in self._tables.values() for run_id in table.rows["run_id"]}
 
 
 def rows_of(done: Mapping[Study, str], records: Records) -> list[dict[str, Any]]:

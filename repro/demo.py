@@ -30,8 +30,8 @@ def run_demo(out: Path, wandb: Mode = "disabled") -> None:
     """
     from analysis.comparison import comparison
     from analysis.digits import FIGURE
-    from analysis.figure import StudyTables
     from analysis.style import save
+    from analysis.tables import StudyTables
 
     make_folder(out, "--out")
     keep_freed_memory()

@@ -9,15 +9,15 @@ from repro.bench.analysis import RandomRecords, every_sweep, measure
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records import open_records, write_export
 
-SWEEP, CHANGES = "data_recycling_resnet20", {"temperature": [1.0, 2.0]}
+SWEEP, CHANGES = "data_recycling_resnet20", {"temperature": [1.0, 4.0]}
 
 
 def test_its_runs_are_those_of_a_study_with_teachers_and_controls(tmp_path: Path) -> None:
     made = RandomRecords(sweep_studies(find_sweep(SWEEP), {"preset": "short", **CHANGES}), examples=50)
     write_export(made, [(run_id, "") for run_id in made.ids()], tmp_path / "x.npz")
-    table = study_table(open_records(tmp_path / "x.npz"), SWEEP, "short", only=CHANGES)
-    assert len(table.rows) == 54 and not table.missing and table.rows["control_kl"].notna().all()
-    sample = table.sample("student_kl", split="D0", members=3, temperature=2.0)
+    table = study_table(open_records(tmp_path / "x.npz"), SWEEP, "short")
+    assert len(table.rows) == 54 and table.rows["control_kl"].notna().all()
+    sample = table.sample("student_kl", split="D0", members=3, temperature=4.0)
     assert sample.examples is not None and sample.examples.shape == (3, 50)
     run = sample.runs[0]
     np.testing.assert_array_equal(sample.examples[0], made.kl_per_example(run, made.record(run).teacher_key))

@@ -17,12 +17,13 @@ from matplotlib.text import Text
 from scipy.special import softmax
 
 from analysis.catalogue import MODULES, find_figure
-from analysis.figure import PaperFigure, StudyTables
+from analysis.figure import PaperFigure
 from analysis.figure_8 import member_runs
 from analysis.panels import Evidence, Names, Panel
 from analysis.series import NOT_RUN
 from analysis.small_multiples import student_sweeps
 from analysis.style import SMALL, WIDTH, as_png
+from analysis.tables import StudyTables
 from repro.errors import Damaged
 from repro.launch.sweep import find_sweep, study_of
 from repro.records import open_records, write_export

@@ -11,10 +11,11 @@ from synthetic_records import SyntheticRecords
 from analysis.by_class import agreement_by_class
 from analysis.by_teacher_confidence import BINS, LEAST, binned_agreement
 from analysis.catalogue import find_figure
-from analysis.figure import StudyTables, draw_figure, drawable_presets
+from analysis.figure import draw_figure, drawable_presets
 from analysis.learning_curves import learning_curve
 from analysis.reliability import reliability
 from analysis.style import DOTS_PER_INCH, as_png
+from analysis.tables import StudyTables
 from repro.cli import main
 from repro.errors import BadInput
 from repro.records import RunFolder, write_export

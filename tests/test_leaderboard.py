@@ -14,12 +14,11 @@ from runs import runner
 from analysis.cells import describe
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
-from analysis.figure import StudyTables
 from analysis.generations import generations_table
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
 from analysis.methods import FIGURE
 from analysis.online import online_section
-from analysis.tables import study_table
+from analysis.tables import StudyTables, study_table
 from analysis.transfer_table import conditions_table, contrasts_table
 from repro.errors import BadInput
 from repro.experiments.method_choices import CHOICES

@@ -201,15 +201,15 @@ def test_exports_that_disagree_are_told_and_students_keep_their_own_teachers(dis
         values = [source.record(one.run_id).summary["metrics"][one.metric] for source in (first, second)]
         assert one.difference == values[1] - values[0]
         assert records.scores(one.run_id) == first.scores(one.run_id) != second.scores(one.run_id)
-    table = study_table(records, "augmentation", "short", only=ONLY)
+    table = study_table(records, "augmentation", "short")
     for row in table.rows.to_dict("records"):
         own = first if row["policy"] == "baseline" else second
         assert row["teacher_accuracy"] == own.scores(own.record(row["run_id"]).teacher_key)["accuracy"]  # type: ignore[index]
     # What is said of test examples is of the same two networks as the number for all of them.
-    for quantity in ("student_agreement", "student_kl", "control_agreement", "teacher_accuracy"):
-        for _, sample in table.samples(quantity):
-            assert sample.examples is not None
-            np.testing.assert_allclose(sample.examples.mean(), sample.values.mean(), rtol=0.01)
+    quantities = ("student_agreement", "student_kl", "control_agreement", "teacher_accuracy")
+    for _, _, sample in table.every_sample(quantities):
+        assert sample.examples is not None
+        np.testing.assert_allclose(sample.examples.mean(), sample.values.mean(), rtol=0.01)
 
 
 def test_every_command_says_which_exports_disagree(disagreeing: Path, capsys: pytest.CaptureFixture[str]) -> None:

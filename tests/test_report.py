@@ -12,11 +12,11 @@ from synthetic_records import SyntheticRecords, Truth
 
 from analysis.catalogue import find_figure
 from analysis.claims import CLAIMS
-from analysis.figure import StudyTables
 from analysis.report import render
 from analysis.report.against_paper import against_paper
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations
+from analysis.tables import StudyTables
 from repro.cli import main
 from repro.records import open_records, write_export
 

@@ -65,7 +65,6 @@ def test_what_is_missing_is_listed_with_the_command_that_makes_it(table: StudyTa
     assert table.expected == len(table.rows) + len(table.missing)
     (missing,) = [m for m in table.missing if m.settings["policy"] == "mixup" and m.settings["members"] == 3]
     assert missing.command == "repro run augmentation preset=short trial=2 policy=mixup members=3"
-    assert table.remedy == "repro launch sweeps/augmentation.yaml preset=short"
 
 
 def test_presets_never_share_a_table(records: SyntheticRecords, table: StudyTable) -> None:
@@ -81,7 +80,6 @@ def test_more_trials_than_the_sweep_asks_for_are_used() -> None:
     made = SyntheticRecords(examples=20).add("augmentation", world, only={**only, "trial": [0, 1, 2, 3, 4, 6]})
     table = study_table(made, "augmentation", "short")
     assert sorted(table.rows["trial"]) == [0, 1, 2, 3, 4]
-    assert len(study_table(made, "augmentation", "short", only={"trial": [0, 1]}).rows) == 2
 
 
 def test_a_sample_is_one_condition_and_knows_its_examples(records: SyntheticRecords, table: StudyTable) -> None:

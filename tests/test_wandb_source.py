@@ -15,9 +15,9 @@ from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis import digits, leaderboard
 from analysis.catalogue import MODULES, find_figure
-from analysis.figure import StudyTables
 from analysis.figure import main as figure_script
 from analysis.style import as_png
+from analysis.tables import StudyTables
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY, StoredRun
 from repro.cli import main

@@ -4,12 +4,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.changes import UNCHANGED, Changes
 from analysis.claims import data, optimization, scope
 from analysis.claims.evidence import Evidence, Tables
 from analysis.claims.verdict import Part, Test, Verdict, judge_tests
+from analysis.tables import StudyTables
 from repro.experiments.study import Preset
-from repro.records import Records
 
 CLAIMS: dict[str, Callable[[Evidence], list[Test]]] = {
     "C1": data.c1,
@@ -58,9 +57,9 @@ def statement(claim: str) -> str:
     return " ".join((inspect.getdoc(CLAIMS[claim]) or "").split())
 
 
-def judge(records: Records, preset: Preset, changes: Changes = UNCHANGED) -> list[Judgement]:
-    """The verdict on every claim from the runs of one preset alone, those with these changes to their configs."""
-    tables = Tables(records, preset, changes)
+def judge(study_tables: StudyTables, preset: Preset) -> list[Judgement]:
+    """The verdict on every claim from the runs of one preset alone."""
+    tables = Tables(study_tables, preset)
     judgements = []
     for claim, tests_of in CLAIMS.items():
         tables.missing.clear()

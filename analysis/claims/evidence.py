@@ -1,18 +1,13 @@
 """What the claims are functions of: quantities of conditions, from the study tables of one preset."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
-
-from analysis.changes import UNCHANGED, Changes
 from analysis.claims.verdict import FEWEST_TRIALS
 from analysis.sample import Sample, mean
-from analysis.tables import Missing, StudyTable, study_table
+from analysis.tables import Missing, StudyTables
 from repro.experiments.study import Preset
 from repro.launch.sweep import find_sweep, sweep_studies
-from repro.records import Records
 
 
 class Evidence(Protocol):
@@ -26,22 +21,15 @@ class Evidence(Protocol):
 
 
 class Tables:
-    """The evidence of one preset in the records, and a note of what was asked for and is missing.
+    """The evidence of one preset in the study tables, and a note of what was asked for and is missing."""
 
-    changes: what is changed in the configs of all runs that count.
-    """
-
-    def __init__(self, records: Records, preset: Preset, changes: Changes = UNCHANGED) -> None:
-        self.records = records
+    def __init__(self, tables: StudyTables, preset: Preset) -> None:
+        self.tables = tables
         self.preset = preset
-        self.changes = changes
         self.missing: dict[str, Missing] = {}
-        self.table = functools.cache(self._table)
 
     def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
-        table = self.table(sweep)
-        if table is None:
-            return Sample((), np.zeros(0), None)
+        table = self.tables(sweep, self.preset)
         for run in table.missing:
             if all(run.settings[name] == value for name, value in settings.items()):
                 self.missing[run.command] = run
@@ -51,10 +39,9 @@ class Tables:
         points = sweep_studies(find_sweep(sweep), {"preset": self.preset})
         return list(dict.fromkeys(point.settings()[setting] for point in points))
 
-    def _table(self, sweep: str) -> StudyTable | None:
-        """None for a study that the suite does not have yet: nothing of it can have been run."""
-        return study_table(self.records, sweep, self.preset, self.changes) if find_sweep(sweep).exists() else None
 
+MEMBERS = (1, 3, 5)
+"""Ensemble sizes."""
 
 Settings: TypeAlias = dict[str, Any]
 
@@ -66,13 +53,13 @@ def difference(evidence: Evidence, sweep: str, quantity: str, one: Settings, min
 
 
 def mean_difference(
-    evidence: Evidence, sweep: str, quantity: str, one: Settings, minus: Settings, members: Sequence[int] = (1, 3, 5)
+    evidence: Evidence, sweep: str, quantity: str, one: Settings, minus: Settings
 ) -> tuple[Sample, str]:
     """`difference`, averaged over the ensemble sizes for which it is there, and which these are: `mean over m = 1, 3`.
 
     Sizes with fewer trials than 2 are left out as long as another has more.
     """
-    samples = {m: difference(evidence, sweep, quantity, one, minus, members=m) for m in members}
+    samples = {m: difference(evidence, sweep, quantity, one, minus, members=m) for m in MEMBERS}
     return mean_over(samples)
 
 

@@ -10,12 +10,12 @@ from typing import Any, get_args
 from analysis.catalogue import MODULES, find_figure
 from analysis.changes import UNCHANGED, Changes
 from analysis.claims import CLAIMS, Judgement, Verdict, judge, statement
-from analysis.figure import PaperFigure, StudyTables
+from analysis.figure import PaperFigure
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
 from analysis.style import as_png
-from analysis.tables import StudyTable
+from analysis.tables import StudyTable, StudyTables
 from repro.config import parse_config
 from repro.experiments.study import Preset, find_study
 from repro.launch.plan import parents_first
@@ -120,7 +120,7 @@ def _within(file: str, records: Records) -> str:
 
 def _claims(tables: StudyTables, presets: Sequence[Preset]) -> list[Judgement]:
     """By claim, and for each the presets from the paper's own down."""
-    judged = {preset: {one.claim: one for one in judge(tables.records, preset, tables.changes)} for preset in presets}
+    judged = {preset: {one.claim: one for one in judge(tables, preset)} for preset in presets}
     rows = []
     for claim in CLAIMS:
         found = [by_claim[claim] for by_claim in judged.values() if by_claim[claim].n]
