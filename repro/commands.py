@@ -16,7 +16,7 @@ from repro.experiments.study import find_study
 from repro.generative.quality import SPLITS, inception, measure_quality
 from repro.generative.sampling import ImageSampler
 from repro.launch.commands import check_data
-from repro.launch.ledger import Ledger, SweepRun
+from repro.launch.ledger import Ledger
 from repro.launch.local import make_checked
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
@@ -147,11 +147,10 @@ def _runner(options: argparse.Namespace) -> Runner:
 @contextlib.contextmanager
 def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iterator[None]:
     """Let `repro status` and `repro wandb sync` know later what the runs were made for, unless the input is bad."""
-    made = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
     ledger = Ledger(store.root)
     with ledger.lock():  # the same command in another terminal writes the same file
         # Under the study's name, as W&B is told while they are made; and apart from a sweep of this name.
-        forget = ledger.remember_sweep(request.study, {"run": request.run_id}, made)
+        forget = ledger.remember_sweep(request.study, {"run": request.run_id}, plan)
     try:
         yield
     except BadInput:

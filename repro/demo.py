@@ -7,7 +7,7 @@ import torch
 
 from repro import progress
 from repro.atomic import make_folder
-from repro.launch.ledger import Ledger, SweepRun
+from repro.launch.ledger import Ledger
 from repro.launch.local import make_side_by_side
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
@@ -40,10 +40,9 @@ def run_demo(out: Path, wandb: Mode = "disabled") -> None:
     requests = read_sweep(find_sweep("digits"), {})
     plan = parents_first(requests)
     # As `repro launch` does, so that `repro status` and `repro wandb sync` know later what the runs were made for.
-    made = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
     ledger = Ledger(runner.store.root)
     with ledger.lock():
-        ledger.remember_sweep("digits", {}, made)
+        ledger.remember_sweep("digits", {}, plan)
     missing = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}

@@ -16,7 +16,7 @@ from processes import Process
 from repro.cli import main
 from repro.commands import _remembered
 from repro.errors import BadInput
-from repro.launch.ledger import Ledger, SweepRun
+from repro.launch.ledger import Ledger
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.store import Store
@@ -189,10 +189,10 @@ def test_sweep_files_of_one_name_in_two_folders_do_not_forget_each_other(repro: 
 
 
 def test_logs_of_a_run_that_status_lists_as_missing_say_that_it_was_not_started(repro: Repro, tmp_path: Path) -> None:
-    run = SweepRun("0123456789ab", "the label", "condition", 0)
-    Ledger(tmp_path / "work" / "runs").remember_sweep("digits", {}, [run])
-    assert "0123456789ab" in repro("status").out
-    code, out, _ = repro("logs", "0123")
+    (request,) = read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
+    Ledger(tmp_path / "work" / "runs").remember_sweep("digits", {}, [request])
+    assert request.run_id in repro("status").out
+    code, out, _ = repro("logs", request.run_id)
     assert code == 0 and "the run has not been started" in out
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from repro import progress
 from repro.errors import BadInput, RunFailed
-from repro.launch.ledger import Ledger, SweepRun
+from repro.launch.ledger import Ledger
 from repro.launch.oversee import wait
 from repro.launch.reconcile import reconcile, take_back
 from repro.launch.slurm_queue import has_slurm, queued_runs
@@ -170,9 +170,8 @@ def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callabl
     """Keep what the sweep consists of; call what is returned to forget it again."""
     from repro.launch.sweep import parse_settings
 
-    runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
     origin = {"sweep": str(options.sweep.resolve()), "settings": parse_settings(options.settings)}
-    return Ledger(options.runs).remember_sweep(options.sweep.stem, origin, runs)
+    return Ledger(options.runs).remember_sweep(options.sweep.stem, origin, plan)
 
 
 def _runner(options: argparse.Namespace, device: str) -> "Runner":

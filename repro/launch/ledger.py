@@ -20,6 +20,7 @@ from typing import Any
 
 from repro.atomic import write_atomically
 from repro.errors import BadInput, RunFailed
+from repro.launch.request import Request
 from repro.lock import try_lock
 from repro.store import Store
 
@@ -108,13 +109,14 @@ class Ledger:
         found = {one.token: one for one in [*_read(self.ended_folder), *opened]}
         return sorted(found.values(), key=_age)
 
-    def remember_sweep(self, name: str, origin: Mapping[str, Any], runs: Sequence[SweepRun]) -> Callable[[], None]:
+    def remember_sweep(self, name: str, origin: Mapping[str, Any], plan: Sequence[Request]) -> Callable[[], None]:
         """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
 
         `origin` tells sweeps of one name apart; the same one again replaces what was kept of it. Only under the lock.
         Call what is returned to forget it again, unless it was known before.
         """
         key = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
         content = {"sweep": name, "origin": origin, "runs": [asdict(run) for run in runs]}
         path = self.sweep_folder / f"{name}-{key}.json"
         known = path.exists()
