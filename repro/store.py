@@ -190,10 +190,12 @@ class RunDirectory:
         write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     def write_tensors(self, name: str, tensors: Mapping[str, "Tensor"]) -> None:
+        import torch
         from safetensors.torch import save
 
-        contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        write_atomically(self.path / name, save(contiguous))
+        # Copies: a weight that a network holds under several names is refused as long as these share memory.
+        own = {key: t.detach().cpu().clone(memory_format=torch.contiguous_format) for key, t in tensors.items()}
+        write_atomically(self.path / name, save(own))
 
     def write_picture(self, name: str, content: bytes) -> None:
         write_atomically(self.path / name, content)

@@ -219,6 +219,7 @@ def test_metrics_shorter_than_the_checkpoint_says_are_refused_and_kept(begun: Ru
 def test_tensors_and_checkpoints_are_read_back_to_the_bit(begun: RunDirectory) -> None:
     values = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     tensors = {"transposed": values.T, "strided": values[::2], "labels": torch.tensor([1, 2]), "empty": values[:0]}
+    tensors |= {"tied": values, "tied as well": values}
     begun.write_tensors("predictions.safetensors", tensors)
     channels_last = values.view(1, 6, 2, 2).to(memory_format=torch.channels_last)
     begun.write_tensors("model.safetensors", {"channels_last": channels_last})
