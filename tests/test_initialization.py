@@ -92,6 +92,21 @@ def test_batch_norm_is_reestimated_by_one_pass_over_the_augmented_images(trained
     assert all(m.momentum == 0.1 for m in trainer.network.modules() if isinstance(m, nn.BatchNorm2d))
 
 
+def test_weights_of_several_names_and_integer_buffers_are_the_teachers_in_their_measure() -> None:
+    def tied(value: float) -> nn.Module:
+        first, second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.constant_(first.weight, value)
+        second.weight = first.weight
+        network = nn.Sequential(first, second)
+        network.register_buffer("places", torch.tensor([int(value)]))
+        return network
+
+    for weight, expected, places in ((0.5, 2.0, 0), (0.75, 3.0, 0), (1.0, 4.0, 4)):
+        network = tied(0.0)
+        interpolate_into(network, tied(4.0), weight)
+        assert [tensor.item() for tensor in network.state_dict().values()] == [places, expected, expected]
+
+
 def test_a_mismatch_names_the_entry() -> None:
     network = nn.Sequential(nn.Linear(2, 3))
     with pytest.raises(ValueError, match=r"'0\.weight': shapes \(3, 2\) and \(3, 4\)"):

@@ -116,16 +116,20 @@ class Pretrained(Initialization):
 def interpolate_into(network: nn.Module, endpoint: nn.Module, weight: float) -> None:
     """Move `network` to weight * endpoint + (1 - weight) * network, for every parameter and buffer by name.
 
-    Integer buffers (BatchNorm's count of batches) have no value in between and stay as they are. Raises ValueError
-    that names the first entry which one of the two lacks or which differs in shape.
+    Integer buffers (BatchNorm's count of batches) have no value in between: they are the endpoint's at weight 1, else
+    the network's. Raises ValueError that names the first entry which one of the two lacks or which differs in shape.
     """
     own, other = network.state_dict(), endpoint.state_dict()
     for name in own.keys() ^ other.keys():
         raise ValueError(f"cannot interpolate: '{name}' is in only one of the two networks")
+    between = {}
     for name, tensor in own.items():
         target = other[name].to(tensor.device)
         if target.shape != tensor.shape:
             raise ValueError(f"cannot interpolate '{name}': shapes {tuple(tensor.shape)} and {tuple(target.shape)}")
         if tensor.is_floating_point():
             # Exact at both ends: x + w (y - x) would not be.
-            tensor.copy_((1.0 - weight) * tensor + weight * target)
+            between[name] = (1.0 - weight) * tensor + weight * target
+        elif weight == 1.0:
+            between[name] = target
+    network.load_state_dict(own | between)  # at once: a weight that has several names moves once
