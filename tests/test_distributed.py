@@ -298,6 +298,15 @@ def test_running_statistics_are_the_mean_of_the_micro_batches_updates_from_one_s
     torch.testing.assert_close(network[0].running_var, var)
 
 
+def test_a_plain_average_of_statistics_counts_steps_whoever_computes_which_micro_batch() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(1, momentum=None), nn.Linear(1, 1))
+    for step in ([2.0, 4.0, 6.0], [10.0, 12.0, 14.0]):
+        batches = (torch.full((2, 1), value) for value in step)
+        accumulate(network, ((1 / 3, network(batch).mean()) for batch in batches), ALONE, FLOAT32)
+    assert network.state_dict()["0.running_mean"].item() == pytest.approx((4 + 12) / 2)
+    assert network.state_dict()["0.num_batches_tracked"].item() == 2
+
+
 def test_a_process_without_a_micro_batch_has_a_gradient_of_zeros() -> None:
     network = nn.Linear(2, 1)
     assert accumulate(network, iter(()), ALONE, FLOAT32).item() == 0.0

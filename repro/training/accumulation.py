@@ -43,8 +43,7 @@ def accumulate(
     layers = [layer for layer in network.modules() if isinstance(layer, _NormBase) and layer.training]
     statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
     counts = [layer.num_batches_tracked for layer in layers if layer.num_batches_tracked is not None]
-    next_counts = [count + 1 for count in counts]
-    start = [statistic.clone() for statistic in statistics]
+    start, counts_at_start = ([value.clone() for value in values] for values in (statistics, counts))
     moved = [torch.zeros_like(statistic) for statistic in statistics]
     step_loss = torch.zeros((), device=next(network.parameters()).device)
     for share, loss in losses:
@@ -54,12 +53,14 @@ def accumulate(
         for total, statistic, before in zip(moved, statistics, start, strict=True):
             total.add_(statistic, alpha=share)
             statistic.copy_(before)
+        for count, before in zip(counts, counts_at_start, strict=True):
+            count.copy_(before)
     gradients = [_gradient(parameter) for parameter in network.parameters() if parameter.requires_grad]
     ranks.sum([step_loss, *gradients, *moved])
     for statistic, total in zip(statistics, moved, strict=True):
         statistic.copy_(total)
-    for count, following in zip(counts, next_counts, strict=True):
-        count.copy_(following)
+    for count in counts:
+        count.add_(1)
     return step_loss
 
 
