@@ -148,7 +148,12 @@ def _check_teachers(config: "StudentConfig") -> None:
     if from_initial and not isinstance(config.teachers[0].init, Random):
         raise ValueError("init interpolated: only of a teacher that began at random are initial weights known")
     own = config.data.train.dataset
-    for teacher in config.teachers:
+    for number, teacher in enumerate(config.teachers):
+        if teacher in config.teachers[:number]:
+            raise ValueError(
+                f"teacher {number} is the same run as teacher {config.teachers.index(teacher)}: "
+                f"give it a seed of its own (teachers.{number}.seed)"
+            )
         dataset = teacher.data.train.dataset
         if dataset.num_classes != own.num_classes:
             raise ValueError(

@@ -220,6 +220,11 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
             "its teacher has 47 classes (emnist), the student 10 (digits)",
         ),
         (
+            {"teachers": [teacher(), changed(teacher(), "seed", 9), teacher()]},
+            "the config",
+            "teacher 2 is the same run as teacher 0: give it a seed of its own (teachers.2.seed)",
+        ),
+        (
             {"data.train.size": 10, "data.train.fraction": 0.5},
             "config key 'data.train'",
             "give size or fraction, not both",

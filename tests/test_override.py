@@ -19,7 +19,7 @@ def test_an_override_sets_dotted_keys_and_leaves_the_rest() -> None:
 
 
 def test_a_key_without_an_index_changes_every_element_and_one_with_an_index_only_that() -> None:
-    config = parse_config(student(teacher(), teacher(), teacher()))
+    config = parse_config(student(*(changed(teacher(), "seed", seed) for seed in range(3))))
     assert [parent.epochs for parent in override(config, {"teachers.epochs": 5}).parents()] == [5, 5, 5]
     assert [parent.epochs for parent in override(config, {"teachers.1.epochs": 5}).parents()] == [20, 5, 20]
     both = override(config, {"teachers.2.epochs": 7, "teachers.epochs": 5})
@@ -27,7 +27,7 @@ def test_a_key_without_an_index_changes_every_element_and_one_with_an_index_only
 
 
 def test_one_element_set_as_a_whole_does_not_undo_what_is_set_in_all() -> None:
-    config = parse_config(student(teacher(), teacher()))
+    config = parse_config(student(teacher(), changed(teacher(), "seed", 8)))
     in_all, in_one = ("teachers.epochs", 5), ("teachers.1", changed(teacher(), "seed", 9))
     for changes in ([in_all, in_one], [in_one, in_all]):
         found = override(config, dict(changes))
@@ -80,7 +80,7 @@ def test_the_order_of_overrides_does_not_matter() -> None:
 def test_a_value_set_in_several_places_is_not_shared_between_them_nor_with_the_caller() -> None:
     value = {"name": "adam", "learning_rate": 0.1}
     changes = {"teachers.optimizer": value, "teachers.0.optimizer.learning_rate": 0.5}
-    found = override(parse_config(student(teacher(), teacher())), changes)
+    found = override(parse_config(student(teacher(), changed(teacher(), "seed", 9))), changes)
     assert [parent.optimizer.learning_rate for parent in found.parents()] == [0.5, 0.1]
     assert value == {"name": "adam", "learning_rate": 0.1}
 

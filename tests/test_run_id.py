@@ -100,7 +100,7 @@ def test_every_value_that_can_be_another_is_part_of_the_run_id(
 def test_the_number_and_order_of_list_elements_are_part_of_the_run_id() -> None:
     one, two = student(), changed(student(), "augmentation", student()["augmentation"][::-1])
     other_teacher = changed(teacher(), "seed", 9)
-    configs = [one, two, changed(one, "augmentation", []), student(teacher(), teacher())]
+    configs = [one, two, changed(one, "augmentation", [])]
     configs += [student(teacher(), other_teacher), student(other_teacher, teacher())]
     assert len({parse_config(content).run_id for content in configs}) == len(configs)
 
@@ -134,7 +134,7 @@ def test_what_was_corrected_changes_the_ids_of_runs_that_it_concerns_and_of_no_o
     draws = changed(plain, "micro_batch_size", 16)
     text = "in a micro-batch, objective and dropout draw different numbers"
     assert parse_config(draws).run_id == sha(draws | {"corrections": [text]})
-    merged = changed(student(teacher(), teacher()), "augmentation", [])
+    merged = changed(student(teacher(), changed(teacher(), "seed", 9)), "augmentation", [])
     merged["merge"] = {"name": "weighted_mean", "weights": [0.6, 0.4]}
     assert parse_config(merged).run_id == sha(merged)
     half = changed(merged, "precision", "bfloat16")
