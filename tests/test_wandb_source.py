@@ -24,7 +24,7 @@ from repro.cli import main
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records import open_records
 from repro.store import Store
-from repro.tracking.carried import FILE, pack, unpack
+from repro.tracking.carried import digest, file_name, pack, unpack
 from repro.tracking.description import PROJECT
 from repro.tracking.fetch import fetch
 
@@ -168,15 +168,19 @@ def test_a_record_that_is_not_what_w_and_b_shows_is_refused(
     server: StandInServer, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["figures", "digits", "--source", "wandb", "--out", str(tmp_path / "figures")]
-    shown = server.runs[Store(runs).runs()[3].run_id]
-    whole, lines = shown.files[FILE], shown.lines["wandb-history.jsonl"]
-    shown.files[FILE] = whole[:-100] + bytes(100)
+    run = Store(runs).runs()[3]
+    shown, name = server.runs[run.run_id], file_name(digest(run))
+    whole, lines = shown.files[name], shown.lines["wandb-history.jsonl"]
+    shown.files[name] = whole[:-100] + bytes(100)
     assert main(command) == 1
     assert "is damaged" in capsys.readouterr().err
-    shown.files[FILE] = whole
+    shown.files[name] = whole
     shown.lines["wandb-history.jsonl"] = {0: lines[0]}
     assert main(command) == 1
     assert "shows 1 rows" in capsys.readouterr().err
+    del shown.files[name]
+    assert main(command) == 1
+    assert f"run {run.run_id} lacks its {name}" in capsys.readouterr().err
     assert not (tmp_path / "figures").exists()
 
 
@@ -185,9 +189,10 @@ def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs:
     fetch(ENTITY, PROJECT, said.append)
     record = Store(runs).runs()[0]
     (record.path / "quality.json").write_text('{"fid": 1.0}')
+    name = file_name(digest(record))
     assert main(["wandb", "sync", "--runs", str(runs)]) == 0
     (record.path / "quality.json").unlink()
-    assert "quality.json" in str(server.runs[record.run_id].files[FILE])
+    assert "quality.json" in str(server.runs[record.run_id].files[name])
     folder = fetch(ENTITY, PROJECT, said.append)
     assert "4 records, 1 downloaded" in said[-1]
     assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'

@@ -1,5 +1,6 @@
 """`repro wandb sync` brings W&B up to the records: the rest of their rows, once, and says what does not arrive."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from repro.cli import main
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
 from repro.tracking.description import PROJECT, Destination
+from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
 from repro.tracking.sync import sync
 
@@ -42,6 +44,13 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     requests = server.requests
     assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]
     assert server.requests - requests < 10
+    others = [(record, Label("another", "another", ("another study", "smoke"))) for record in finished]
+    assert [(one.sent, one.problem) for one in sync(others, to)] == [(0, None), (0, None)]  # the first that asked
+    for record in finished:
+        assert_shows(server, record)
+    elsewhere = Destination(PROJECT, ENTITY, tmp_path / "elsewhere")  # which has looked at none of them
+    assert [(one.sent, one.problem) for one in sync(named, elsewhere)] == [(0, None), (0, None)]
+    assert server.requests - requests < 30
     shown.exit_code = 1
     assert [(one.sent, one.problem) for one in sync(unnamed, to)] == [(0, None), (0, None)]
     for record in finished:  # it keeps its name
@@ -52,6 +61,25 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     refused, sent = sync([(gone, named[0][1]), named[1]], to)
     assert (refused.sent, sent.sent, sent.problem) == (0, 3, None)
     assert refused.problem is not None and "previously created and deleted" in refused.problem
+
+
+def test_rows_that_differ_in_a_value_are_a_problem_as_often_as_one_asks(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path
+) -> None:
+    """Of a run that was made again, after its folder was lost or elsewhere. W&B cannot change what it has."""
+    run, to = RunDirectory(tmp_path / finished[0].run_id), Destination(PROJECT, ENTITY, tmp_path)
+    shutil.copytree(finished[0].path, run.path)
+    rows = [{**row, "step": 100_000 * row["step"]} for row in run.metrics()]  # far apart, as in long trainings
+    for accuracy, problem in (
+        (0.25, None),
+        (0.5, "W&B keeps other values in 1 of 3 rows, sent before the run was made again"),
+    ):
+        rows[1]["test/accuracy"] = accuracy
+        (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for _ in range(2):
+            requests = server.requests
+            assert [one.problem for one in sync([(run, None)], to)] == [problem]
+            assert server.requests - requests < 40
 
 
 class Going(RunDirectory):
@@ -138,6 +166,8 @@ def test_sync_tells_the_truth_with_its_exit_code(
     assert main(["wandb", "sync", "--runs", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     command = ["wandb", "sync", "--runs", str(finished[0].path.parent)]
+    monkeypatch.delenv("WANDB_ENTITY")  # the user's own
+    monkeypatch.setenv("WANDB_PROJECT", "")  # as if it were not set
     assert main(command) == 0
     assert capsys.readouterr().err == ""
     # The client of a process keeps the key it has once used: another needs another process.

@@ -61,7 +61,7 @@ class StandInServer(SavedViews, Sweeps, Artifacts):
         self.artifacts: dict[str, StoredArtifact] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
-        self.refused_files: set[str] = set()  # whose content it does not take
+        self.refused_files: set[str] = set()  # whose content it does not take; rows and summary are `file_stream`
         self.requests = 0
         self.refusals = 0  # so many of the next requests come too soon after another
 
@@ -107,6 +107,8 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
                         return self._send({"errors": [{"message": str(error)}]}, 410)
                     return self._send({"data": answer})
                 found = re.fullmatch(r"/files/[^/]+/([^/]+)/([^/]+)/file_stream", self.path)
+                if found and "file_stream" in server.refused_files:
+                    return self._send({"error": "forbidden"}, 403)
                 if found:
                     server.stream(server.known(found[1], found[2]), json.loads(body))
             return self._send({"exitcode": None, "limits": {}})

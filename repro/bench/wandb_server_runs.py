@@ -53,6 +53,9 @@ class Runs:
         teams = {"edges": [{"node": {"name": ENTITY}}]}
         return {"viewer": {"id": "1", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": teams}}
 
+    def _GetDefaultEntity(self, _: dict[str, Any], __: str) -> dict[str, Any]:  # noqa: N802
+        return {"viewer": {"id": "1", "entity": ENTITY}}
+
     def _UpsertBucket(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         if variables["name"] in self.deleted:
             raise FileExistsError(f"run {variables['name']} was previously created and deleted; try a new run name")

@@ -15,7 +15,6 @@ from repro.atomic import write_atomically
 from repro.errors import RunFailed
 from repro.store import ATTACHMENTS, RunDirectory
 
-FILE = "record.zip"
 SHOWN = 8
 """Of so many training images a figure may show what was predicted: the first of the data set, as `repro.records`."""
 PREDICTIONS = "predictions.safetensors"
@@ -32,6 +31,11 @@ def digest(record: RunDirectory) -> str:
             content = path.read_bytes()
             found.update(f"{name} {len(content)}\n".encode() + content)
     return found.hexdigest()
+
+
+def file_name(digest: str) -> str:
+    """What the file is called in W&B: a changed record is another file, so none is taken for another."""
+    return f"record-{digest[:16]}.zip"
 
 
 def pack(record: RunDirectory) -> bytes:

@@ -16,6 +16,7 @@ from repro.launch.ledger import Ledger
 from repro.store import RunDirectory, Store
 from repro.tracking.description import destination
 from repro.tracking.label import Label
+from repro.tracking.mirror import why_offline
 
 
 def sync(options: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def sync(options: argparse.Namespace) -> None:
     # Parents before children: a config contains those of its parents.
     begun.sort(key=lambda entry: (entry[0].path / "config.json").stat().st_size)
     if not begun:
-        raise BadInput(f"{store.root}: holds no run to show; see --runs")
+        raise BadInput(f"{store.root}: holds no folder of a run to send (an export is not enough); see --runs")
     rows, problems = [], 0
     try:
         with _failures_of_w_and_b(), tqdm(total=len(begun), unit="run", disable=None, leave=False) as bar:
@@ -102,10 +103,10 @@ def _failures_of_w_and_b() -> Iterator[None]:
 
     try:
         yield
-    except ValidationError as error:
-        raise BadInput(f"W&B: {reason(error)}") from error
     except FAILURES as error:
-        raise RunFailed(f"W&B: {reason(error)}") from error
+        if isinstance(error, ValidationError) and error.title == "Settings":
+            raise BadInput(f"W&B: {reason(error)}") from error
+        raise RunFailed(f"W&B: {why_offline() or reason(error)}") from error
 
 
 def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirectory, Label | None]]:

@@ -27,7 +27,8 @@ def destination(runs: Path) -> Destination:
     """As W&B's own environment variables say; the client's files go into `runs`."""
     # Absolute: the client has a process of its own write them, which may work in another folder.
     folder = (runs / "wandb").absolute()
-    return Destination(os.environ.get("WANDB_PROJECT", PROJECT), os.environ.get("WANDB_ENTITY"), folder)
+    # A variable that is empty is as one that is not set, also to the client.
+    return Destination(os.environ.get("WANDB_PROJECT") or PROJECT, os.environ.get("WANDB_ENTITY") or None, folder)
 
 
 def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:

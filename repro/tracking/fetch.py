@@ -12,7 +12,7 @@ from wandb.env import get_cache_dir
 from repro.errors import BadInput, RunFailed
 from repro.progress import counted
 from repro.store import RunDirectory, Store
-from repro.tracking.carried import FILE, digest, unpack
+from repro.tracking.carried import digest, file_name, unpack
 
 PAGE = 100
 
@@ -54,14 +54,21 @@ def _bring(run: Run, record: RunDirectory) -> bool:
     wanted = run.summary["record_digest"]
     if record.is_done() and digest(record) == wanted:
         return False
+    name = file_name(wanted)
+    found = list(run.files([name]))
+    if not found:
+        raise RunFailed(
+            f"W&B: run {run.id} lacks its {name}; remove wandb/{run.id}.checked in your runs, and `repro wandb sync` "
+            "sends it"
+        )
     with tempfile.TemporaryDirectory() as folder:
-        run.file(FILE).download(root=folder).close()
-        unpack((Path(folder) / FILE).read_bytes(), record)
+        found[0].download(root=folder).close()
+        unpack((Path(folder) / name).read_bytes(), record)
     rows = len(record.metrics())
     if digest(record) != wanted or rows != run.historyLineCount:
         shutil.rmtree(record.path)
         raise RunFailed(
             f"W&B: run {run.id} shows {run.historyLineCount} rows, its record holds {rows}, or is another one; "
-            "`repro wandb sync` brings them together"
+            "`repro wandb sync` says why"
         )
     return True

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import wandb
+from wandb.apis.public import Api
 
 from repro.lock import try_lock
 from repro.store import RunDirectory
-from repro.tracking.carried import FILE, digest, pack
+from repro.tracking.carried import digest, file_name, pack
+from repro.tracking.check import check, known
 from repro.tracking.description import Destination, job_type, nested_config, tags
 from repro.tracking.label import Label
 from repro.tracking.pictures import final_pictures
@@ -51,6 +53,7 @@ class Publication:
             raise ShownElsewhere(record.run_id)
         self.record = record
         self.label = label
+        self.folder = to.folder
         self.rows: list[dict[str, Any]] = []
         self.done = False
         self.run = wandb.init(
@@ -90,12 +93,12 @@ class Publication:
         self.rows = self.record.metrics()
         new = [row for row in self.rows if row["step"] >= self.next_step]
         for row in new:
-            self.run.log(_known(row), step=row["step"])
+            self.run.log(known(row), step=row["step"])
             self.next_step = row["step"] + 1
         return len(new)
 
-    def finish(self) -> None:
-        """Close the run as its record stood when its rows were last sent.
+    def finish(self) -> str | None:
+        """Close the run as its record stood when its rows were last sent, and return what W&B does not show of that.
 
         Complete: finished, with the final metrics and pictures. Failed: failed, with the reason. Otherwise it is marked
         as preempted, and whoever publishes it next goes on. Raises TimeoutError if W&B does not have everything
@@ -116,6 +119,9 @@ class Publication:
                 if failure is None:
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1)
+            # What the server refuses for good, such as a full project does, the client drops without a word.
+            shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
+            return check(shown, self.rows, self.done, self.folder)
 
     def abandon(self) -> None:
         """Close the run as failed, since its record cannot be read: what is missing stays missing."""
@@ -124,17 +130,13 @@ class Publication:
         self._lock.close()
 
     def _finish_complete(self) -> None:
-        self.run.summary.update(_known(self.record.read_json("summary.json")["metrics"]))
+        self.run.summary.update(known(self.record.read_json("summary.json")["metrics"]))
         pictures = final_pictures(self.record)
         self.run.summary.update({name: wandb.Image(picture) for name, picture in pictures.items()})
-        carried = Path(self.run.dir) / FILE
+        found = digest(self.record)
+        carried = Path(self.run.dir) / file_name(found)
         carried.write_bytes(pack(self.record))
         self.run.save(carried, base_path=self.run.dir, policy="now")
-        self.run.summary["record_digest"] = digest(self.record)
+        self.run.summary["record_digest"] = found
         self.run.finish(exit_code=0)
         carried.unlink()
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Without metrics that are undefined: W&B has no way to show them."""
-    return {name: value for name, value in values.items() if value is not None}

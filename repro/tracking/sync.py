@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from wandb.apis.public import Api, Run
+from wandb.apis.public import Api
 
 from repro.errors import RunFailed
 from repro.store import RunDirectory
-from repro.tracking.carried import FILE, digest
+from repro.tracking.carried import digest
+from repro.tracking.check import check, is_checked
 from repro.tracking.description import Destination
 from repro.tracking.failures import FAILURES, UNREADABLE, reason
 from repro.tracking.label import Label
@@ -41,7 +42,7 @@ def sync(
 ) -> Iterator[Synced]:
     """Send what is missing of each record, in turn; runs that W&B has in full are left alone.
 
-    What W&B calls a run is left as it is where there is no label.
+    What W&B calls a run is left as it is where there is no label, or W&B knows the study of the run.
 
     With `models` the weights of finished runs too, linked from parent to child: parents must come first.
     Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run, or a record
@@ -49,16 +50,22 @@ def sync(
     """
     api = Api()
     path = f"{to.entity or api.default_entity}/{to.project}"
-    there = _finished(api, path)
+    there = _shown(api, path)
     for record, label in records:
         name = label.text if label else record.run_id
         rows, sent, problem, live = 0, 0, None, False
         try:
-            rows = len(record.metrics())
-            if not _is_whole(there.get(record.run_id), record, rows, label, models):
-                publication, sent, problem = _send(record, label, to, models)
-                rows = len(publication.rows)
-                problem = _difference(api.run(f"{path}/{record.run_id}"), publication) or problem
+            known, content = there.get(record.run_id), record.metrics()
+            rows = len(content)
+            if known is None or not (
+                _is_whole(known, record, rows, label, models)
+                and (
+                    is_checked(known.url, record.run_id, digest(record), to.folder)
+                    or check(api.run(f"{path}/{record.run_id}"), content, True, to.folder) is None
+                )
+            ):
+                named = label if known is None or known.study is None else None  # the study that asked for it first
+                rows, sent, problem = _send(record, named, to, models)
         except ShownElsewhere:
             live = True
         except FAILURES as error:  # of this run alone, such as one that was deleted in W&B?
@@ -70,22 +77,8 @@ def sync(
         yield Synced(record.run_id, name, rows, sent, problem, live)
 
 
-def _difference(shown: Run, sent: Publication) -> str | None:
-    """What W&B does not show of what was sent; None if it shows everything."""
-    there = [row["_step"] for row in shown.scan_history(use_cache=False)]
-    if there != [row["step"] for row in sent.rows]:
-        return f"W&B holds {len(there)} rows, the record {len(sent.rows)}"
-    if sent.done and shown.state != "finished":
-        return f"W&B shows it as {shown.state}"
-    if sent.done and not list(shown.files([FILE])):
-        return f"W&B lacks {FILE}"
-    return None
-
-
-def _send(
-    record: RunDirectory, label: Label | None, to: Destination, models: bool
-) -> tuple[Publication, int, str | None]:
-    """Send what W&B lacks of one run; also how many rows that were, and why its weights could not be sent, if so."""
+def _send(record: RunDirectory, label: Label | None, to: Destination, models: bool) -> tuple[int, int, str | None]:
+    """Send what W&B lacks of one run: how many rows it has, how many of them were sent, and what is still missing."""
     publication = Publication(record, label, to, finish_seconds=FINISH_SECONDS)
     problem = None
     try:
@@ -95,42 +88,46 @@ def _send(
                 send_model(publication.run, record)
             except RunFailed as error:
                 problem = str(error)
-        publication.finish()
+        problem = publication.finish() or problem
     except UNREADABLE:
         publication.abandon()
         raise
-    return publication, sent, problem
+    return len(publication.rows), sent, problem
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """What W&B has of a finished run: how many rows, which record it carries, its model artifact, its study."""
+class _Shown:
+    """What W&B says of a run: its address and state, how many rows, which record it carries, its weights, its study."""
 
+    url: str
+    state: str
     rows: int
     record: str | None
     model: str | None
     study: str | None
 
 
-def _is_whole(known: _Finished | None, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
-    """Whether W&B has all of a finished record."""
+def _is_whole(known: _Shown, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
+    """Whether W&B says that it has all of a finished record."""
     return (
-        known is not None
+        known.state == "finished"
         and record.is_done()
         and (known.rows, known.record) == (rows, digest(record))
         and (not models or known.model == artifact_name(record.run_id))
-        and (label is None or label.asked_for().get("study") in (None, known.study))
+        and (label is None or known.study is not None or "study" not in label.asked_for())
     )
 
 
-def _finished(api: Api, path: str) -> dict[str, _Finished]:
-    """Every finished run in the project, by run id."""
+def _shown(api: Api, path: str) -> dict[str, _Shown]:
+    """Every run in the project, by run id."""
     try:
-        runs = [run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"]
+        runs = list(api.runs(path, per_page=PAGE, lazy=False))
     except ValueError:  # the project does not exist yet
         return {}
     return {
-        run.id: _Finished(
+        run.id: _Shown(
+            run.url,
+            run.state,
             run.historyLineCount,
             run.summary.get("record_digest"),
             run.summary.get("model_artifact"),

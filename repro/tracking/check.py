@@ -1,0 +1,66 @@
+"""Read back what W&B shows of a run, and compare it with the record."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wandb.apis.public import Run
+
+from repro.tracking.carried import file_name
+
+PAGE_ROWS = 1000
+
+
+def check(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, folder: Path) -> str | None:
+    """What W&B does not show of a run's rows and, if it is done, of its end and its record; None if it shows all.
+
+    That all of a finished run is there is noted in `folder`, for `is_checked`.
+    """
+    carried: str | None = dict(shown.summary).get("record_digest")
+    problem = _difference(shown, rows, done, carried)
+    if problem is None and done:
+        folder.mkdir(parents=True, exist_ok=True)
+        _note(folder, shown.id).write_text(_seen(shown.url, str(carried)))
+    return problem
+
+
+def is_checked(url: str, run_id: str, digest: str, folder: Path) -> bool:
+    """Whether the run at this address was once found to show all of the record with this digest."""
+    note = _note(folder, run_id)
+    return note.exists() and note.read_text() == _seen(url, digest)
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without metrics that are undefined: W&B has no way to show them."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _difference(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, carried: str | None) -> str | None:
+    steps = [row["step"] for row in rows]
+    # The client asks for one range of steps after the other, whether or not there are rows in it.
+    gap = min((after - before for before, after in itertools.pairwise(steps)), default=1)
+    there = list(shown.scan_history(page_size=PAGE_ROWS * max(gap, 1), use_cache=False))
+    if [row["_step"] for row in there] != steps:
+        return f"W&B holds {len(there)} rows, the record {len(rows)}"
+    if done and shown.state != "finished":
+        return f"W&B shows it as {shown.state}"
+    if done and not any(file.size for file in shown.files([file_name(carried or "none")])):
+        return "W&B lacks its record"
+    other = sum(not _same(ours, theirs) for ours, theirs in zip(rows, there, strict=True))
+    if other:
+        return f"W&B keeps other values in {other} of {len(rows)} rows, sent before the run was made again"
+    return None
+
+
+def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    return all(name in theirs and math.isclose(value, theirs[name]) for name, value in known(ours).items())
+
+
+def _note(folder: Path, run_id: str) -> Path:
+    return folder / f"{run_id}.checked"
+
+
+def _seen(url: str, digest: str) -> str:
+    return f"{url} {digest}\n"
