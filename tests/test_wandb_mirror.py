@@ -196,6 +196,22 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
     assert server.runs[lacking.run_id].exit_code == 0
 
 
+def test_what_the_server_refuses_for_good_is_said_while_the_command_goes_on(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path
+) -> None:
+    """As of a project that is full: the client drops it without a word."""
+    said: list[str] = []
+    server.refused_files = {"file_stream"}
+    with mirrored("online", tmp_path, labels(finished), said.append):
+        made_again(finished[:1], tmp_path)
+        deadline = time.monotonic() + 300
+        while not said:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert len(said) == 1
+    assert f"(run {finished[0].run_id}: W&B holds 0 rows, the record 3)" in said[0]
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_fault_of_w_and_b_reaches_the_run_nor_holds_it_longer_than_the_bound(
     name: str,

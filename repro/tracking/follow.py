@@ -3,25 +3,33 @@
 Standard input: a line that says which records, and how to name them; its end means that nothing more is written.
 """
 
+import contextlib
 import json
 import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from repro.store import RunDirectory
 from repro.tracking.description import destination
 from repro.tracking.label import Label
+from repro.tracking.mirror import why_offline
 from repro.tracking.point import Point
 
 POLL_SECONDS = 2.0
+RETRY_SECONDS = 300.0
+"""After so long W&B is asked again for a run that it did not take: outages end."""
 NICENESS = 19
 
 
 def main() -> int:
-    """Follow the records to their end. Exit code 1 if W&B could not be brought up to one, the reason as last line."""
+    """Follow the records to their end. Exit code 1 if W&B could not be brought up to one.
+
+    The first reason is a line on standard output, as soon as it is known.
+    """
     os.nice(NICENESS)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the training; this ends when its input does
@@ -36,14 +44,25 @@ def main() -> int:
     waiting = [RunDirectory(runs / run_id) for run_id in labels]
     publications: dict[RunDirectory, Publication] = {}
     elsewhere: set[RunDirectory] = set()
-    shown_failures: dict[
-        RunDirectory, dict[str, Any] | None
-    ] = {}  # a failed run may be made again, by this command even
-    problems: list[str] = []
+    # A failed run may be made again, by this command even.
+    shown_failures: dict[RunDirectory, dict[str, Any] | None] = {}
+    lacking: dict[RunDirectory, float] = {}  # what W&B did not take, and when it is asked again
+    told = False
+
+    def lacks(record: RunDirectory, why: str) -> None:
+        nonlocal told
+        lacking[record] = time.monotonic() + RETRY_SECONDS
+        if not told:
+            with contextlib.suppress(BrokenPipeError):  # the command is gone
+                print(f"run {record.run_id}: {why}", flush=True)
+        told = True
+
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
         for record in list(waiting):
+            if time.monotonic() < lacking.get(record, 0.0):
+                continue
             try:
                 # Asked first, so that nothing that is written before the end is missed.
                 state, failure = record.state(), record.last_failure()
@@ -57,8 +76,11 @@ def main() -> int:
                 if record not in publications:
                     publications[record] = Publication(record, labels[record.run_id], destination(runs), point)
                 publications[record].send_rows()
+                lacking.pop(record, None)
                 if ended or state in ("done", "failed"):
-                    publications[record].finish()
+                    problem = publications[record].finish()
+                    if problem is not None and publications[record].done:
+                        lacks(record, problem)
                     del publications[record]
                     if state == "failed":
                         shown_failures[record] = failure
@@ -67,17 +89,14 @@ def main() -> int:
             except ShownElsewhere:
                 elsewhere.add(record)
             except FAILURES as error:
-                problems.append(f"run {record.run_id}: {reason(error)}")
+                lacks(record, why_offline() or reason(error))
                 publications.pop(record, None)
-                waiting.remove(record)
             except UNREADABLE as error:
-                problems.append(f"run {record.run_id}: {reason(error)}")
+                lacks(record, reason(error))
                 waiting.remove(record)
                 if record in publications:
                     publications.pop(record).abandon()
-    if problems:
-        print(problems[0], file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if lacking else 0
 
 
 if __name__ == "__main__":

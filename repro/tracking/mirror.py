@@ -44,7 +44,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
 
     `online`: always; `auto`: where a server answers and a key is known, else offline. Offline, and disabled, nothing
     is sent: the records in `runs` hold everything, and `repro wandb sync` sends it later. Never raises; `say` gets at
-    most one line.
+    most one line, as soon as something is known to be wrong, perhaps from another thread.
     """
     if mode == "auto":
         reason = why_offline()
@@ -56,12 +56,19 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
     if mode != "online" or not begun:
         yield
         return
-    with tempfile.TemporaryFile() as output:
+    said: list[str] = []
+
+    def tell(reason: str) -> None:
+        if not said:
+            said.append(reason)
+            say(f"warning: W&B lacks something ({reason}); `repro wandb sync --runs {runs}` sends the rest")
+
+    with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "repro.tracking.follow"],
             stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             # Ctrl-C is for the training. In the same session, since Linux compares niceness only within one.
             process_group=0,
             env={name: value for name, value in os.environ.items() if name not in FOREIGN},
@@ -72,17 +79,28 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(task).encode() + b"\n")
             process.stdin.flush()
+        watcher = threading.Thread(target=_watch, args=(process, tell), daemon=True)
+        watcher.start()
         seconds = STOPPED_SECONDS
         try:
             yield
             seconds = END_SECONDS
         finally:
             code = _end(process, seconds)
-            if code != 0:
-                output.seek(0)
-                lines = output.read().decode(errors="replace").strip().splitlines()
-                reason = f"it was not done {seconds:g} s after the end" if code is None else "".join(lines[-1:])
-                say(f"warning: W&B lacks something ({reason}); `repro wandb sync --runs {runs}` sends the rest")
+            watcher.join(1.0)
+            if code is None:
+                tell(f"it was not done {seconds:g} s after the end")
+            elif code != 0:
+                errors.seek(0)
+                tell("".join(errors.read().decode(errors="replace").strip().splitlines()[-1:]))
+
+
+def _watch(process: subprocess.Popen[bytes], tell: Callable[[str], None]) -> None:
+    """Tell the mirror's first reason when it comes: training may go on for days."""
+    assert process.stdout is not None
+    reason = process.stdout.readline().decode(errors="replace").strip()
+    if reason:
+        tell(reason)
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
