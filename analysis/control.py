@@ -1,10 +1,11 @@
 """The independent-student control as independent trials."""
 
 import numpy as np
-from numpy.typing import NDArray
+
+from repro.records.record import Floats
 
 
-def control_values(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+def control_values(pairs: Floats) -> Floats:
     """One value for each of n >= 2 trials, whose mean is the control and whose spread tells how sure it is.
 
     pairs: (n, n), how well the student of trial j (column) matches the teacher of trial i (row).
@@ -21,5 +22,5 @@ def control_values(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(away.sum(axis=1))
     total = away.sum()
     without = (total - away.sum(axis=0) - away.sum(axis=1)) / ((n - 1) * (n - 2))
-    values: NDArray[np.float64] = n * total / (n * (n - 1)) - (n - 1) * without
+    values: Floats = n * total / (n * (n - 1)) - (n - 1) * without
     return values

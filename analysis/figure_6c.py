@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
-from analysis.sample import Floats
 from analysis.style import BLUE, VERMILLION, canvas
+from repro.records.record import Floats
 
 WEIGHTS = (0.0, 0.25, 0.375)
 ANCHORS = {

@@ -29,8 +29,18 @@ class Metric:
     unit: str = ""
 
     @property
-    def percent(self) -> bool:
-        return self.unit == "%"
+    def factor(self) -> int:
+        """A column's value times this is in `unit`."""
+        return 100 if self.unit == "%" else 1
+
+    @property
+    def digits(self) -> int:
+        """Decimals of a number that is shown."""
+        return 1 if self.unit == "%" else 3
+
+    def text(self, value: float, spread: float = math.nan) -> str:
+        """`77.1 ± 0.4`: a column's value in `unit` and, where there is one, its spread."""
+        return " ± ".join(f"{self.factor * one:.{self.digits}f}" for one in (value, spread) if pd.notna(one))
 
 
 AGREEMENT = Metric(

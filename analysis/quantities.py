@@ -6,13 +6,12 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.control import control_values
 from analysis.sample import Sample
 from repro.records import Predictions, Records
+from repro.records.record import Floats
 
-Floats: TypeAlias = NDArray[np.float64]
 ECE_BINS = 15
 CACHED = 64
 """Networks whose predictions are kept at hand: all of one condition, for one quantity after another."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from analysis.sample import Sample
+from repro.records.record import Floats
 
-Floats = NDArray[np.float64]
 FEWEST_CONDITIONS = 4
 RESAMPLES = 200
 

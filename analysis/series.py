@@ -73,5 +73,4 @@ def paper_style(series: Series) -> dict[str, Any]:
 
 def format_axis(axis: Any, metric: Metric, ticks: int) -> None:
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-    factor = 100 if metric.percent else 1
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{factor * value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{metric.factor * value:.4g}"))

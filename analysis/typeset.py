@@ -77,20 +77,13 @@ def _heading(metric: Metric, role: Role) -> str:
 
 
 def _ours(metric: Metric, cell: "pd.Series[Any]") -> str:
-    return spread_text(metric, cell["mean"], cell["sd"]) if cell["n"] else NOT_RUN
+    return metric.text(cell["mean"], cell["sd"]) if cell["n"] else NOT_RUN
 
 
 def _paper(metric: Metric, cell: "pd.Series[Any]") -> str:
     if pd.isna(cell["paper"]):
         return ""
-    return spread_text(metric, cell["paper"], cell["paper_std"])
-
-
-def spread_text(metric: Metric, value: float, spread: float) -> str:
-    """`77.1 ± 0.4`: a value in the metric's unit and, where there is one, its spread."""
-    digits = 1 if metric.percent else 3
-    factor = 100 if metric.percent else 1
-    return " ± ".join(f"{factor * number:.{digits}f}" for number in (value, spread) if pd.notna(number))
+    return metric.text(cell["paper"], cell["paper_std"])
 
 
 def _rule(axes: Axes, y: float, width: float) -> None:

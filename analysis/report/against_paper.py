@@ -87,10 +87,8 @@ def _row(
     return Comparison(
         quantity=quantity + (f" ({metric.unit})" if metric.unit else ""),
         condition=_condition(panel, settings),
-        ours=_number(metric, mean, found["std"]) if found else "not in the records" if is_done else "not run",
-        interval=f"{_number(metric, found['low'])} to {_number(metric, found['high'])}"
-        if found and _known(found)
-        else "",
+        ours=metric.text(mean, found["std"]) if found else "not in the records" if is_done else "not run",
+        interval=f"{metric.text(found['low'])} to {metric.text(found['high'])}" if found and _known(found) else "",
         caution=found["caution"] if found else "",
         paper=_paper(metric, cell),
         source=cell["source"] + "".join(f"; which {key.replace('_', ' ')}, it does not say" for key in cell["open"]),
@@ -116,29 +114,23 @@ def _condition(panel: Panel, settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _number(metric: Metric, value: float, std: float = math.nan) -> str:
-    digits, factor = (1, 100) if metric.percent else (3, 1)
-    return " ± ".join(f"{factor * number:.{digits}f}" for number in (value, std) if pd.notna(number))
-
-
 def _paper(metric: Metric, cell: Mapping[Hashable, Any]) -> str:
     if pd.notna(cell["paper"]):
-        return _number(metric, cell["paper"], cell.get("paper_std", math.nan))
+        return metric.text(cell["paper"], cell.get("paper_std", math.nan))
     low, high = cell["paper_low"], cell["paper_high"]
     if pd.notna(low) and pd.notna(high):
-        return f"{_number(metric, low)} to {_number(metric, high)}"
+        return f"{metric.text(low)} to {metric.text(high)}"
     if pd.notna(low):
-        return f"> {_number(metric, low)}"
-    return f"< {_number(metric, high)}" if pd.notna(high) else ""
+        return f"> {metric.text(low)}"
+    return f"< {metric.text(high)}" if pd.notna(high) else ""
 
 
 def _difference(metric: Metric, mean: float, cell: Mapping[Hashable, Any]) -> str:
     """Ours minus the paper's, if that is of the same condition; for bounds whether ours lies within them."""
     if math.isnan(mean) or cell["open"]:
         return ""
-    digits, factor = (1, 100) if metric.percent else (3, 1)
     if pd.notna(cell["paper"]):
-        return f"{factor * (mean - cell['paper']):+.{digits}f}"
+        return f"{metric.factor * (mean - cell['paper']):+.{metric.digits}f}"
     low, high = cell["paper_low"], cell["paper_high"]
     if pd.isna(low) and pd.isna(high):
         return ""
