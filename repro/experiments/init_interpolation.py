@@ -22,7 +22,8 @@ class InitInterpolation(Study):
     `scaled` by the random network's weight 1 - lambda, as the original code does. The latter also makes a student
     that starts near its teacher move less: two explanations of one effect, which these two conditions separate.
     Figure 6c is `repro surface init_interpolation weight=W` of finished runs (W = 0, 0.25, 0.375 in the paper).
-    Baseline augmentation; temperature 1, where the paper does not say.
+    Baseline augmentation. Our choices where the paper is silent: temperature 1; LayerNorm is over all channels and
+    pixels of an image (`repro/models/preresnet.py`), as in the study `optimizer`.
 
     The paper found: lambda <= 0.25 ends in a poor optimum (about 80 % train agreement), lambda >= 0.375 jumps to
     almost 100 %.

@@ -24,7 +24,8 @@ class OptimizerStudy(Study):
 
     The paper found: train agreement 78.95 % after 300 epochs of SGD, 83.3 % after 5,000; Adam lower.
 
-    Our choices where the paper is silent: temperature 1, Adam's learning rate, and weight decay 1e-4 at 300 epochs.
+    Our choices where the paper is silent: temperature 1, Adam's learning rate, weight decay 1e-4 at 300 epochs, and
+    LayerNorm over all channels and pixels of an image (`repro/models/preresnet.py`).
     """
 
     name: Literal["optimizer"] = "optimizer"
