@@ -264,6 +264,8 @@ def test_default_layers_are_counted_from_the_output() -> None:
     assert Hint().pairs(three, three) == [("one", "one")]
     with pytest.raises(ValueError, match="have none in common"):
         Flow().pairs(two, {"encoder": (9,)})
+    with pytest.raises(ValueError, match=r"the teacher's 'tokens' is \(7, 9\), neither maps .* nor a vector"):
+        HiddenCosine().check_layers({"hidden": (7,)}, {"tokens": (7, 9)})
 
 
 def test_stage_shapes_are_those_of_a_forward_pass_and_leave_the_random_stream_alone() -> None:

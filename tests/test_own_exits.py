@@ -95,3 +95,5 @@ def test_exits_and_the_stages_below_them_are_trained_together_like_in_a_plain_lo
 def test_a_network_of_one_stage_has_no_exits() -> None:
     with pytest.raises(ValueError, match=r"two stages or more; this has hidden"):
         OwnExits().check_stages({"hidden": (64,)})
+    with pytest.raises(ValueError, match=r"the student's 'tokens' is \(7, 9\), neither maps .* nor a vector"):
+        OwnExits().check_stages({"tokens": (7, 9), "hidden": (64,)})

@@ -77,12 +77,21 @@ class HiddenObjective(DivergenceObjective):
     def modules_of(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> nn.ModuleList:
         """`modules`, given every stage of both networks."""
         pairs = self.pairs(student, teacher)
+        for own, other in pairs:
+            check_map_or_vector(f"student's '{own}'", student[own])
+            check_map_or_vector(f"teacher's '{other}'", teacher[other])
         return self.modules([student[name] for name, _ in pairs], [teacher[name] for _, name in pairs])
 
     def check_layers(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> None:
         """Raise ValueError if these networks' layers cannot be compared."""
         with torch.device("meta"):
             self.modules_of(student, teacher)
+
+
+def check_map_or_vector(layer: str, shape: Shape) -> None:
+    """Raise ValueError unless a layer's output is one or the other, as a sequence of vectors, say, is not."""
+    if len(shape) not in (1, 3):
+        raise ValueError(f"layers: the {layer} is {shape}, neither maps (channels, height, width) nor a vector")
 
 
 def as_vectors(features: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repro.distill.companions import Companion, CompanionObjective
 from repro.distill.divergences import kl_divergence
-from repro.distill.hidden import Shape
+from repro.distill.hidden import Shape, check_map_or_vector
 
 POOLED = 4
 """An exit sees maps at this resolution at most."""
@@ -34,6 +34,8 @@ class OwnExits(CompanionObjective):
     def check_stages(self, stages: Mapping[str, Shape]) -> None:
         if len(stages) < 2:
             raise ValueError(f"own_exits needs a network of two stages or more; this has {', '.join(stages) or 'none'}")
+        for stage, shape in stages.items():
+            check_map_or_vector(f"student's '{stage}'", shape)
 
     def companions(
         self,
