@@ -74,7 +74,8 @@ class BaseRunConfig(Schema):
         """The seed of one of the run's random streams.
 
         The kind is part of it: a teacher and a student that share a `seed` share no stream. Otherwise such a
-        student would start from its teacher's initial weights and see the images in its teacher's order.
+        student would start from its teacher's initial weights and see the images in its teacher's order, as it does
+        where that teacher is a student of its seed.
         """
         return stream_seed(self.seed, self.kind, *names)
 
