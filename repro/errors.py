@@ -27,6 +27,10 @@ class Interrupted(RunFailed):
     """The run was asked to stop; it has written a checkpoint from which it goes on."""
 
 
+class MadeElsewhere(RunFailed):
+    """Another process is making the run, and whoever asked for it has something better to do than to wait."""
+
+
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `valid`, or `; valid: a, b, c` where none is near."""
     candidates = sorted(valid)

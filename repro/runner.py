@@ -18,7 +18,7 @@ from repro.clock import Clock
 from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
-from repro.errors import BadInput, Interrupted, RunFailed
+from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
 from repro.progress import Progress, summarize
 from repro.provenance import code_version, slurm_job_id
 from repro.run_data import as_recorded, check_data_of_parents, check_same_data, check_test_images, fingerprint_all
@@ -83,13 +83,15 @@ class Runner:
                 check_network(config, smallest[batches])
                 checked.add(network)
 
-    def make(self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any") -> None:
+    def make(
+        self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any", waits: bool = True
+    ) -> None:
         """Finish the run of `config`, whose parents are done; at once if its record is complete.
 
         If its record holds a failure of its own, it is tried again only if that happened at the time `forgiven`, or
-        if that is "any". Raises BadInput if its data are missing or are not those that its record was begun with, or a
-        parent made with; Interrupted if asked to stop; RunFailed if it cannot finish (the reason stays in
-        `failure.json`).
+        if that is "any". Where another process is making it, that is waited for, or unless it `waits` MadeElsewhere
+        raised. Raises BadInput if its data are missing or are not those that its record was begun with, or a parent
+        made with; Interrupted if asked to stop; RunFailed if it cannot finish (the reason stays in `failure.json`).
         """
         run = self._record(config)
         fingerprints = fingerprint_all(config, self.data_directory)
@@ -107,6 +109,8 @@ class Runner:
                 raise Interrupted(f"run {run.run_id} ({title}): stopped by {self.stop.signal} while it waited")
 
         def say_for_whom(holder: str) -> None:
+            if not waits:
+                raise MadeElsewhere(f"{title}: is being trained by {holder}")
             if self.ranks.size > 1:
                 raise RunFailed(f"{title}: is being trained by {holder}; several processes do not wait for it")
             self.progress.say(f"{title}: waits, being trained by {holder}")

@@ -9,16 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
 from processes import PATIENCE, Process
-from runs import small_student, small_teacher
+from runs import runner, small_student, small_teacher
 from terminal import Terminal
 
 from repro.config import RunConfig
+from repro.launch.local import make_in_turn
 from repro.launch.pool import Pool, Workplace, _Worker, note_failure
 from repro.launch.request import Order, Request, order
 from repro.optimization import SGD
@@ -190,21 +192,45 @@ def test_each_of_several_runs_at_once_has_gpus_of_its_own_for_its_processes(
     assert [command[command.index("--device") + 1] for command, _ in started] == ["cuda", "cuda"]
 
 
+@pytest.mark.parametrize("with_workers", [False, True])
+def test_what_another_launch_is_making_is_left_for_the_end(with_workers: bool, store: Store) -> None:
+    held, free = small_teacher(epochs=1), small_teacher(epochs=1, seed=1)
+    requests = [Request(one.kind, one) for one in (held, small_student(teachers=(held,), epochs=1), free)]
+
+    def launch() -> None:
+        if with_workers:
+            assert Pool(workplace(store), StopRequest()).make([order(request) for request in requests]) == {}
+        else:
+            make_in_turn(requests, runner(store.root))
+
+    with ThreadPoolExecutor() as threads:
+        with store.run(held.run_id).lock(on_wait=print):
+            launched = threads.submit(launch)
+            wait_until(store.run(free.run_id).is_done)
+            assert not launched.done() and store.run(requests[1].run_id).state() == "missing"
+        launched.result(PATIENCE)
+    assert all(store.run(request.run_id).is_done() for request in requests)
+
+
 @pytest.mark.slow
 def test_a_worker_answers_each_request_in_a_line_of_its_own(store: Store) -> None:
     """The protocol of `repro.launch.worker`, spoken by hand."""
     process = workplace(store).start_worker(0)
-    good, bad = orders(small_teacher(epochs=1), DIVERGING)
+    good, bad, held = orders(small_teacher(epochs=1), DIVERGING, LONG)
     assert process.stdin is not None
-    for asked in (good, bad, good):
+    for asked in (good, bad, good, held):
         content = {"label": asked.label, "run_id": asked.run_id, "config": asked.config, "forgiven": None}
         process.stdin.write(json.dumps(content).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout is not None
     lines, answers = [], 0
-    while answers < 3:
-        lines.append(json.loads(process.stdout.readline()))
-        answers += "error" in lines[-1]
+    with store.run(held.run_id).lock(on_wait=print):
+        while answers < 4:
+            lines.append(json.loads(process.stdout.readline()))
+            answers += "error" in lines[-1]
+    last = lines.pop()
+    assert last["made_elsewhere"] and not last["failed"]
+    assert last["error"].startswith(f"run 2: is being trained by process {os.getpid()} on ")
     # How a run goes is told before its answer; the third is done already, and nothing is told.
     calls = [(line["progress"], line["arguments"][0]) for line in lines if line.get("progress") in ("start", "say")]
     (failure,) = [line["error"] for line in lines if line.get("error")]

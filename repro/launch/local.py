@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.errors import BadInput, Interrupted, RunFailed
-from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure, obstacle_to
+from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
+from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure, obstacle_to, whom_it_waits_for
 from repro.launch.request import Request, order
 from repro.progress import counted
 from repro.runner import Runner
@@ -27,19 +27,36 @@ def make_checked(plan: Sequence[Request], runner: Runner) -> None:
 def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
     """Make the requested runs one after another, those that can be made even if others fail.
 
+    Those that another process is making are left for the end, then looked at again.
     Raises RunFailed at the end if any is not done, Interrupted at once.
     """
     runner.check(request.config for request in requests)
     unfinished: dict[str, str] = {}
-    for number, request in enumerate(requests, start=1):
-        asked = order(request)
-        while (obstacle := obstacle_to(asked, runner.store)) == WAIT and runner.stop.signal is None:
+    told = False
+    waiting = [(number, request, order(request)) for number, request in enumerate(requests, start=1)]
+    while waiting:
+        ours = {request.run_id for _, request, _ in waiting}
+        looked_at = ((one, obstacle_to(one[2], runner.store, ours)) for one in waiting)
+        found = next(((one, obstacle) for one, obstacle in looked_at if obstacle != WAIT), None)
+        if found is None:
+            if runner.stop.signal is not None:
+                left = f"{counted(len(waiting), 'run')} left, for some of which it waited"
+                raise Interrupted(f"stopped by {runner.stop.signal}: {left}; the same command goes on from there")
+            if not told and (line := whom_it_waits_for([asked for _, _, asked in waiting], runner.store)):
+                told = True
+                runner.progress.say(line)
             time.sleep(POLL_SECONDS)
+            continue
+        (number, request, asked), obstacle = found
+        waiting.remove(found[0])
         if obstacle is not None:
             unfinished[request.run_id] = obstacle
             continue
         try:
-            runner.make(request.config, f"[{number}/{len(requests)}] {request.label}", request.forgiven)
+            title = f"[{number}/{len(requests)}] {request.label}"
+            runner.make(request.config, title, request.forgiven, waits=False)
+        except MadeElsewhere:
+            waiting.insert(0, found[0])
         except Interrupted:
             raise
         except (RunFailed, BadInput) as error:

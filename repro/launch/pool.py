@@ -9,18 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repro.launch.request import Order
-from repro.progress import Progress, bar_of_runs, for_this_output
+from repro.progress import Progress, bar_of_runs, counted, for_this_output
 from repro.stop import StopRequest
 from repro.store import Store
 
 POLL_SECONDS = 0.5
-WAIT = "waits for a parent"
+WAIT = "waits for one that is being made"
 PARTING_SECONDS = 60.0
 """How long a worker may take to end when asked to; then it is killed, and its run goes on from its last checkpoint."""
 
@@ -120,16 +120,21 @@ class Pool:
     def make(self, orders: Sequence[Order]) -> dict[str, str]:
         """Make the requested runs, none of which is done. Returns the others: run id -> why it is not done.
 
-        A run waits for its parents among the orders, and for those that are being made elsewhere. If a parent
-        failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
+        A run that is being made elsewhere is left for the end, then looked at again: so two pools with the same orders
+        share them. A run waits for its parents among the orders, and for those that are being made elsewhere. If a
+        parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
         """
         self.waiting, self.unfinished, self.dismissed = list(orders), {}, False
+        told, store = False, self.workplace.store
         with selectors.DefaultSelector() as answers, bar_of_runs(len(orders)) as bar:
             try:
                 while self.stop.signal is None and (left := self._left()):
                     bar.n = len(orders) - left
                     bar.refresh()
                     self._hand_out(answers)
+                    if not told and left == len(self.waiting) and (line := whom_it_waits_for(self.waiting, store)):
+                        told = True
+                        for_this_output().say(line)
                     for key, _ in answers.select(timeout=POLL_SECONDS):
                         self._hear(key.data, answers)
             finally:
@@ -174,13 +179,11 @@ class Pool:
         """Give idle workers the first runs that can be made; sort out those that cannot."""
         ours = {order.run_id for order in self.waiting}
         ours |= {worker.order.run_id for worker in self.workers if worker.order is not None}
-        store = self.workplace.store
         for order in list(self.waiting):
             idle = next((w for w in self.workers if w.order is None and w.process.poll() is None), None)
             if idle is None and len(self.workers) == self.workplace.workers:
                 return
-            among_ours = any(run_id in ours for _, run_id in order.parents)
-            obstacle = WAIT if among_ours else obstacle_to(order, store)
+            obstacle = obstacle_to(order, self.workplace.store, ours)
             if obstacle == WAIT:
                 continue
             self.waiting.remove(order)
@@ -217,7 +220,9 @@ class Pool:
                 getattr(worker.progress, line["progress"])(*line["arguments"])
                 continue
             order, worker.order = worker.order, None
-            if order is not None and line["error"] is not None:
+            if order is not None and line["made_elsewhere"]:
+                self.waiting.insert(0, order)
+            elif order is not None and line["error"] is not None:
                 self._note_failure(order, line["error"], line["failed"])
 
     def _note_death(self, order: Order, code: int, progress: Progress) -> None:
@@ -238,11 +243,14 @@ class Pool:
             note_failure(order, self.workplace.store, error)
 
 
-def obstacle_to(order: Order, store: Store) -> str | None:
-    """What the records of its parents say against starting a run: WAIT if that may change by itself.
+def obstacle_to(order: Order, store: Store, ours: Collection[str]) -> str | None:
+    """What its record and those of its parents say against starting a run: WAIT if that may change by itself, as where
+    somebody else is making it, or a parent is among `ours`, the runs that are still to be made.
 
     If a parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
     """
+    if any(run_id in ours for _, run_id in order.parents) or store.run(order.run_id).holder() is not None:
+        return WAIT
     for kind, run_id in order.parents:
         parent = store.run(run_id)
         if parent.holder() is not None:  # asked first: one that ends while we look is done or failed then
@@ -254,6 +262,17 @@ def obstacle_to(order: Order, store: Store) -> str | None:
             return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
         note_failure(order, store, f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
+    return None
+
+
+def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
+    """Who makes the first of the runs that these wait for, themselves among them; None if nobody does any more."""
+    for run_id in dict.fromkeys(
+        one for order in orders for one in (order.run_id, *(parent for _, parent in order.parents))
+    ):
+        holder = store.run(run_id).holder()
+        if holder is not None:
+            return f"waits for run {run_id}, being made by {holder}; {counted(len(orders), 'run')} left"
     return None
 
 

@@ -1,8 +1,9 @@
 """The process that makes runs one after another; started and fed by `repro.launch.pool`.
 
 Each line of standard input asks for a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each is
-answered, in order, by a line of standard output: {"error": ..., "failed": ...}, both null and false if the run is done.
-The lines before it tell how it goes: {"progress": name, "arguments": [...]}, a call of `repro.progress.Progress`. The
+answered, in order, by a line of standard output: {"error": ..., "failed": ..., "made_elsewhere": ...}, which are null
+and false if the run is done; `made_elsewhere` comes at once, where another process is making it. The lines before it
+tell how it goes: {"progress": name, "arguments": [...]}, a call of `repro.progress.Progress`. The
 end of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
 outlives its pool.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from repro.errors import BadInput, Interrupted, RunFailed
+from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
 from repro.launch.together import make_together
 from repro.progress import Progress, Report
 from repro.stop import StopRequest
@@ -66,7 +67,7 @@ def _alone(options: argparse.Namespace, progress: Progress, stop: StopRequest) -
 
     def make(request: dict[str, Any]) -> None:
         runner = Runner(Store(options.runs), options.data, choose_device(options.device), progress, stop)
-        runner.make(parse_config(request["config"]), request["label"], request["forgiven"])
+        runner.make(parse_config(request["config"]), request["label"], request["forgiven"], waits=False)
 
     return make
 
@@ -83,15 +84,18 @@ def _together(options: argparse.Namespace, stop: StopRequest) -> Make:
 
 def _outcome(make: Make, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Make one run; the answer to the request."""
+    answer: dict[str, Any] = {"error": None, "failed": False, "made_elsewhere": False}
     try:
         make(request)
+    except MadeElsewhere as error:
+        return answer | {"error": str(error), "made_elsewhere": True}
     except (BadInput, RunFailed) as error:
         progress.say(f"repro: {error}")
-        return {"error": str(error), "failed": not isinstance(error, Interrupted)}
+        return answer | {"error": str(error), "failed": not isinstance(error, Interrupted)}
     except Exception as error:  # a bug: it must not take the worker's other runs with it
         traceback.print_exc()
-        return {"error": repr(error), "failed": True}
-    return {"error": None, "failed": False}
+        return answer | {"error": repr(error), "failed": True}
+    return answer
 
 
 def _take_stdout() -> Callable[[dict[str, Any]], None]:
