@@ -1,12 +1,15 @@
 """`prepare`: torchvision's own download and parsing, on small archives in the published formats."""
 
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prepared_arrays import Arrays, arrays_for
+from processes import PATIENCE, Process
 from published_archives import Server, publish
 
 from repro.data.dataset import Dataset
@@ -53,6 +56,28 @@ def refusal(name: str, directory: Path, said: list[str]) -> str:
     assert message.endswith(f"its prepared file can be copied to {directory / name}.npz instead")
     assert "\n" not in message
     return message
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(published: Publish, tmp_path: Path, said: list[str]) -> None:
+    published("mnist")
+
+    def begin(pipe: Connection) -> None:
+        def stay(line: str) -> None:
+            pipe.send(line)
+            time.sleep(PATIENCE)
+
+        prepare("mnist", tmp_path, stay)
+
+    killed, living = Process(begin), Process(begin)
+    assert {killed.hear(), living.hear()} == {"mnist: downloading"}
+    killed.kill()
+    path = prepare("mnist", tmp_path, said.append)
+    ours, theirs = sorted(tmp_path.iterdir(), key=lambda left: left != path)
+    assert ours == path and theirs.is_dir()
+    living.kill()
+    path.unlink()
+    prepare("mnist", tmp_path, said.append)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # -- what is promised --------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ import hashlib
 import http.client
 import io
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from repro.data.prepare_texts import prepare_texts
 from repro.data.prepared import PreparedDataset, PreparedFile
 from repro.data.texts import PreparedTexts
 from repro.errors import BadInput, RunFailed, did_you_mean
+from repro.lock import try_lock
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,12 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
         else:
             say(f"{path}: already there, fingerprint {dataset.fingerprint(directory)}")
             return path
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        workspace = tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory)
-    except OSError as error:
-        raise BadInput(f"{directory}: cannot write data there ({error.strerror}); see --data") from error
-    with workspace as folder:
+    with _workspace(directory, name) as folder:
         say(f"{name}: downloading")
         try:
             # Downloads draw progress bars on stderr, terminal or not.
             with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
-                counts = _make(dataset, Path(folder), path)
+                counts = _make(dataset, folder, path)
         # RuntimeError is how torchvision reports a wrong checksum, and that no mirror answers.
         except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
             cause = " ".join(str(error).split()) or type(error).__name__
@@ -120,6 +117,38 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
             ) from error
     say(f"{path}: {counts}, fingerprint {dataset.fingerprint(directory)}")
     return path
+
+
+@contextlib.contextmanager
+def _workspace(directory: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in `directory` to download into, removed at the end. Raises BadInput if it cannot be made.
+
+    Those that killed processes left are removed first: their locks are free. Where the file system has no locks, they
+    stay.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for old in directory.glob(f".{name}-*/lock"):
+            if _is_free(old):
+                shutil.rmtree(old.parent, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=directory))
+        lock = (folder / "new lock").open("wb")
+    except OSError as error:
+        raise BadInput(f"{directory}: cannot write data there ({error.strerror}); see --data") from error
+    try:
+        with lock:
+            with contextlib.suppress(BadInput):
+                try_lock(lock)
+                (folder / "new lock").rename(folder / "lock")  # it is locked when others find it
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_free(lock: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError, BadInput), lock.open("rb+") as file:
+        return try_lock(file)
+    return False
 
 
 def _make(dataset: PreparedFile, folder: Path, path: Path) -> str:
