@@ -10,6 +10,7 @@ from runs import SMALL, runner, small_student, small_teacher
 from repro.config import DataConfig, Selection, StudentConfig, parse_config
 from repro.data.augment_geometric import RandomCrop
 from repro.data.dataset import LabeledData
+from repro.data.synthetic import Synthetic
 from repro.distill.attention_transfer import AttentionTransfer
 from repro.distill.contrastive import Contrastive
 from repro.distill.divergences import ForwardCrossEntropy
@@ -21,6 +22,7 @@ from repro.models.base import count_parameters
 from repro.models.preresnet import PreResNet, PreResNetNetwork
 from repro.optimization import SGD, Constant
 from repro.surface import make_surface
+from repro.training.examples import with_validation
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -201,6 +203,15 @@ def test_no_run_that_a_run_learns_from_has_trained_on_its_held_out_images(tmp_pa
         work.check([student_of(900, 900), student_of(901, 900)])
     with pytest.raises(BadInput, match=r"2 of the 300 images .* by student \w+, from which the run learns"):
         work.check([student_of(900, 902)])
+
+
+def test_a_data_set_with_other_options_may_be_of_the_same_images() -> None:
+    train, pool = Synthetic(images=80, image_size=8), Synthetic(images=90, image_size=8)
+    data = DataConfig(train=Selection(dataset=train, size=40), pools=(Selection(dataset=pool),), validation=10)
+    teacher = small_teacher(data=DataConfig(train=Selection(dataset=train, size=40)))
+    held_out = small_student(data=data, teachers=(teacher,))
+    with pytest.raises(BadInput, match="data set synthetic is trained on with other options, where nobody knows"):
+        with_validation(held_out, {one: one.load(Path()) for one in (train, pool)})
 
 
 def test_new_options_leave_the_ids_of_old_runs_alone() -> None:

@@ -69,7 +69,8 @@ def lineage(config: BaseRunConfig) -> Iterator[BaseRunConfig]:
 def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> LabeledData:
     """The data set of `train`, with the images that `config.data.validation` holds out in the place of its test images.
 
-    Raises BadInput if they are all there are, or if the run or one that it learns from is trained on one of them.
+    Raises BadInput if they are all there are, or if the run or one that it learns from is trained on one of them, or on
+    the same data set with other options, which may be of the same file.
     """
     train, validation = config.data.train, config.data.validation
     own = datasets[train.dataset]
@@ -82,14 +83,19 @@ def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledDa
     held_out = order[left:].sort().values
     trained_on = {selection: run for run in reversed([*lineage(config)]) for selection in run.data.selections}
     for selection, run in trained_on.items():
+        by = "" if run == config else f" by {run.kind} {run.run_id}, from which the run learns"
         if selection.dataset == train.dataset:
             shared = int(torch.isin(select_from(selection, datasets), held_out).sum())
             if shared:
-                by = "" if run == config else f" by {run.kind} {run.run_id}, from which the run learns"
                 raise BadInput(
                     f"data set {train.dataset.name}: {shared} of the {validation} images that data.validation holds "
                     f"out are trained on{by}; {left} can be"
                 )
+        elif selection.dataset.name == train.dataset.name:
+            raise BadInput(
+                f"data set {train.dataset.name} is trained on with other options{by}, where nobody knows whether the "
+                f"images are among those that data.validation holds out; give both the same options"
+            )
     return replace(own, test=own.train.subset(held_out))
 
 
