@@ -7,13 +7,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 
 from repro.bench.wandb_faults import Fault, errors_500, no_key, nothing, unreachable
-from repro.bench.wandb_server import StandInServer
+from repro.bench.wandb_server import KEY, StandInServer
 from repro.tracking import mirror
 from repro.tracking.mirror import mirrored, why_offline
+
+
+@contextlib.contextmanager
+def logged_in(server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]]:
+    """What `wandb login --host` leaves behind for a server that is not W&B's own."""
+    (folder / "netrc").write_text(f"machine {urlparse(server.url).netloc}\n  login user\n  password {KEY}\n")
+    (folder / "settings").write_text(f"[default]\nbase_url = {server.url}\n")
+    places = {"NETRC": str(folder / "netrc"), "WANDB_CONFIG_DIR": str(folder)}
+    yield {"WANDB_API_KEY": "", "WANDB_BASE_URL": "", **places}
 
 
 @contextlib.contextmanager
@@ -62,21 +72,22 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "fault", [nothing, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless]
+    "fault", [nothing, logged_in, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless]
 )
 def test_auto_is_online_only_where_w_and_b_can_be_used(
     fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if fault is nothing:  # however busy the machine is
+    usable = fault in (nothing, logged_in)
+    if usable:  # however busy the machine is
         monkeypatch.setattr(mirror, "PROBE_SECONDS", 60.0)
     with fault(server, tmp_path) as changes:
         for key, value in changes.items():
             monkeypatch.setenv(key, value)
         start = time.monotonic()
-        assert (why_offline() is None) == (fault is nothing)
+        assert (why_offline() is None) == usable
         assert time.monotonic() - start < 60, "an endless answer of a line a second was read for 100 s"
         said: list[str] = []
         with mirrored("auto", tmp_path, {}, said.append):
             pass
-    assert len(said) == (0 if fault is nothing else 1)
+    assert len(said) == (0 if usable else 1)
     assert all("\n" not in line for line in said)

@@ -4,6 +4,7 @@ The command starts it, closes a pipe at its end, waits a bounded time, and knows
 training processes never call the client.
 """
 
+import configparser
 import contextlib
 import http.client
 import json
@@ -128,18 +129,20 @@ def _kill_with_children(pid: int) -> None:
 
 def why_offline() -> str | None:
     """Why W&B cannot be used now; None if it seems it can. Takes at most about `PROBE_SECONDS`."""
-    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    noted = _noted_by_login()
+    url = os.environ.get("WANDB_BASE_URL") or noted.get("base_url", "https://api.wandb.ai")
     found: list[str | None] = []
     # In a thread: the limit of `urlopen` is that of each reading, and looking a name up has none.
-    probe = threading.Thread(target=lambda: found.append(_obstacle(url)), daemon=True)
+    probe = threading.Thread(target=lambda: found.append(_obstacle(url, noted)), daemon=True)
     probe.start()
     probe.join(PROBE_SECONDS)
     return found[0] if found else f"{url} does not answer within {PROBE_SECONDS:g} s"
 
 
-def _obstacle(url: str) -> str | None:
+def _obstacle(url: str, noted: Mapping[str, str]) -> str | None:
+    keys = (os.environ.get("WANDB_API_KEY"), os.environ.get("WANDB_IDENTITY_TOKEN_FILE"), noted.get("api_key"))
     try:
-        if not os.environ.get("WANDB_API_KEY") and not _key_in_netrc(url):
+        if not any(keys) and not _key_in_netrc(url):
             return "no API key: run `wandb login` or set WANDB_API_KEY"
         with urllib.request.urlopen(url, timeout=PROBE_SECONDS):
             return None
@@ -153,8 +156,18 @@ def _obstacle(url: str) -> str | None:
         return f"{url} does not answer as a web server does: {error!r}"
 
 
+def _noted_by_login() -> dict[str, str]:
+    """What `wandb login` has noted beside the key: the server, if it is not W&B's own. Read as the client does."""
+    file = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
+    parser = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error):  # the client passes over such a file
+        parser.read([file, "wandb/settings"])
+    return dict(parser["default"]) if "default" in parser else {}
+
+
 def _key_in_netrc(url: str) -> bool:
     try:
-        return netrc.netrc().authenticators(urlparse(url).hostname or "") is not None
+        file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+        return netrc.netrc(file).authenticators(urlparse(url).netloc) is not None
     except (OSError, netrc.NetrcParseError):
         return False

@@ -1,7 +1,7 @@
 """`repro wandb sync`: bring W&B up to the records on disk, and check that it is."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wandb.apis.public import Api
 
@@ -49,7 +49,8 @@ def sync(
     that cannot be read, is that run's problem.
     """
     api = Api()
-    path = f"{to.entity or api.default_entity}/{to.project}"
+    to = replace(to, entity=to.entity or api.default_entity)
+    path = f"{to.entity}/{to.project}"
     there = _shown(api, path)
     for record, label in records:
         name = label.text if label else record.run_id
