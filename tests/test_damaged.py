@@ -12,8 +12,8 @@ from repro.errors import Damaged, Interrupted, RunFailed
 from repro.launch.local import make_in_turn, run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.status import Named, status_row
 from repro.records import RunFolder, open_records, write_export
-from repro.status import Named, status_row
 from repro.store import RunDirectory, Store
 
 

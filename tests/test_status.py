@@ -14,7 +14,7 @@ from repro.cli import main
 from repro.config import parse_config
 from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
-from repro.status import Named, status_row, status_table
+from repro.launch.status import Named, status_row, status_table
 from repro.store import RunDirectory, Store
 
 KEYS = {"run_id", "label", "state", "epoch", "epochs", "metrics", "seconds_since_write", "holder", "error"}

@@ -22,8 +22,8 @@ from repro.launch.profile import Profile
 from repro.launch.request import Request
 from repro.launch.slurm import Submitter, arrange
 from repro.launch.standing import sort_out
+from repro.launch.status import Named, status_row, status_table
 from repro.launch.sweep import find_sweep, read_sweep
-from repro.status import Named, status_row, status_table
 from repro.store import Store
 
 Result = TypeVar("Result")

@@ -17,8 +17,8 @@ from repro.launch.ledger import Ledger
 from repro.launch.reconcile import reconcile
 from repro.launch.slurm_queue import Task, has_slurm, queued_runs
 from repro.launch.slurm_queue import cancel as cancel_tasks
+from repro.launch.status import Named, count_states, status_row, status_table
 from repro.progress import counted
-from repro.status import Named, count_states, status_row, status_table
 from repro.store import Store
 
 if TYPE_CHECKING:
