@@ -1,5 +1,6 @@
 """Figures of part of the runs, of one preset, from the command; and what overviews count, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,15 @@ def test_reliability_is_that_of_the_calibration_error(tables: StudyTables) -> No
     assert found[1, inside].mean() == pytest.approx(np.mean(predicted.top_class == labels), abs=0.2)
 
 
-def test_a_learning_curve_ends_at_the_last_epoch(tables: StudyTables) -> None:
-    records = tables.records
-    run_id = tables("digits", "short").rows.iloc[0]["run_id"]
-    record = records.record(run_id)
-    curve = learning_curve(records, run_id, "test/agreement")
-    assert curve is not None and len(record.metrics) == 10
-    assert learning_curve(records, run_id, "test/none") is None
+def test_a_learning_curve_is_that_of_the_evaluations_and_nothing_before_the_first() -> None:
+    records = SyntheticRecords(examples=20).add("digits", world, only={"trial": [0], "images": [100]})
+    run_id, record = next(iter(records.made.items()))
+    epochs = record.config["epochs"]
+    twice = [{"epoch": epochs // 2, "x": 0.5}, {"epoch": epochs, "x": 1.0}]
+    records.made[run_id] = replace(record, metrics=twice)
+    curve = learning_curve(records, run_id, "x")
+    np.testing.assert_allclose(curve, [*[np.nan] * 4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # type: ignore[arg-type]
+    assert learning_curve(records, run_id, "none") is None
 
 
 def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
