@@ -50,6 +50,18 @@ def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
     picture = figure.picture(figure.evidence(StudyTables(one), "short"), "short")
     assert "n = 1 trial, no spread" in texts(picture) and "No independent control" in texts(picture)
     assert set(series(picture.axes[0])) == {"student"}
+    reviews = SyntheticRecords(examples=50).add("text", world, only={"trial": 0, "members": [1, 3]})
+    table = find_figure("table_2")
+    picture = table.picture(table.evidence(StudyTables(reviews), "short"), "short")
+    assert texts(picture).split("\n").count("-") == 2 * 2 and "(dots)" not in texts(picture)
+
+
+def test_no_axis_blows_up_hundredths_of_a_point() -> None:
+    near = {"trial": 0, "method": ["soft_labels", "logit_mse"]}  # 0.3 points apart
+    one = SyntheticRecords(examples=5000).add("text_transformer", world, only=near)
+    figure = find_figure("text_transformer")
+    low, high = figure.picture(figure.evidence(StudyTables(one), "short"), "short").axes[0].get_xlim()
+    assert high - low > 0.01
 
 
 def test_presets_never_share_a_picture(tmp_path: Path) -> None:
