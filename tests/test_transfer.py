@@ -37,11 +37,6 @@ FROZEN: dict[str, Any] = {"init": Pretrained(source=SOURCE), "frozen_trunk": Tru
 
 
 @pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
-@pytest.fixture(scope="module")
 def source(digits: LabeledData) -> nn.Module:
     """A trained network with BatchNorm statistics of its own."""
     trainer = Trainer(SOURCE, {SMALL: digits}, None, CPU)
