@@ -23,9 +23,11 @@ def build_network(config: TrainingConfig) -> nn.Module:
 def check_network(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if the network does not fit its inputs, or cannot train on the run's smallest batch."""
     dataset = config.data.train.dataset
-    with torch.device("meta"), torch.no_grad():  # shapes only
+    asked = smallest_batch == 1 and dataset.input_kind == "images"
+    # On the meta device there are only shapes, and a network may ask for values when it is trained.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if asked else "meta"), torch.no_grad():
         network = build_network(config)
-        if smallest_batch == 1 and dataset.input_kind == "images":
+        if asked:
             to_training_mode(network, config)
             try:
                 network(torch.zeros(1, *dataset.input_shape))
