@@ -78,7 +78,8 @@ class Runner:
             if batches not in smallest:
                 smallest[batches] = smallest_batch(config, datasets)
                 with_validation(config, datasets)
-            network = (config.model, config.data.train.dataset, config.frozen_trunk, smallest[batches])
+            trunk = config.frozen_trunk, config.source is not None
+            network = (config.model, config.data.train.dataset, trunk, smallest[batches])
             if network not in checked:
                 check_network(config, smallest[batches])
                 checked.add(network)
