@@ -36,17 +36,26 @@ def bench(options: argparse.Namespace) -> None:
 def load_method(path: Path) -> str:
     """The name of the one objective that the Python file defines, which is registered now. Raises BadInput."""
     discover(distill)
-    before = set(Objective.registry)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if path.suffix != ".py" or spec is None or spec.loader is None or not path.is_file():
         raise BadInput(f"{path}: is no Python file with an objective; docs/extending.md shows one")
-    try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:  # whatever the user's code raises is shown as theirs
-        raise BadInput(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
-    found = sorted(set(Objective.registry) - before)
+    before = set(Objective.registry)
+    if path.resolve().parent == Path(distill.__path__[0]).resolve():  # then it is imported by now
+        module = f"{distill.__name__}.{path.stem}"
+        found = sorted(name for name in before if Objective.registry[name].__module__ == module)
+    else:
+        try:
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        except Exception as error:  # whatever the user's code raises is shown as theirs
+            raise BadInput(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+        found = sorted(set(Objective.registry) - before)
     if len(found) != 1:
-        raise BadInput(f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it has to be one")
+        raise BadInput(
+            f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it has to be one class that "
+            'states its name: Literal["my_method"] = "my_method"'
+        )
+    if missing := sorted(Objective.registry[found[0]].__abstractmethods__):
+        raise BadInput(f"{path}: the class of {found[0]} lacks {', '.join(missing)}")
     try:
         Objective.registry[found[0]]()
     except ValidationError as error:

@@ -37,21 +37,30 @@ class OwnMethod(Methods):
 def remember(method: str, path: Path, runs: Path) -> None:
     """Keep the file beside the runs that it makes: their ids hold the method's name and options, not what it does.
 
-    Raises BadInput if runs were made under this name by another file, or by this one as it was.
+    Raises BadInput if runs were made under this name by another file, or by this one as it was. What failed before its
+    first checkpoint has made nothing, so that a mistake can be corrected under the same name.
     """
     kept = runs / ".methods" / f"{method}.py"
     text = path.read_bytes()
-    if not kept.exists():
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{runs}: cannot keep runs there ({error.strerror}); see --runs") from error
-        write_atomically(kept, text)
-    elif kept.read_bytes() != text:
+    if kept.exists() and kept.read_bytes() != text and _has_trained(method, Store(runs)):
         raise BadInput(
             f"{path}: is not what the runs of {method} in {runs} were made by ({kept}); "
             "give it another name, or use another --runs folder"
         )
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{runs}: cannot keep runs there ({error.strerror}); see --runs") from error
+    write_atomically(kept, text)
+
+
+def _has_trained(method: str, store: Store) -> bool:
+    """Whether anything has been learned, or is being learned, with this objective."""
+    return any(
+        run.read_json("config.json")["config"].get("objective", {}).get("name") == method
+        and (run.is_done() or (run.path / "checkpoint.pt").exists() or run.holder() is not None)
+        for run in store.runs()
+    )
 
 
 def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[list[str], list[str]]:

@@ -29,6 +29,7 @@ from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.records.folder import RunFolder
 from repro.runner import Runner
+from repro.store import Store
 
 TRAINED: tuple[MethodName, ...] = ("independent", "soft_labels", "hint")
 
@@ -203,6 +204,12 @@ def test_runs_of_a_method_as_it_was_are_not_taken_for_those_of_what_it_became(tm
     file, runs = tmp_path / "own.py", tmp_path / "runs"
     file.write_text(OWN)
     remember("own", file, runs)
+    file.write_text(OWN.replace("0.5", "0.75"))  # it failed before it learned anything
+    remember("own", file, runs)
+    run = Store(runs).run("0123456789ab")
+    run.path.mkdir()
+    run.write_plain_config(run.run_id, {"objective": {"name": "own"}})
+    run.write_json("summary.json", {})
     remember("own", file, runs)
     file.write_text(OWN.replace("0.5", "0.25"))
     with pytest.raises(BadInput, match=r"own.py: is not what the runs of own in .*; give it another name"):
@@ -215,8 +222,9 @@ SESSION = """
     torch.set_num_threads(1)
     from repro.cli import main
     bench = ["bench", "fidelity", "--preset", "smoke", "--runs", "runs"]
-    for arguments in ([], ["--method", "none.py"], ["--method", "empty.py"], ["--method", "broken.py"]):
-        print(main(bench + arguments))
+    print(main(bench))
+    for file in ("none.py", "empty.py", "broken.py", "unfinished.py", sys.argv[1]):
+        print(main(bench + ["--method", file]))
     print(main(bench + ["--method", "own.py"]))
     print(main(["bench", "lenet", "--method", "own.py"]))
 """
@@ -226,9 +234,11 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("1 / 0")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    (tmp_path / "unfinished.py").write_text(OWN.replace("def divergence", "def divergance").replace('"own"', '"other"'))
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SESSION)],
+        [sys.executable, "-c", textwrap.dedent(SESSION), str(root / "repro" / "distill" / "divergences.py")],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -236,11 +246,12 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[:4] == ["2"] * 4 and lines[-2:] == ["0", "2"]
-    problems = ("needs a method", "none.py: is no Python file", "empty.py: defines 0", "ZeroDivisionError")
+    assert lines[:6] == ["2"] * 6 and lines[-2:] == ["0", "2"]
+    problems = ["needs a method", "none.py: is no Python file", "empty.py: defines 0", "ZeroDivisionError"]
+    problems += ["other lacks divergence", "divergences.py: defines 6 objectives (brier, "]
     for problem in (*problems, "--method goes with"):
         assert problem in done.stderr
-    header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:-2]]
+    header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[6:-2]]
     assert row[0] == "own" and len(row) == len(header)
     again = [sys.executable, "-m", "repro", "bench", "fidelity", "--preset", "smoke", "--runs", "runs"]
     again += ["--method", "own.py", "--json"]
