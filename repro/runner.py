@@ -27,12 +27,13 @@ from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.accumulation import check_shares
 from repro.training.batches import smallest_batch
+from repro.training.check_parts import check_parts
 from repro.training.compiled import check_compiler
 from repro.training.distributed import ALONE, PeerLost, Ranks
 from repro.training.examples import lineage, select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.precision import check_precision
-from repro.training.start import build_network, check_network
+from repro.training.start import build_network
 from repro.training.trainer import Trainer
 from repro.training.training import Training
 
@@ -55,7 +56,7 @@ class Runner:
     """Processes that decode files for this one; 0: it does so itself."""
 
     def check(self, configs: Iterable[RunConfig]) -> None:
-        """Raise BadInput if data, architecture or precision of any of these runs is no good, before one is begun."""
+        """Raise BadInput if data, parts or precision of any of these runs are no good, before one is begun."""
         datasets: dict[Dataset, LabeledData] = {}
         smallest: dict[object, int] = {}  # the runs of a sweep share most of their data and architectures
         checked: set[object] = set()
@@ -78,11 +79,11 @@ class Runner:
             if batches not in smallest:
                 smallest[batches] = smallest_batch(config, datasets)
                 with_validation(config, datasets)
-            trunk = config.frozen_trunk, config.source is not None
-            network = (config.model, config.data.train.dataset, trunk, smallest[batches])
-            if network not in checked:
-                check_network(config, smallest[batches])
-                checked.add(network)
+            parts = (config.model, config.objective, config.augmentation, config.data.train.dataset)
+            seen = (parts, config.frozen_trunk, smallest[batches])
+            if seen not in checked:
+                check_parts(config, smallest[batches])
+                checked.add(seen)
 
     def make(
         self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any", waits: bool = True

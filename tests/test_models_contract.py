@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from repro.errors import BadInput
 from repro.models.base import Model, Staged
 from repro.models.features import capture_stages
 from repro.models.lenet import LeNet5
@@ -197,10 +198,10 @@ class Misnamed(nn.Module):
 
 
 def test_a_stage_that_does_not_exist_is_named_with_its_network() -> None:
-    with pytest.raises(ValueError, match="Misnamed has no submodule 'neck'"), capture_stages(Misnamed()):
+    with pytest.raises(BadInput, match="Misnamed has no submodule 'neck'"), capture_stages(Misnamed()):
         pass
 
 
 def test_a_network_without_stages_is_refused() -> None:
-    with pytest.raises(TypeError, match="Linear does not name its stages"), capture_stages(nn.Linear(2, 2)):
+    with pytest.raises(BadInput, match="Linear does not name its stages"), capture_stages(nn.Linear(2, 2)):
         pass

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from repro.errors import BadInput
 from repro.models.base import Model, Staged
 
 
@@ -19,14 +20,14 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     The hooks go when the block ends, also by an error. A network that `torch.compile` has already compiled
     runs past new hooks and fills nothing: pass and call the uncompiled network.
 
-    Raises TypeError if the network has no `stages`, ValueError if a stage is none of its submodules.
+    Raises BadInput if the network has no `stages`, or if a stage is none of its submodules.
     """
     if not isinstance(network, Staged):
-        raise TypeError(f"{type(network).__name__} does not name its stages")
+        raise BadInput(f"{type(network).__name__} does not name its stages: it needs an attribute `stages`")
     submodules = dict(network.named_modules())
     for stage in network.stages:
         if stage not in submodules:
-            raise ValueError(f"{type(network).__name__} has no submodule '{stage}', which its stages name")
+            raise BadInput(f"{type(network).__name__} has no submodule '{stage}', which its stages name")
 
     outputs: dict[str, Tensor] = {}
 
@@ -48,12 +49,16 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     """The shape of each stage's output for one input, input side first.
 
     Of networks for images on the meta device, where nothing is computed. Those for texts have to see a text, for their
-    shapes depend on its length. torch's global generator is left as it was. Raises BadInput as `Model.build`.
+    shapes depend on its length. torch's global generator is left as it was. Raises BadInput as `Model.build`, or if the
+    network has no stages or no logits (batch, num_classes).
     """
     device = "meta" if model.input_kind == "images" else "cpu"
     inputs = torch.zeros(1, *input_shape) if device == "meta" else torch.zeros(1, input_shape[0], dtype=torch.int64)
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         network = model.build(num_classes, input_shape).eval()
         with capture_stages(network) as outputs:
-            network(inputs.to(device))
+            logits = network(inputs.to(device))
+    if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
+        found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise BadInput(f"{model.name}: of one input it makes {found}, not logits torch.float32 (1, {num_classes})")
     return {stage: tuple(output.shape[1:]) for stage, output in outputs.items()}

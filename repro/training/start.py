@@ -1,6 +1,5 @@
 """The network of a run before its first step, and what is trained beside it."""
 
-import torch
 from torch import nn
 
 from repro.config import StudentConfig, TrainingConfig
@@ -8,7 +7,6 @@ from repro.distill.companions import CompanionObjective
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Origin
-from repro.errors import BadInput
 from repro.training.companions import Companions
 from repro.training.hidden import HiddenComparison
 from repro.training.precision import Precision
@@ -18,31 +16,6 @@ def build_network(config: TrainingConfig) -> nn.Module:
     """The network of a run, freshly initialised from torch's global generator. Raises BadInput if it does not fit."""
     dataset = config.data.train.dataset
     return config.model.build(dataset.num_classes, dataset.input_shape)
-
-
-def check_network(config: TrainingConfig, smallest_batch: int) -> None:
-    """Raise BadInput if the network does not fit its inputs, cannot train on the run's smallest batch, or has no trunk
-    where the run needs one."""
-    dataset = config.data.train.dataset
-    asked = smallest_batch == 1 and dataset.input_kind == "images"
-    # On the meta device there are only shapes, and a network may ask for values when it is trained.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu" if asked else "meta"), torch.no_grad():
-        network = build_network(config)
-        classifier = config.model.classifier
-        if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
-            raise BadInput(
-                f"model {config.model.name} has no submodule '{classifier}', so that its trunk, all but that, is not "
-                f"known: give the model class's `classifier` the name of the part that makes logits"
-            )
-        if asked:
-            to_training_mode(network, config)
-            try:
-                network(torch.zeros(1, *dataset.input_shape))
-            except ValueError as error:  # BatchNorm's, where a channel has a single value and so no variance
-                raise BadInput(
-                    f"{config.model.name} cannot train on the batch of one image that an epoch has ({error}): choose "
-                    f"another batch_size or micro_batch_size, or last_batch 'drop'"
-                ) from error
 
 
 def initial_network(config: TrainingConfig, teachers: Ensemble | None, source: nn.Module | None = None) -> nn.Module:

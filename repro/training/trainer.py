@@ -225,8 +225,9 @@ class Trainer:
                 f"of {self.total_steps}); {self._likely_cause(step)}"
             )
 
-    def _likely_cause(self, step: int) -> str:
-        return likely_cause(self.train_sample.teacher_logits, self.learning_rate(step))
+    def _likely_cause(self, steps: int) -> str:
+        learning_rate = self.learning_rate(max(steps - 1, 0))
+        return likely_cause(self.train_sample.teacher_logits, learning_rate, steps)
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class Trainer:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
         test_metrics, test_logits = self._measure("test", self.test_set)
         if not bool(test_logits.isfinite().all()):  # the last step can do this, whose own loss was still finite
-            raise RunFailed(f"the trained network's predictions are not finite; {self._likely_cause(self.step - 1)}")
+            raise RunFailed(f"the trained network's predictions are not finite; {self._likely_cause(self.step)}")
         train_metrics, train_logits = self._measure("train", self.train_sample)
         metrics = test_metrics | train_metrics
         if self.teachers is not None and len(self.teachers.members) == 1:

@@ -1,0 +1,76 @@
+"""Whether a run can be trained with its network, objective and augmentations, asked before it is begun.
+
+They may be classes of one's own, which return anything.
+"""
+
+import torch
+from torch import Tensor
+
+from repro.config import StudentConfig, TrainingConfig
+from repro.distill.divergences import DivergenceObjective
+from repro.errors import BadInput
+from repro.models.features import stage_shapes
+from repro.training.start import build_network, to_training_mode
+
+
+def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
+    """Raise BadInput if one of them is no good; `smallest_batch` is the run's."""
+    _check_network(config, smallest_batch)
+    _check_objective(config)
+    _check_augmentation(config)
+
+
+def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
+    """Raise BadInput if the network does not fit its inputs, or cannot train on the run's smallest batch."""
+    dataset = config.data.train.dataset
+    stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
+    if smallest_batch == 1 and dataset.input_kind == "images":
+        with torch.device("meta"), torch.no_grad():  # shapes only
+            network = build_network(config)
+            to_training_mode(network, config)
+            try:
+                network(torch.zeros(1, *dataset.input_shape))
+            except ValueError as error:  # BatchNorm's, where a channel has a single value and so no variance
+                raise BadInput(
+                    f"{config.model.name} cannot train on the batch of one image that an epoch has ({error}): choose "
+                    f"another batch_size or micro_batch_size, or last_batch 'drop'"
+                ) from error
+
+
+def _check_objective(config: TrainingConfig) -> None:
+    """Raise BadInput if the objective's loss of three made-up inputs is none that a network can be trained with."""
+    objective, classes = config.objective, config.data.train.dataset.num_classes
+    generator = torch.Generator().manual_seed(0)
+    teachers = len(config.teachers) if isinstance(config, StudentConfig) and config.merge is None else 1
+    student_logits = torch.randn(3, classes, generator=generator, requires_grad=True)
+    teacher_logits = torch.randn(teachers, 3, classes, generator=generator)
+    if isinstance(objective, DivergenceObjective):
+        log_p, log_q = teacher_logits[0].log_softmax(dim=-1), student_logits.log_softmax(dim=-1)
+        if (shape := tuple(objective.divergence(log_p, log_q).shape)) != (3,):
+            raise BadInput(f"{objective.name}: divergence gives {shape} for 3 inputs, not a distance for each, (3,)")
+    loss = objective.loss(
+        student_logits,
+        teacher_logits=teacher_logits if objective.needs_teacher else None,
+        labels=torch.arange(3) % classes if objective.needs_labels else None,
+        progress=0.0,
+        generator=generator,
+    )
+    if loss.shape != ():
+        raise BadInput(f"{objective.name}: the loss has the shape {tuple(loss.shape)}; it must be a scalar, ()")
+    if not loss.requires_grad:
+        raise BadInput(f"{objective.name}: the loss has no gradient, as it does not depend on the student's logits")
+
+
+def _check_augmentation(config: TrainingConfig) -> None:
+    """Raise BadInput if an augmentation makes something else than as many images of the same shape in [0, 1]."""
+    dataset = config.data.train.dataset
+    generator = torch.Generator().manual_seed(0)
+    for augmentation in config.augmentation:
+        images = torch.rand(3, *dataset.input_shape, generator=generator)
+        changed = augmentation(images.clone(), generator)
+        if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
+            found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+            raise BadInput(f"{augmentation.name}: of images {images.dtype} {tuple(images.shape)} it makes {found}")
+        if not 0 <= changed.min() <= changed.max() <= 1:
+            found = f"{changed.min():.3g} to {changed.max():.3g}"
+            raise BadInput(f"{augmentation.name}: of images from 0 to 1 it makes images from {found}")

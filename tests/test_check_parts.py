@@ -1,0 +1,78 @@
+"""Networks, objectives and augmentations of one's own that return something else are refused before a run is begun."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from runs import runner, small_student, small_teacher
+from torch import Tensor, nn
+
+from repro.config import StudentConfig, TeacherConfig
+from repro.data.augment_geometric import HorizontalFlip
+from repro.distill.divergences import ForwardCrossEntropy
+from repro.distill.logit_matching import LogitMSE
+from repro.errors import BadInput
+from repro.models.preresnet import PreResNet
+
+
+class Network(nn.Sequential):
+    def __init__(self, outputs: int, stages: tuple[str, ...] | None = ("1",)) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, outputs))
+        if stages is not None:
+            self.stages = stages
+
+
+def network(make: Callable[[], nn.Module]) -> TeacherConfig:
+    class Own(PreResNet):
+        def build(self, *_: object) -> nn.Module:  # type: ignore[override]
+            return make()
+
+    return small_teacher().model_copy(update={"model": Own(depth=8)})
+
+
+def divergence(gives: Callable[[Tensor, Tensor], Tensor]) -> StudentConfig:
+    class Own(ForwardCrossEntropy):
+        def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+            return gives(log_p, log_q)
+
+    return small_student().model_copy(update={"objective": Own()})
+
+
+def distance(gives: Callable[[Tensor, Tensor], Tensor]) -> StudentConfig:
+    class Own(LogitMSE):
+        def distance(self, student_logits: Tensor, teacher_logits: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+            return gives(student_logits, teacher_logits)
+
+    return small_student().model_copy(update={"objective": Own()})
+
+
+def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
+    class Own(HorizontalFlip):
+        def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+            return makes(images)  # type: ignore[return-value]
+
+    return small_teacher().model_copy(update={"augmentation": (Own(),)})
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (network(lambda: Network(11)), r"preresnet: of one input it makes torch.float32 \(1, 11\), not .* \(1, 10\)"),
+        (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
+        (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
+        (divergence(lambda p, q: (p - q).abs()), r"divergence gives \(3, 10\) for 3 inputs, not .* \(3,\)"),
+        (divergence(lambda p, _: p.sum(-1)), "the loss has no gradient"),
+        (distance(lambda own, other: (own - other[0]).sum(-1)), r"the loss has the shape \(3,\)"),
+        (augmentation(lambda _: None), "horizontal_flip: .* it makes NoneType"),
+        (augmentation(lambda images: images[:, :, :4]), r"it makes torch.float32 \(3, 1, 4, 8\)"),
+        (augmentation(lambda images: images.double()), "it makes torch.float64"),
+        (augmentation(lambda images: images - 2), "from 0 to 1 it makes images from -2 to -1"),
+    ],
+)
+def test_what_returns_something_else_is_refused(
+    tmp_path: Path, config: TeacherConfig | StudentConfig, problem: str
+) -> None:
+    with pytest.raises(BadInput, match=problem):
+        runner(tmp_path).check([config])
+    assert not list(tmp_path.iterdir())
