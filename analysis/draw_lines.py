@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.panels import Evidence, Panel, Scale, conditions
-from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style
+from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
 from analysis.style import PALE, SMALL, STUDENT
 
 
@@ -70,7 +70,7 @@ def _draw_line(
     )
     values = series.trials[panel.metric.columns[series.role]]
     axes.plot(series.trials[scale.column].map(places), values, transform=moved, **faint(series.look))
-    spread = ours["sd"].fillna(0.0)
+    spread = room(panel.metric, ours["sd"])
     _make_room(axes, pd.concat([values, ours["mean"] - spread, ours["mean"] + spread]).dropna())
 
 

@@ -7,8 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.panels import Evidence, Names, Panel, conditions
-from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style
+from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
 from analysis.style import PALE, SERIES, SMALL
+
+ABOVE = 0.12
+"""Of a row: a control lies so far above its student, which it may equal."""
 
 
 def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
@@ -39,7 +42,13 @@ def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, fl
     offset = (
         {look.marker: 0.26 * (1 - index) for index, look in enumerate(SERIES)}[series.look.marker] if panel.by else 0.0
     )
+    offset += ABOVE if series.role == "control" else 0.0
     height = series.cells[panel.along.column].map(places).astype(float) + offset
+    low, high = series.cells["paper_low"], series.cells["paper_high"]
+    between = low.notna() & high.notna()
+    if between.any():
+        bars: dict[str, Any] = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": "paper, range"}
+        axes.hlines(height[between], low[between], high[between], **bars)
     stated = series.cells["paper"].notna()
     if stated.any():
         below = 0.0 if panel.by else 0.24
@@ -48,8 +57,10 @@ def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, fl
     done = series.cells["n"] > 0
     if not done.any():
         return
+    mean, spread = series.cells["mean"][done], room(panel.metric, series.cells["sd"][done])
+    axes.update_datalim([(value, 0.0) for value in (*(mean - spread), *(mean + spread))], updatey=False)
     axes.errorbar(
-        series.cells["mean"][done],
+        mean,
         height[done],
         xerr=series.cells["sd"][done],
         label=series.label,

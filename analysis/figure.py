@@ -81,7 +81,7 @@ class PaperFigure:
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
-        spread = _spread(self._trials(evidence), dots=self.draw is None) if self.panels else ""
+        spread = _spread(self._trials(evidence), dots=not self.name.startswith("table")) if self.panels else ""
         changed = f"All runs with {evidence.changes}." if evidence.changes else ""
         if evidence.left_out:
             changed += f" Left out, since their runs can not have that: {', '.join(evidence.left_out)}."
@@ -93,7 +93,8 @@ class PaperFigure:
             lines.append("No independent control: that takes the predictions of at least two trials.")
         commands = self.missing_commands(evidence, preset)
         if commands:
-            lines.append(f"Partial: {done} of {expected} runs. What makes the rest:")
+            runs = f"{done} of {expected} runs" if done < expected else "all runs, but not all that is shown of them"
+            lines.append(f"Partial: {runs}. What makes the rest:")
             lines += [line for command in _few(commands) for line in _broken(command)]
         return lines
 

@@ -18,6 +18,7 @@ FIGURE = PaperFigure(
         ]
         for metric in (AGREEMENT, ACCURACY)
     ],
+    caption="In the paper, doubling the depth adds 2 to 3 points of agreement.",
 )
 
 if __name__ == "__main__":

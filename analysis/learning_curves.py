@@ -41,20 +41,24 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
 
 
 def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
-    """The metric at SHARES of the run's epochs, interpolated between its evaluations; None if it was not measured."""
+    """The metric at SHARES of the run's epochs, interpolated between its evaluations; None if it was not measured.
+
+    NaN before the first evaluation, of which nothing is known.
+    """
     record = records.record(run_id)
     points = [(row["epoch"], row[metric]) for row in record.metrics if row.get(metric) is not None]
     if not points:
         return None
     epochs, values = np.array(points, dtype=float).T
-    shares: Floats = np.interp(SHARES, epochs / record.config["epochs"], values)
+    shares: Floats = np.interp(SHARES, epochs / record.config["epochs"], values, left=np.nan)
     return shares
 
 
 FIGURE = PaperFigure(
     name="learning_curves",
     title="Does agreement still grow when training ends?",
-    caption="Mean over all students of a study (bold), and each of them (faint). The last point is what is reported.",
+    caption="Mean over all students of a study (bold) from where all are measured, and each of them (faint). The last "
+    "point is what is reported.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

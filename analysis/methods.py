@@ -44,8 +44,11 @@ def draw(evidence: Evidence) -> Figure:
     for row, data in enumerate(data_sets):
         for column, kind in enumerate(kinds):
             axes = grid[row, column]
-            _draw_panel(axes, done[(done["data"] == data) & (done["teacher"] == kind)])
-            axes.set_title(f"{data}: {TITLES[kind]}" if column == 0 else TITLES[kind])
+            students = done[(done["data"] == data) & (done["teacher"] == kind)]
+            _draw_panel(axes, students)
+            trials = sorted(set(students.groupby("method").size()))
+            n = " to ".join(str(count) for count in (*trials[:1], *trials[1:][-1:]))
+            axes.set_title((f"{data}: " if column == 0 else "") + TITLES[kind] + (f"\nn = {n}" if n else ""))
         grid[row, 0].set_ylabel("test accuracy (%)")
     grid[-1, len(kinds) // 2].set_xlabel("test agreement with the teacher (%)")
     return figure
@@ -86,7 +89,7 @@ def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
 FIGURE = PaperFigure(
     name="methods",
     title="Does any method distil? Fidelity against generalization",
-    caption="A point is a method: mean and standard deviation of its trials. The line is the teacher's level.",
+    caption="A point is a method: mean and standard deviation of its n trials. The line is the teacher's level.",
     sweeps=("methods_digits", "methods_mnist", "methods_cifar100", "methods_online"),
     draw=draw,
 )

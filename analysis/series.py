@@ -11,6 +11,8 @@ from analysis.panels import Evidence, Metric, Panel, Role, Scale, cells
 from analysis.style import CONTROL, PAPER, SERIES, STUDENT, TEACHER, Look
 
 NOT_RUN = "not run"
+LEAST_ROOM = 0.005
+"""On either side of a share, so that no axis blows up a difference of hundredths of a point."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def all_series(panel: Panel, here: Evidence) -> Iterator[Series]:
     for role in sorted(panel.metric.columns, key=("teacher", "control", "student").index):
         column = panel.metric.columns[role]
         trials = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0]
-        if role == "teacher" and isinstance(panel.along, Scale):
+        if role == "teacher" and (isinstance(panel.along, Scale) or _is_shared(trials, column)):
             # The same for every series of the panel, and drawn once.
             trials = trials.drop_duplicates([panel.along.column, "trial", column]) if len(trials) else trials
             own = cells(replace(panel, by=None), replace(here, table=trials), role)
@@ -53,6 +55,11 @@ def all_series(panel: Panel, here: Evidence) -> Iterator[Series]:
             yield Series(role, drawn_as, label, rows, own_trials, bool(stated.max() == 1 and len(panel.by.names) > 1))
 
 
+def _is_shared(teachers: pd.DataFrame, column: str) -> bool:
+    """Whether each trial has one teacher, whatever the series."""
+    return len(teachers) > 0 and teachers.groupby("trial")[column].nunique().max() == 1
+
+
 def _role_name(role: Role) -> str:
     return "independent control" if role == "control" else role
 
@@ -69,6 +76,11 @@ def paper_style(series: Series) -> dict[str, Any]:
     if series.role == "teacher":
         style |= {"marker": "+", "label": "paper: teacher"}
     return style | ({"color": series.look.color, "alpha": 0.5} if own_color else {})
+
+
+def room(metric: Metric, deviation: "pd.Series[float]") -> "pd.Series[float]":
+    """What an axis has to show on either side of means with these standard deviations, NaN where there is none."""
+    return deviation.fillna(0.0).clip(lower=LEAST_ROOM if metric.unit == "%" else 0.0)
 
 
 def format_axis(axis: Any, metric: Metric, ticks: int) -> None:

@@ -17,6 +17,8 @@ HEAD, TITLE, ROW = 2.6, 1.4, 2.1
 """Lines that the head, the name of a group and a condition take."""
 CHARACTER = 0.0098
 """The share of the width that a character of a condition's name takes."""
+UNKNOWN = "-"
+"""Of a control of which no second trial, or no prediction, is there."""
 PAPER_IS_GREY = "Beneath, in grey: the paper."
 
 
@@ -46,7 +48,7 @@ def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:
         for label, values in rows:
             axes.text(0.015, y - 0.5, label, va="center", fontsize=SMALL)
             for x, (ours, paper) in zip(places, values, strict=True):
-                color = PALE if ours == NOT_RUN else "black"
+                color = PALE if ours in (NOT_RUN, UNKNOWN) else "black"
                 axes.text(x, y - 0.5, ours, ha="center", va="center", fontsize=SMALL, color=color)
                 axes.text(x, y - 1.35, paper, ha="center", va="center", fontsize=SMALL, color=GREY)
             y -= ROW
@@ -62,13 +64,14 @@ def _lines(panels: Sequence[Panel], evidence: Evidence) -> list[tuple[str, list[
     """(label, (ours, paper) of every column) for each row."""
     lines: list[tuple[str, list[tuple[str, str]]]] = []
     columns = [(panel.metric, cells(panel, evidence, role)) for panel in panels for role in panel.metric.columns]
+    students = cells(panels[0], evidence, "student")["n"]
     for row in columns[0][1].index:
         condition = columns[0][1].loc[row, panels[0].along.column]
         along = panels[0].along
         label = along.names[condition] if isinstance(along, Names) else str(condition)
-        lines.append(
-            (label, [(_ours(metric, table.loc[row]), _paper(metric, table.loc[row])) for metric, table in columns])
-        )
+        lack = UNKNOWN if students[row] else NOT_RUN
+        values = [(_ours(metric, table.loc[row]) or lack, _paper(metric, table.loc[row])) for metric, table in columns]
+        lines.append((label, values))
     return lines or [("", [(NOT_RUN, "")] * len(columns))]
 
 
@@ -77,7 +80,7 @@ def _heading(metric: Metric, role: Role) -> str:
 
 
 def _ours(metric: Metric, cell: "pd.Series[Any]") -> str:
-    return metric.text(cell["mean"], cell["sd"]) if cell["n"] else NOT_RUN
+    return metric.text(cell["mean"], cell["sd"]) if cell["n"] else ""
 
 
 def _paper(metric: Metric, cell: "pd.Series[Any]") -> str:

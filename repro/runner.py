@@ -80,7 +80,7 @@ class Runner:
                 smallest[batches] = smallest_batch(config, datasets)
                 with_validation(config, datasets)
             parts = (config.model, config.objective, config.augmentation, config.data.train.dataset)
-            seen = (parts, config.frozen_trunk, smallest[batches])
+            seen = (parts, config.frozen_trunk, config.source is not None, smallest[batches])
             if seen not in checked:
                 check_parts(config, smallest[batches])
                 checked.add(seen)

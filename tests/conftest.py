@@ -2,12 +2,15 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from runs import SMALL
 from slurm_place import Done, Place, finish
 
 from repro.bench.wandb_server import StandInServer, wandb_server
+from repro.data.dataset import LabeledData
 from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
 
@@ -30,6 +33,12 @@ def _can_be_interrupted() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="module")
+def digits() -> LabeledData:
+    """What `runs.SMALL` names."""
+    return SMALL.load(Path())
+
+
 @pytest.fixture(scope="session")
 def _one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     missing = missing_programs()
@@ -50,6 +59,14 @@ def cluster(_one_cluster: Cluster) -> Iterator[Cluster]:
     if not all(daemon.pid() for daemon in _one_cluster.daemons):
         _one_cluster.start()
     _one_cluster.cancel_jobs()
+
+
+@pytest.fixture
+def place(cluster: Cluster, tmp_path: Path) -> Place:
+    """A folder to launch from, with a profile."""
+    place = Place(cluster, tmp_path)
+    place.write_profile()
+    return place
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
 from repro.generative.sngan import SNGAN
 from repro.models.lenet import LeNet5
-from repro.models.preresnet import PreResNet
+from repro.models.preresnet import PreResNet, PreResNetNetwork
 from repro.optimization import SGD, Adam, Cosine, Linear
 from repro.progress import Lines
 from repro.runner import Runner
@@ -78,3 +78,9 @@ def lenet_teacher(**changes: Any) -> TeacherConfig:
 def runner(root: Path, checkpoint_seconds: float = 30.0) -> Runner:
     """A runner on the CPU that keeps its runs in `root` and reads data from nowhere."""
     return Runner(Store(root), root / "no data", torch.device("cpu"), Lines(), StopRequest(), checkpoint_seconds)
+
+
+def network(seed: int, depth: int = 8) -> PreResNetNetwork:
+    """A network for these digits, at its start."""
+    torch.manual_seed(seed)
+    return PreResNet(depth=depth).build(10, SMALL.input_shape)

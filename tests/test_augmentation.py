@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import seeded
 from pydantic import ValidationError
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -24,10 +25,6 @@ every_augmentation = pytest.mark.parametrize("name", NAMES)
 def build(name: str) -> Augmentation:
     augmentation: Augmentation = Augmentation.registry[name]()
     return augmentation
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def random_images(batch: int = 16, channels: int = 3, height: int = 10, width: int = 12) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 import torch
 import torchvision.transforms.functional as TF
+from draws import IMPLAUSIBLE, seeded
 from torch import Tensor
 
 from repro.data.augment_color import (
@@ -22,17 +23,12 @@ from repro.data.augment_color import (
 )
 from repro.errors import BadInput
 
-IMPLAUSIBLE = 1e-3  # every seed is fixed: a p-value below this is a wrong distribution, not bad luck
 TORCHVISION = {
     BRIGHTNESS: TF.adjust_brightness,
     CONTRAST: TF.adjust_contrast,
     SATURATION: TF.adjust_saturation,
     HUE: TF.adjust_hue,
 }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def colorful_images(batch: int, channels: int = 3) -> Tensor:

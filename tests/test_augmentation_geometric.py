@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 import torch
 import torchvision.transforms.functional as TF
+from draws import IMPLAUSIBLE, seeded
 from PIL.Image import Image
 from torch import Tensor
 
@@ -21,12 +22,7 @@ from repro.data.augment_geometric import (
     rotate,
 )
 
-IMPLAUSIBLE = 1e-3  # every seed is fixed: a p-value below this is a wrong distribution, not bad luck
 SIZES = [(32, 32), (28, 28), (20, 33)]
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def byte_images(batch: int, height: int, width: int) -> Tensor:

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from draws import IMPLAUSIBLE, seeded
 
 from repro.data.augment_mixing import MixUp, draw_symmetric_beta, mix
 from repro.data.augment_noise import UniformNoise
-
-IMPLAUSIBLE = 1e-3  # every seed is fixed: a p-value below this is a wrong distribution, not bad luck
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_mix_of_a_worked_example() -> None:

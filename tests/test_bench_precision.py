@@ -17,9 +17,9 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_precision, "modes_of", lambda _: [Mode("bfloat16")])  # compiling takes its time
-    smoke = ["bench", "precision", "--preset", "smoke", "--device", "cpu", "--runs", str(tmp_path), "--workers", "2"]
+    smoke = ["bench", "precision", "--preset", "smoke", "--device", "cpu", "--runs", str(tmp_path)]
     command = [*smoke, "--trials", "2"]
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--workers", "2", "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)["precision"]
     assert numbers["settings"] == {"on": "digits", "preset": "smoke", "trials": 2, "images": 597}
     assert [(change["precision"], change["who"]) for change in numbers["changes"]] == [

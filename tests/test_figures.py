@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from figure_records import Records, series, texts, world
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -22,7 +23,7 @@ from analysis.figure_8 import member_runs
 from analysis.panels import Evidence, Names, Panel
 from analysis.series import NOT_RUN
 from analysis.small_multiples import student_sweeps
-from analysis.style import SMALL, WIDTH, as_png
+from analysis.style import SMALL, VERMILLION, WIDTH, as_png
 from analysis.tables import StudyTables
 from repro.errors import Damaged
 from repro.launch.sweep import find_sweep, study_of
@@ -76,27 +77,8 @@ def test_every_figure_that_the_suite_can_make_is_drawn(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
     assert set(drawn) == set(MODULES)
-    assert {
-        "1a",
-        "1b",
-        "2",
-        "3",
-        "4",
-        "5",
-        "6a",
-        "6b",
-        "6c",
-        "7",
-        "8",
-        "9",
-        "10",
-        "11",
-        "12",
-        "13",
-        "14",
-        "table_1",
-        "digits",
-    } <= set(drawn)
+    paper = {"1a", "1b", "2", "3", "4", "5", "6a", "6b", "6c", "7", "8", "9", "10", "11", "12", "13", "14", "table_1"}
+    assert {*paper, "digits"} <= set(drawn)
 
 
 def test_every_picture_says_what_it_shows(drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]) -> None:
@@ -175,6 +157,20 @@ def test_teacher_student_control_and_paper_differ_without_colour(
     assert legend(picture)[0] == "student" and legend(picture)[-1].startswith("paper")
 
 
+def test_a_teacher_that_all_series_share_is_drawn_once_and_no_control_lies_beneath_its_student(
+    drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
+) -> None:
+    transfer = drawn["transfer"][2]
+    assert "teacher" in legend(transfer) and "teacher (of the same shape)" not in legend(transfer)
+    teachers = [line for line in transfer.axes[1].lines if line.get_linestyle() == "--"]
+    assert [(line.get_color(), line.get_label()) for line in teachers] == [(VERMILLION, "teacher")]
+    assert "teacher (of the same shape)" in legend(drawn["11"][2])  # there each ensemble size has its own
+    students, controls = (
+        series(transfer.axes[0])[name] for name in ("labels alone", "independent control (of the same shape)")
+    )
+    assert not {y for _, heights in students for y in heights} & {y for _, heights in controls for y in heights}
+
+
 def test_the_paper_is_drawn_beside_with_its_own_values(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
@@ -186,6 +182,9 @@ def test_the_paper_is_drawn_beside_with_its_own_values(
     assert np.array(policies["paper"].get_xdata())[0] == 0.790  # Baseline at temperature 1
     assert "\n77.2 ± 0.4\n" in texts(drawn["table_1"][2]) and "in grey: the paper" in texts(drawn["table_1"][2])
     assert "paper: more than" in legend(drawn["2"][2])
+    bars = [one for one in drawn["5"][2].axes[-1].collections if isinstance(one, LineCollection)]
+    ranges = [bar for one in bars if one.get_label() == "paper, range" for bar in one.get_segments()]
+    assert [bar[:, 0].tolist() for bar in ranges] == [[0.8, 0.9]] * 3
 
 
 def test_what_is_missing_is_shown_with_the_command_that_makes_it(

@@ -1,5 +1,6 @@
 """Figures of part of the runs, of one preset, from the command; and what overviews count, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,18 @@ def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
     picture = figure.picture(figure.evidence(StudyTables(one), "short"), "short")
     assert "n = 1 trial, no spread" in texts(picture) and "No independent control" in texts(picture)
     assert set(series(picture.axes[0])) == {"student"}
+    reviews = SyntheticRecords(examples=50).add("text", world, only={"trial": 0, "members": [1, 3]})
+    table = find_figure("table_2")
+    picture = table.picture(table.evidence(StudyTables(reviews), "short"), "short")
+    assert texts(picture).split("\n").count("-") == 2 * 2 and "(dots)" not in texts(picture)
+
+
+def test_no_axis_blows_up_hundredths_of_a_point() -> None:
+    near = {"trial": 0, "method": ["soft_labels", "logit_mse"]}  # 0.3 points apart
+    one = SyntheticRecords(examples=5000).add("text_transformer", world, only=near)
+    figure = find_figure("text_transformer")
+    low, high = figure.picture(figure.evidence(StudyTables(one), "short"), "short").axes[0].get_xlim()
+    assert high - low > 0.01
 
 
 def test_presets_never_share_a_picture(tmp_path: Path) -> None:
@@ -106,13 +119,15 @@ def test_reliability_is_that_of_the_calibration_error(tables: StudyTables) -> No
     assert found[1, inside].mean() == pytest.approx(np.mean(predicted.top_class == labels), abs=0.2)
 
 
-def test_a_learning_curve_ends_at_the_last_epoch(tables: StudyTables) -> None:
-    records = tables.records
-    run_id = tables("digits", "short").rows.iloc[0]["run_id"]
-    record = records.record(run_id)
-    curve = learning_curve(records, run_id, "test/agreement")
-    assert curve is not None and len(record.metrics) == 10
-    assert learning_curve(records, run_id, "test/none") is None
+def test_a_learning_curve_is_that_of_the_evaluations_and_nothing_before_the_first() -> None:
+    records = SyntheticRecords(examples=20).add("digits", world, only={"trial": [0], "images": [100]})
+    run_id, record = next(iter(records.made.items()))
+    epochs = record.config["epochs"]
+    twice = [{"epoch": epochs // 2, "x": 0.5}, {"epoch": epochs, "x": 1.0}]
+    records.made[run_id] = replace(record, metrics=twice)
+    curve = learning_curve(records, run_id, "x")
+    np.testing.assert_allclose(curve, [*[np.nan] * 4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # type: ignore[arg-type]
+    assert learning_curve(records, run_id, "none") is None
 
 
 def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, runner, small_student, small_teacher
+from runs import SMALL, network, runner, small_student, small_teacher
 
 from repro.config import DataConfig, Selection, StudentConfig, parse_config
 from repro.data.augment_geometric import RandomCrop
@@ -26,16 +26,6 @@ from repro.training.examples import with_validation
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
-def network(seed: int, depth: int = 8) -> PreResNetNetwork:
-    torch.manual_seed(seed)
-    return PreResNet(depth=depth).build(10, SMALL.input_shape)
 
 
 def trained(config: StudentConfig, digits: LabeledData, *members: torch.nn.Module) -> Trainer:

@@ -30,11 +30,6 @@ LOGITS = 3 * torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0), dt
 LOW, HIGH = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)
 
 
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
 def test_weighted_mean_agrees_with_numpy_and_with_the_ensemble_where_weights_are_equal() -> None:
     merged = WeightedMean(weights=(0.75, 0.25)).merge(LOGITS, ())
     p = special.softmax(LOGITS.numpy(), axis=-1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from runs import runner, small_teacher
+from torch import nn
 
 from repro.config import DataConfig, Selection, TeacherConfig
 from repro.data.synthetic import Synthetic
@@ -39,7 +40,9 @@ def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
         ResNet().build(10, shape)
 
 
-def test_a_batch_of_one_image_that_batch_norm_cannot_normalise_is_found_before_the_run_begins(tmp_path: Path) -> None:
+def test_a_batch_of_one_image_that_batch_norm_cannot_normalise_is_found_before_the_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def config(**changes: Any) -> TeacherConfig:
         data = DataConfig(train=Selection(dataset=Synthetic(images=33, image_size=32)))
         return small_teacher(**{"data": data, "model": ResNet(depth=18), "batch_size": 32} | changes)
@@ -49,3 +52,10 @@ def test_a_batch_of_one_image_that_batch_norm_cannot_normalise_is_found_before_t
     for changes in ({}, {"batch_size": 33, "micro_batch_size": 16}):
         with pytest.raises(BadInput, match="resnet cannot train on the batch of one image that an epoch has"):
             check([config(last_batch="drop", batch_size=33), config(**changes)])
+
+    def averaging(*_: object) -> nn.Module:
+        """One whose training looks at a value: how many batches there were."""
+        return nn.Sequential(nn.BatchNorm2d(3, momentum=None), nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+
+    monkeypatch.setattr(PreResNet, "build", averaging)
+    check([config(model=PreResNet(depth=8))])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from draws import seeded
 from pydantic import ValidationError
 from scipy import special, stats
 from torch import Tensor
@@ -13,11 +14,6 @@ from repro.distill.hard_labels import HardLabels
 from repro.distill.logit_matching import LogitMSE
 from repro.distill.objective import DistillationObjective
 from repro.distill.supervised import CrossEntropy
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 STUDENT = 2 * torch.randn(4, 5, generator=seeded(0), dtype=torch.float64)
 TEACHER = 2 * torch.randn(3, 4, 5, generator=seeded(1), dtype=torch.float64)
@@ -31,7 +27,7 @@ def loss(
     student: Tensor = STUDENT,
     teacher: Tensor | None = TEACHER,
 ) -> float:
-    value = objective.loss(student, teacher_logits=teacher, labels=labels, progress=progress, generator=seeded())
+    value = objective.loss(student, teacher_logits=teacher, labels=labels, progress=progress, generator=seeded(0))
     return value.item()
 
 
@@ -76,7 +72,7 @@ def test_missing_inputs_are_errors() -> None:
     with pytest.raises(ValueError, match="'forward_kl' needs the teacher's logits"):
         loss(ForwardKL(), teacher=None)
     with pytest.raises(ValueError, match="'cross_entropy' needs labels"):
-        CrossEntropy().loss(STUDENT, teacher_logits=None, labels=None, progress=0.0, generator=seeded())
+        CrossEntropy().loss(STUDENT, teacher_logits=None, labels=None, progress=0.0, generator=seeded(0))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (3, 1, 5), (3, 4, 1), (3, 5, 4)])
@@ -108,7 +104,7 @@ def test_contradictory_configs_are_refused(
 def test_argmax_labels_are_the_ensembles_and_not_a_vote() -> None:
     # Two members lean to class 0; the third is so sure of class 1 that the mean prefers it.
     members = torch.tensor([[[0.55, 0.45]], [[0.55, 0.45]], [[0.01, 0.99]]]).log()
-    assert HardLabels().teacher_labels(members, seeded()).tolist() == [1]
+    assert HardLabels().teacher_labels(members, seeded(0)).tolist() == [1]
 
 
 def test_hard_label_loss_is_the_students_loss_on_the_teachers_labels() -> None:
@@ -129,7 +125,7 @@ def test_sampled_labels_follow_the_tempered_ensemble(temperature: float) -> None
 
 def test_labels_of_negligible_probability_are_never_drawn() -> None:
     teacher = torch.tensor([0.0, -1e4, -60.0, 0.0]).expand(1, 100_000, 4)
-    labels = HardLabels(labels_from="sample").teacher_labels(teacher, seeded())
+    labels = HardLabels(labels_from="sample").teacher_labels(teacher, seeded(0))
     assert set(labels.tolist()) == {0, 3}
 
 

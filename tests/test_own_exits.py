@@ -1,7 +1,5 @@
 """A network's early exits learn from its deepest: the loss by hand, and the engine that trains them with it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -20,11 +18,6 @@ from repro.training.trainer import Trainer
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = 2 * torch.randn(3, 4, 5, generator=GENERATOR, dtype=torch.float64)
 LABELS = torch.tensor([0, 4, 2, 2])
-
-
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
 
 
 def test_the_loss_agrees_with_numpy_and_leaves_the_deepest_exit_alone() -> None:

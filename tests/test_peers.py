@@ -90,11 +90,6 @@ def test_peers_are_at_least_two() -> None:
         MutualLearning(peers=1)
 
 
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
 def alone(**changes: object) -> TeacherConfig:
     """A run without teachers, whose objective nevertheless looks at peers."""
     return small_teacher(**{"objective": MutualLearning(peers=3), "epochs": 2} | changes)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from prepared_arrays import arrays_for, write
@@ -10,19 +9,11 @@ from slurm_place import DIGITS, Place, finish, process_of, wait_until
 
 from repro.data.prepared import MNIST
 from repro.store import Store
-from slurm.devcluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
 ONE = (str(DIGITS), "preset=smoke", "trial=0", "images=100", "epochs=2", "teachers.epochs=2")
 """A teacher and its student."""
-
-
-@pytest.fixture
-def place(cluster: Cluster, tmp_path: Path) -> Place:
-    place = Place(cluster, tmp_path)
-    place.write_profile()
-    return place
 
 
 def test_a_packed_job_makes_runs_side_by_side_on_the_nodes_own_disk_and_the_launcher_waits(place: Place) -> None:

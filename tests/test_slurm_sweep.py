@@ -10,19 +10,11 @@ import pytest
 from slurm_place import DIGITS, RUNS, Done, Place, finish, process_of, wait_until
 
 from repro.store import Store
-from slurm.devcluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
 ONE = (str(DIGITS), "preset=smoke", "trial=0", "images=100")
 """A teacher and its student."""
-
-
-@pytest.fixture
-def place(cluster: Cluster, tmp_path: Path) -> Place:
-    place = Place(cluster, tmp_path)
-    place.write_profile()
-    return place
 
 
 def test_two_launchers_at_once_submit_every_run_once_and_all_are_made_once(

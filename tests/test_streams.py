@@ -50,11 +50,6 @@ def teacher_network() -> Ensemble:
     return Ensemble([PreResNet(depth=8).build(10, SMALL.input_shape)])
 
 
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
 def trainer(config: StudentConfig, data: LabeledData) -> Trainer:
     return Trainer(config, {SMALL: data}, teacher_network(), CPU)
 

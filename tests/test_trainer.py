@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, lenet_teacher, small_student, small_teacher
+from runs import SMALL, lenet_teacher, network, small_student, small_teacher
 
 from repro.config import DataConfig, Selection
 from repro.data.augment_geometric import RandomCrop
@@ -24,16 +24,6 @@ from repro.training.examples import NO_LABEL, assemble
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
-def network(seed: int, depth: int = 8) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    return PreResNet(depth=depth).build(10, SMALL.input_shape)
 
 
 def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledData) -> None:

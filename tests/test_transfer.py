@@ -37,11 +37,6 @@ FROZEN: dict[str, Any] = {"init": Pretrained(source=SOURCE), "frozen_trunk": Tru
 
 
 @pytest.fixture(scope="module")
-def digits() -> LabeledData:
-    return SMALL.load(Path())
-
-
-@pytest.fixture(scope="module")
 def source(digits: LabeledData) -> nn.Module:
     """A trained network with BatchNorm statistics of its own."""
     trainer = Trainer(SOURCE, {SMALL: digits}, None, CPU)
@@ -205,6 +200,15 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         small_student(frozen_trunk=True, objective=Hint())
     with pytest.raises(BadInput, match=r"config key 'init\.source' is missing"):
         override(small_teacher(), {"init.name": "pretrained"})
+
+
+def test_a_network_whose_classifier_has_another_name_has_no_trunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PreResNet, "classifier", "fc")
+    for config in (small_teacher(frozen_trunk=True), small_teacher(init=Pretrained(source=SOURCE))):
+        with pytest.raises(BadInput, match="model preresnet has no submodule 'fc', so that its trunk"):
+            runner(tmp_path).check([small_teacher(), config])
 
 
 def test_a_trunk_is_part_of_the_run_id_only_where_it_is_asked_for() -> None:

@@ -21,12 +21,21 @@ def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
 
 
 def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
-    """Raise BadInput if the network does not fit its inputs, or cannot train on the run's smallest batch."""
+    """Raise BadInput if the network does not fit its inputs, cannot train on the run's smallest batch, or has no trunk
+    where the run needs one."""
     dataset = config.data.train.dataset
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
-    if smallest_batch == 1 and dataset.input_kind == "images":
-        with torch.device("meta"), torch.no_grad():  # shapes only
-            network = build_network(config)
+    asked = smallest_batch == 1 and dataset.input_kind == "images"
+    # On the meta device there are only shapes, and a network may ask for values when it is trained.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if asked else "meta"), torch.no_grad():
+        network = build_network(config)
+        classifier = config.model.classifier
+        if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
+            raise BadInput(
+                f"model {config.model.name} has no submodule '{classifier}', so that its trunk, all but that, is not "
+                f"known: give the model class's `classifier` the name of the part that makes logits"
+            )
+        if asked:
             to_training_mode(network, config)
             try:
                 network(torch.zeros(1, *dataset.input_shape))
