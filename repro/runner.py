@@ -1,12 +1,7 @@
 """One run, from its config to its finished record: lock, resume, train, evaluate, write."""
 
-import contextlib
 import logging
-import socket
-import sys
-import time
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,22 +9,22 @@ from typing import Literal
 import torch
 from torch import nn
 
+from repro.attempt import note_attempt, now, run_log, write_failure
 from repro.clock import Clock
 from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
 from repro.progress import Progress, summarize
-from repro.provenance import code_version, slurm_job_id
 from repro.run_data import as_recorded, check_data_of_parents, check_same_data, check_test_images, fingerprint_all
 from repro.stop import StopRequest
-from repro.store import TIME_FORMAT, RunDirectory, SharedRun, Store
+from repro.store import RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.accumulation import check_shares
 from repro.training.batches import smallest_batch
 from repro.training.check_parts import check_parts
 from repro.training.compiled import check_compiler
-from repro.training.distributed import ALONE, PeerLost, Ranks
+from repro.training.distributed import ALONE, Ranks
 from repro.training.examples import lineage, select_all, with_validation
 from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.precision import check_precision
@@ -123,7 +118,7 @@ class Runner:
             self._refuse_if_failed(run, title, forgiven)
             run.forget_failure()
             run.write_config(config)
-            with _log_file(run, writes=self.ranks.is_first) as log:
+            with run_log(run, writes=self.ranks.is_first) as log:
                 try:
                     self._train(run, config, title, datasets, fingerprints, log)
                     self.ranks.wait_for_all()  # a parent's weights are there when any process goes on to its child
@@ -131,7 +126,7 @@ class Runner:
                     raise
                 except Exception as error:
                     log.exception("failed")
-                    _write_failure(run, error)
+                    write_failure(run, error)
                     if isinstance(error, RunFailed | OSError):
                         raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
                     raise
@@ -165,7 +160,12 @@ class Runner:
             trainer.load_state_dict(checkpoint["trainer"])
             clock.add(checkpoint["seconds"])
         run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
-        self._note_environment(run, trainer, log)
+        changed = note_attempt(run, trainer.step, hardware.describe(self.device) | {"process_count": self.ranks.size})
+        if changed:
+            line = f"goes on with another {', '.join(changed)}: the result may differ in the last bits"
+            log.warning(line)
+            self.progress.say(f"warning: run {run.run_id} {line}")
+        log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:
@@ -212,7 +212,7 @@ class Runner:
             **result.counts,
             "seconds": clock.seconds(),
             "data": as_recorded(fingerprints),
-            "finished": _now(),
+            "finished": now(),
         }
         run.write_json("summary.json", summary)
         log.info("done  %s", summarize(result.metrics))
@@ -250,53 +250,3 @@ class Runner:
             raise RunFailed(f"the weights of its {config.kind} are gone: remove {record.path}, and it is made again")
         network.load_state_dict(record.weights())
         return network.to(memory_format=torch.channels_last)
-
-    def _note_environment(self, run: RunDirectory, trainer: Training, log: logging.Logger) -> None:
-        """Add this attempt to `environment.json`; warn if the machine differs from the last attempt's."""
-        path = run.path / "environment.json"
-        attempts = run.read_json(path.name)["attempts"] if path.exists() else []
-        now = hardware.describe(self.device) | {"process_count": self.ranks.size}
-        attempt = {
-            "started": _now(),
-            "step": trainer.step,
-            "code": code_version(),
-            "machine": now,
-            "argv": sys.argv,
-            "host": socket.gethostname(),
-            "job": slurm_job_id(),
-        }
-        if attempts and trainer.step and attempts[-1]["machine"] != now:
-            changed = [key for key in now if attempts[-1]["machine"].get(key) != now[key]]
-            line = f"goes on with another {', '.join(changed)}: the result may differ in the last bits"
-            log.warning(line)
-            self.progress.say(f"warning: run {run.run_id} {line}")
-        run.write_json(path.name, {"attempts": [*attempts, attempt]})
-        log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
-
-
-def _write_failure(run: RunDirectory, error: Exception) -> None:
-    """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
-    if isinstance(error, PeerLost) and run.failure() is not None:
-        return  # the one who was lost has left its reason
-    with contextlib.suppress(OSError, RunFailed):
-        run.write_failure(str(error), traceback.format_exc())
-
-
-@contextlib.contextmanager
-def _log_file(run: RunDirectory, writes: bool) -> Iterator[logging.Logger]:
-    """A logger that writes `run.log`; nothing in a process that leaves this to another."""
-    log = logging.getLogger(f"repro.run.{run.run_id}")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    handler = logging.FileHandler(run.path / "run.log") if writes else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield log
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
-def _now() -> str:
-    return time.strftime(TIME_FORMAT)

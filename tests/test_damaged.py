@@ -90,6 +90,18 @@ def test_a_run_that_was_begun_with_other_data_fails_alone_in_this_process_as_wit
     assert "with other digits data" in (begun.failure() or "")
 
 
+def test_a_log_that_cannot_be_written_keeps_no_run_from_being_made(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = small_teacher(epochs=1)
+    run = Store(tmp_path).run(config.run_id)
+    run.path.mkdir()
+    (run.path / "run.log").symlink_to("/dev/full")
+    runner(tmp_path).make(config, "a teacher")
+    assert run.is_done()
+    assert "No space left" not in capfd.readouterr().err
+
+
 def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: Path) -> None:
     export = tmp_path / "some.npz"
     write_export(RunFolder(Store(student.path.parent)), [(student.run_id, "a student")], export)
