@@ -188,7 +188,10 @@ def test_records_are_those_of_the_same_work_and_scale_with_all_of_it(tmp_path: P
     assert shown == f"about {hours:.3g} run-hours on CPUs for 1 of the 1 runs to make, by similar record"
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"throughput": {"networks": [{}]}}', '{"lenet": {}}'])
+NO_SPEED = json.dumps({"throughput": {"machine": machine("A"), "networks": [entry(LeNet5(), [float("nan")], [1.0])]}})
+
+
+@pytest.mark.parametrize("content", [NO_SPEED, "", "[]", '{"throughput": {"networks": [{}]}}', '{"lenet": {}}'])
 def test_a_file_that_is_something_else_is_refused(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,8 +64,9 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     from repro.training.hardware import choose_devices, keep_freed_memory
 
     workers = options.workers or 1
-    devices = choose_devices(options.device or "auto")
-    named = len((options.device or "auto").split(","))
+    device = "auto" if options.device is None else options.device
+    devices = choose_devices(device)
+    named = len(device.split(","))
     if named > workers:
         raise BadInput(f"--device {options.device}: {named} devices need --workers {named} or more, a run for each")
     store, ledger = Store(options.runs), Ledger(options.runs)

@@ -5,6 +5,7 @@ knows nothing of start-up, data loading, and several runs sharing a device.
 """
 
 import json
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,11 +71,14 @@ def read_speeds(path: Path) -> Speeds:
             name = network(entry["model"], entry["input_shape"], entry["num_classes"])
             mode = Mode(entry.get("precision", "float32"), entry.get("compiled", False))  # files from before modes
             for what, of_network in seconds.items():
-                of_network[name, mode] = 1.0 / statistics.median(entry[what])
+                speed = statistics.median(entry[what])
+                if not 0 < speed < math.inf:
+                    raise ValueError("no speed")
+                of_network[name, mode] = 1.0 / speed
         processor = _processor(report["machine"])
     except OSError as error:
         raise BadInput(f"--speeds {path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"--speeds {path}: not what `repro bench throughput --json` writes") from error
     return Speeds(path, processor, **seconds)
 

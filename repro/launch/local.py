@@ -1,6 +1,5 @@
 """Make runs on this machine: one after another in this process, or side by side in worker processes."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure,
 from repro.launch.request import Request, order
 from repro.progress import counted
 from repro.runner import Runner
+from repro.training.hardware import processors
 
 
 def run_here(plan: Sequence[Request], runner: Runner) -> None:
@@ -76,7 +76,7 @@ def make_side_by_side(
     Raises RunFailed at the end if any run is not done.
     """
     runner.check(request.config for request in requests)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, processors() // workers)
     pool = Pool(Workplace(runner.store, runner.data_directory, devices, workers, threads, code), runner.stop)
     with runner.stop.listening():
         unfinished = pool.make([order(request) for request in requests])
