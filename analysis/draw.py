@@ -12,7 +12,7 @@ from analysis.style import canvas
 
 
 def draw_grid(
-    panels: Sequence[Sequence[Panel]], evidence: Evidence, row_height: float = 2.0, share_y: bool = False
+    panels: Sequence[Sequence[Panel]], evidence: Evidence, row_height: float, share_y: bool = False
 ) -> Figure:
     """A figure with these panels, in rows of `row_height` inches."""
     height = row_height * len(panels)

@@ -23,7 +23,7 @@ WORKERS = 4
 """Runs side by side, where there are so many processors."""
 
 
-def run_demo(out: Path, wandb: Mode = "disabled") -> None:
+def run_demo(out: Path, wandb: Mode) -> None:
     """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`.
 
     wandb: how the runs are shown in W&B meanwhile.

@@ -62,7 +62,7 @@ class Lines:
 class Bars:
     """One bar a run on stderr, gone when the run ends; in the line `position`, if there are several at a time."""
 
-    def __init__(self, position: int = 0) -> None:
+    def __init__(self, position: int) -> None:
         self.position = position
         self.bar: tqdm[Never] | None = None
 

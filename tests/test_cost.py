@@ -184,7 +184,7 @@ def test_records_are_those_of_the_same_work_and_scale_with_all_of_it(tmp_path: P
     write_finished(store, override(seen, {"seed": 1}), 1e6, {"device": "H200"}, machine("Abacus"))
     wanted = protocol.teacher(data=Selection(dataset=Digits(), size=200), model=LeNet5(), epochs=6, seed=0)
     hours = (3 * 1200 + 7 * 797) / 1000 / 3600
-    shown = show_cost([Request("a teacher", wanted)], store, "cpu")
+    shown = show_cost([Request("a teacher", wanted)], store, "cpu", None)
     assert shown == f"about {hours:.3g} run-hours on CPUs for 1 of the 1 runs to make, by similar record"
 
 

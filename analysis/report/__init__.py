@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis.changes import UNCHANGED, Changes
+from analysis.changes import Changes
 from analysis.report.contents import Contents, gather
 from repro.atomic import make_folder, write_atomically
 from repro.records import Records
@@ -12,7 +12,7 @@ from repro.records import Records
 TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
 
 
-def write_report(records: Records, out: Path, changes: Changes = UNCHANGED) -> list[Path]:
+def write_report(records: Records, out: Path, changes: Changes) -> list[Path]:
     """Write report.html and report.md, of the runs with these changes to their configs, into `out`; their paths."""
     contents = gather(records, changes)
     make_folder(out, "--out")

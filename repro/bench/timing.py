@@ -92,11 +92,11 @@ class PairedRatio(NamedTuple):
         return Spread(self.median, self.low, self.high).text(digits, unit)
 
 
-def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95) -> PairedRatio:
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> PairedRatio:
     """The ratio within pairs of slices that followed one another: a speed that drifts over minutes cancels.
 
     The interval is that of the sign test, the narrowest between two of the sorted ratios, as far from either end, that
-    holds the median with at least this confidence, whatever the ratios' distribution; of fewer than 6 pairs for 95 %,
+    holds the median with at least 95 % confidence, whatever the ratios' distribution; of fewer than 6 pairs,
     their whole range, with the confidence that it has.
     """
     ratios = sorted(above / below for above, below in zip(numerator, denominator, strict=True))
@@ -106,5 +106,5 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], confi
         """How often the median lies outside, where `cut` ratios are left out at either end."""
         return 2 * sum(math.comb(pairs, below) for below in range(cut + 1)) / float(2**pairs)
 
-    cut = max((one for one in range((pairs - 1) // 2 + 1) if misses(one) <= 1 - confidence), default=0)
+    cut = max((one for one in range((pairs - 1) // 2 + 1) if misses(one) <= 1 - 0.95), default=0)
     return PairedRatio(statistics.median(ratios), ratios[cut], ratios[pairs - 1 - cut], 1 - min(1.0, misses(cut)))

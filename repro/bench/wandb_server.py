@@ -65,10 +65,9 @@ class StandInServer(SavedViews, Sweeps, Artifacts):
         self.requests = 0
         self.refusals = 0  # so many of the next requests come too soon after another
 
-    def environment(self, key: str | None = KEY) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Environment variables that lead a client here."""
-        known = {"WANDB_BASE_URL": self.url, "WANDB_SILENT": "true", "WANDB_ENTITY": ENTITY}
-        return known | ({"WANDB_API_KEY": key} if key is not None else {})
+        return {"WANDB_BASE_URL": self.url, "WANDB_SILENT": "true", "WANDB_ENTITY": ENTITY, "WANDB_API_KEY": KEY}
 
     def stop(self) -> None:
         self._server.shutdown()

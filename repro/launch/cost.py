@@ -90,7 +90,7 @@ def _processor(machine: Mapping[str, Any]) -> str:
     return f"{processes} times {one}" if processes > 1 else one
 
 
-def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Speeds | None = None) -> str:
+def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Speeds | None) -> str:
     """An estimate of the runs' hours on `device` (cpu or cuda): by `speeds`, or else from records of similar runs.
 
     Where several runs share a GPU, its hours are fewer.

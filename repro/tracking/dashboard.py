@@ -38,7 +38,7 @@ class Saved:
     url: str
 
 
-def save_dashboards(to: Destination, names: Collection[str] = ()) -> Iterator[Saved]:
+def save_dashboards(to: Destination, names: Collection[str]) -> Iterator[Saved]:
     """Save the workspace, and the reports of these studies (of all that have runs in W&B, if none is named).
 
     Raises BadInput if the project has no runs, or none of a study that is named; wandb.Error where W&B cannot be used.

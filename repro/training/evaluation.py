@@ -49,7 +49,7 @@ def predict_members(teachers: Ensemble, inputs: Inputs, ranks: Ranks = ALONE) ->
     return _by_batch(teachers, inputs, ranks, dim=1)
 
 
-def predict_ensemble(teachers: Ensemble, inputs: Inputs, ranks: Ranks = ALONE) -> Tensor:
+def predict_ensemble(teachers: Ensemble, inputs: Inputs, ranks: Ranks) -> Tensor:
     """Logits (n, classes) of the teachers' mean probability."""
     return ensemble_logits(predict_members(teachers, inputs, ranks))
 

@@ -106,10 +106,10 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def cancel_jobs(self, timeout: float = 30.0) -> None:
-        """Cancel every job and wait until the last has left, at most `timeout` seconds."""
+    def cancel_jobs(self) -> None:
+        """Cancel every job and wait until the last has left, at most 30 seconds."""
         self.command("scancel", f"--user={getpass.getuser()}")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + 30
         while self.command("squeue", "--noheader") and time.monotonic() < deadline:
             time.sleep(0.2)
 
