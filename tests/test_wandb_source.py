@@ -198,12 +198,19 @@ def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs:
     assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'
 
 
-def test_weights_are_sent_only_when_asked_for_and_linked_to_the_teachers(server: StandInServer, runs: Path) -> None:
+def test_weights_are_sent_only_when_asked_for_and_linked_to_the_teachers(
+    server: StandInServer, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for record in Store(runs).runs():
         (record.path / "model.safetensors").write_bytes(f"weights of {record.run_id}".encode())
     command = ["wandb", "sync", "--runs", str(runs)]
     assert main(command) == 0
     assert not server.artifacts
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_CreateArtifact", lambda *_: server.artifacts["a full store"])  # the server refuses
+        assert main([*command, "--models"]) == 1
+    assert capsys.readouterr().out.count("W&B does not take its weights: ") == 2  # the others' teachers are lacking
+    assert all(run.exit_code == 0 for run in server.runs.values())
     for _ in range(2):  # the second time all is there
         assert main([*command, "--models"]) == 0
         assert len(server.artifacts) == 4

@@ -15,7 +15,8 @@ def artifact_name(run_id: str) -> str:
 def send_model(run: wandb.Run, record: RunDirectory) -> None:
     """Log the record's weights as an artifact of `run`, made from the artifacts of its teachers or its generator.
 
-    The same weights again make no new version. Raises RunFailed if there are no weights, or W&B lacks a parent's.
+    The same weights again make no new version. Raises RunFailed if there are no weights, or W&B lacks a parent's or
+    does not take them.
     """
     weights = record.path / WEIGHTS
     if not weights.exists():
@@ -28,5 +29,8 @@ def send_model(run: wandb.Run, record: RunDirectory) -> None:
             raise RunFailed(f"W&B lacks the weights of its {parent.kind} {parent.run_id}") from error
     artifact = wandb.Artifact(artifact_name(record.run_id), type="model", metadata={"run": record.run_id})
     artifact.add_file(str(weights))
-    run.log_artifact(artifact).wait()
+    try:
+        run.log_artifact(artifact).wait()
+    except ValueError as error:
+        raise RunFailed(f"W&B does not take its weights: {error}") from error
     run.summary["model_artifact"] = artifact_name(record.run_id)

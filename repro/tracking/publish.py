@@ -1,6 +1,7 @@
 """Bring one run in W&B up to its record on disk."""
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,7 +122,10 @@ class Publication:
                 self.run.finish(exit_code=1)
             # What the server refuses for good, such as a full project does, the client drops without a word.
             shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
-            return check(shown, self.rows, self.done, self.folder)
+            problem = check(shown, self.rows, self.done, self.folder)
+            if problem is None:
+                shutil.rmtree(Path(self.run.dir).parent, ignore_errors=True)  # the client's copy of it all
+            return problem
 
     def abandon(self) -> None:
         """Close the run as failed, since its record cannot be read: what is missing stays missing."""
