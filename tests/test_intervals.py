@@ -46,6 +46,20 @@ def test_trials_and_examples_add_in_quadrature() -> None:
     assert found.scope == "trials and examples" and found.examples == 200
 
 
+@pytest.mark.parametrize("share", [0.99, 0.997, 0.9995, 1.0])
+def test_a_share_near_its_end_is_no_certainty(share: float) -> None:
+    """Few or none of 300 images are wrong, and often the same ones in every trial."""
+    generator, held = np.random.default_rng(3), []
+    for _ in range(400):
+        hard = generator.random(300) < 3 * (1 - share)
+        examples = 1.0 - (hard & (generator.random((3, 300)) < 1 / 3)).astype(np.float64)
+        found = interval(Sample((0, 1, 2), examples.mean(axis=1), examples))
+        held.append(found.low <= share <= found.high)
+    assert np.mean(held) > 0.94
+    half = 1.96 * math.sqrt(2 * 302 / 304 / 303 / 304)  # two wrong among 304
+    assert interval(Sample((0,), np.ones(1), np.ones((1, 300)))).low == pytest.approx(1 - half, rel=1e-4)
+
+
 def test_one_number_and_none_have_no_interval() -> None:
     one, none = interval(numbers(0.7)), interval(numbers())
     assert one.scope == "one number" and one.estimate == 0.7 and math.isnan(one.low)
