@@ -107,7 +107,7 @@ def _measure_control(quantity: str, rows: pd.DataFrame, per_example: PerExample)
     arrays: list[Floats | None] = []
     for i, teacher in enumerate(teachers):
         for j, student in enumerate(students):
-            pair = per_example.records.pair(student, teacher)
+            pair = per_example.records.pair(student, teacher) if i == j or teachers[j] != teacher else None
             pairs[i, j] = np.nan if pair is None else getattr(pair, metric)
         others = [_fidelity(per_example, metric, student, teacher) for j, student in enumerate(students) if j != i]
         arrays.append(_mean(others))

@@ -214,7 +214,8 @@ def _column(metric: str, owner: str) -> str:
 def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], records: Records) -> None:
     """The means, over students of the other trials of the same condition, of their match with this row's teacher.
 
-    NaN where the match of one of them is not known, as of students whose exports were made apart.
+    NaN where the match of one of them is not known, as of students whose exports were made apart, or where one has the
+    very same teacher, as with `teachers.seed=4`, and so is no control.
     """
     trials: dict[Study, list[dict[str, Any]]] = {}
     for row, point in zip(rows, points, strict=True):
@@ -222,7 +223,12 @@ def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], record
             trials.setdefault(point.model_copy(update={"trial": 0}), []).append(row)
     for same in trials.values():
         for row in same:
-            pairs = [records.pair(other["run_id"], row["teacher_key"]) for other in same if other is not row]
+            key = row["teacher_key"]
+            pairs = [
+                records.pair(other["run_id"], key) if other["teacher_key"] != key else None
+                for other in same
+                if other is not row
+            ]
             for metric in FIDELITY:
                 values = [math.nan if pair is None else getattr(pair, metric) for pair in pairs]
                 row[f"control_{metric}"] = sum(values) / len(values) if values else math.nan

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_records import SyntheticRecords, Truth
+from synthetic_records import SyntheticRecords, Truth, everywhere
 
+from analysis.changes import Changes
 from analysis.control import control_values
 from analysis.intervals import interval
 from analysis.quantities import CONTRIBUTIONS, PerExample
@@ -132,6 +133,16 @@ def test_a_control_of_which_some_pairs_are_unknown_is_unknown(tmp_path: Path) ->
     for column in ("control_agreement", "control_kl", "specific_agreement"):
         assert table.rows[column].isna().all()
         assert len(table.sample(column, policy="baseline", members=1)) == 0
+
+
+def test_students_of_one_teacher_are_no_control_of_each_other() -> None:
+    changes = Changes.parse(["teachers.seed=4"])
+    made = SyntheticRecords(examples=60).add("digits", everywhere(Truth(0.8, 0.9)), changes=changes)
+    table = study_table(made, "digits", "short", changes)
+    assert table.rows["teacher_key"].nunique() == 1 < table.rows["trial"].nunique()
+    for column in ("control_agreement", "specific_kl"):
+        assert table.rows[column].isna().all()
+        assert len(table.sample(column, images=300)) == 0
 
 
 def test_control_values_are_the_jackknifes() -> None:
