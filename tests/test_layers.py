@@ -13,7 +13,7 @@ LAYERS = (
     "repro.tracking",
     "repro.experiments",
     "repro.surface",
-    "repro.runner",
+    "repro.runner repro.attempt",
     "repro.records",
     "repro.store repro.run_data",
     "repro.training",
@@ -22,7 +22,7 @@ LAYERS = (
     "repro.component repro.config_errors",
     "repro repro.atomic repro.clock repro.errors repro.lock repro.progress repro.provenance repro.seeds repro.stop",
 )
-"""From top to bottom; within one, modules may import each other."""
+"""From top to bottom; within one, modules may import each other. What is not named is at the bottom."""
 HEIGHTS = {name: -row for row, names in enumerate(LAYERS) for name in names.split()}
 
 
