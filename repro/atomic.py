@@ -49,7 +49,7 @@ def reading(path: Path) -> Iterator[None]:
     """Say of content that cannot be what was written: Damaged. That a file is missing stays an OSError."""
     try:
         yield
-    except (ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise Damaged(f"{path}: damaged ({reason}); remove {path.parent} to make the run again") from error
 

@@ -36,6 +36,9 @@ def exit_code(work: Callable[[], None]) -> int:
         process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""
         print(f"repro: {process}" + " ".join(str(error).splitlines()), file=sys.stderr)
         return 2 if isinstance(error, BadInput) else 1
+    except PermissionError as error:  # as of runs that belong to somebody else
+        print(f"repro: {error.filename}: this user may not do that ({error.strerror})", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

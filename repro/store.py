@@ -79,9 +79,11 @@ class RunDirectory:
     def last_failure(self) -> dict[str, Any] | None:
         """What `write_failure` wrote, if the last attempt failed."""
         try:
-            return self.read_json("failure.json")
+            failure = self.read_json("failure.json")
         except FileNotFoundError:
             return None
+        with reading(self.path / "failure.json"):
+            return {key: failure[key] for key in ("error", "traceback", "parent", "time")}
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, oldest first; none if there is no such file yet."""
@@ -165,12 +167,12 @@ class RunDirectory:
             return None if try_lock(file, shared=True) else _holder_named_in(file)
 
     def seconds_since_write(self) -> float:
-        """The age of the newest file of the record."""
+        """The age of the newest file of the record; 0 if that is of the future, by the clock of another machine."""
         times = []
         for path in self.path.iterdir():
             with contextlib.suppress(FileNotFoundError):  # renamed or removed by the run's writer just now
                 times.append(path.stat().st_mtime)
-        return time.time() - max(times)
+        return max(0.0, time.time() - max(times))
 
     def _open_lock(self) -> io.FileIO:
         try:

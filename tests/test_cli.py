@@ -1,6 +1,7 @@
 """The commands in this process: what they refuse, say, write and leave alone. Real processes: test_cli_processes.py."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from prepared_arrays import arrays_for, write
 
 from repro.bench.wandb_server import StandInServer
-from repro.cli import main
+from repro.cli import exit_code, main
 from repro.data.prepared import MNIST
 from repro.experiments.study import find_study
 from repro.launch.sweep import find_sweep, parse_settings, request_run
@@ -94,6 +95,18 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
     assert err.startswith(f"repro: {problem}")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_this_user_may_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, user = tmp_path / "config.json", os.geteuid()
+    path.touch(mode=0)
+    if user == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        assert exit_code(lambda: print(path.read_text())) == 2
+    finally:
+        os.seteuid(user)
+    assert capsys.readouterr().err == f"repro: {path}: this user may not do that (Permission denied)\n"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,18 @@ def test_a_damaged_text_is_named_by_who_reads_it_and_status_goes_on(
     assert capsys.readouterr().out.count(" done ") == 2
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_damaged_failure_is_named_and_status_goes_on(
+    student: RunDirectory, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (student.path / "summary.json").unlink()
+    (student.path / "failure.json").write_text(content)
+    with pytest.raises(Damaged, match=f"failure.json: damaged .*; remove {student.path} to make the run again"):
+        student.last_failure()
+    assert main(["status", "--runs", str(student.path.parent)]) == 0
+    assert f"{student.path / 'failure.json'}: damaged" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", ["test_logits", "train_logits"])
 def test_damaged_predictions_are_named(student: RunDirectory, content: str) -> None:
     cut(student.path / "predictions.safetensors")

@@ -243,3 +243,5 @@ def test_the_age_of_a_record_is_that_of_its_newest_file(begun: RunDirectory) -> 
     os.utime(begun.path / "config.json", (now - 5000, now - 5000))
     os.utime(begun.path / "metrics.jsonl", (now - 1000, now - 1000))
     assert begun.seconds_since_write() == pytest.approx(1000, abs=20)
+    os.utime(begun.path / "metrics.jsonl", (now + 1000, now + 1000))  # by another machine's clock
+    assert begun.seconds_since_write() == 0.0

@@ -46,11 +46,10 @@ def status_row(named: Named, task: Task | None = None, end: End | None = None) -
             row["job_state"] = f"PENDING ({task.reason})"
     elif end is not None and state not in ("done", "running"):
         row |= {"job": end.job_id, "job_end": end.how}
-    row["error"] = run.failure() if state == "failed" else None
-    if not (run.path / "config.json").exists():  # missing, or begun just now
-        return row
     try:
-        return _known_of(run, state, named.label, row)
+        row["error"] = run.failure() if state == "failed" else None
+        missing = not (run.path / "config.json").exists()  # or begun just now
+        return row if missing else _known_of(run, state, named.label, row)
     except Damaged as error:
         return row | {"error": str(error)}
 
