@@ -36,7 +36,6 @@ class Series(Schema):
     sweep: str
     source: Source
     where: dict[str, Setting] = Field(default_factory=dict)
-    minus: dict[str, Setting] | None = None
     at: dict[str, tuple[Setting, ...]]
     values: dict[str, tuple[Number, ...]] = Field(min_length=1)
 
@@ -54,7 +53,6 @@ class PaperValue:
 
     settings: of the sweep's study. quantity: a column of a study table. value: NaN where only bounds are given.
     std: over trials, NaN where not given. low, high: the bounds, NaN where not given.
-    minus: the condition to which the number is a difference, or None.
     """
 
     figure: str
@@ -66,7 +64,6 @@ class PaperValue:
     low: float
     high: float
     source: Source
-    minus: dict[str, Setting] | None
 
     @property
     def reference(self) -> str:
@@ -90,12 +87,12 @@ def paper_values(path: Path = PATH) -> tuple[PaperValue, ...]:
 def paper_table(sweep: str) -> pd.DataFrame:
     """A sweep's numbers, tidy: the study's settings, and quantity, value, std, low, high, source, figure, reference.
 
-    Differences (`minus`) are left out. A setting that the paper leaves open is NaN. Empty if there are none.
+    A setting that the paper leaves open is NaN. Empty if there are none.
     """
     rows = [
         {**value.settings, **{name: getattr(value, name) for name in _COLUMNS}}
         for value in paper_values()
-        if value.sweep == sweep and value.minus is None
+        if value.sweep == sweep
     ]
     return pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
 
@@ -112,9 +109,7 @@ def _expand(series: Series) -> list[PaperValue]:
             settings = series.where | {name: choices[index] for name, choices in series.at.items()}
             value, std, low, high = _parts(number)
             values.append(
-                PaperValue(
-                    series.figure, series.sweep, settings, quantity, value, std, low, high, series.source, series.minus
-                )
+                PaperValue(series.figure, series.sweep, settings, quantity, value, std, low, high, series.source)
             )
     return values
 

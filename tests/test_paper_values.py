@@ -11,8 +11,8 @@ from repro.launch.sweep import all_sweeps, find_sweep, sweep_studies
 
 VALUES = paper_values()
 SWEEPS = {path.stem for path in all_sweeps()}
-WITHOUT_NUMBERS = {"teacher_distributions"}
-"""Figure 8 is a picture."""
+WITHOUT_NUMBERS = {"teacher_distributions", "capacity_resnet20", "capacity_resnet56"}
+"""Figure 8 is a picture; of Figure 12 the paper tells a difference, which its caption repeats."""
 
 
 def test_every_sweep_of_the_paper_has_values() -> None:
@@ -23,7 +23,7 @@ def test_every_sweep_of_the_paper_has_values() -> None:
 
 def test_every_figure_and_table_with_numbers_is_there() -> None:
     assert {value.figure for value in VALUES} == {
-        *("1a", "1b", "2", "3", "4", "5", "6a", "6b", "7", "9", "10", "12", "13", "14", "Table 1", "Table 2")
+        *("1a", "1b", "2", "3", "4", "5", "6a", "6b", "7", "9", "10", "13", "14", "Table 1", "Table 2")
     }
 
 
@@ -33,8 +33,7 @@ def test_values_are_about_conditions_of_the_study(sweep: str) -> None:
     for value in VALUES:
         if value.sweep != sweep:
             continue
-        for settings in (value.settings, value.minus or {}):
-            assert any(settings.items() <= condition.items() for condition in conditions), (value.figure, settings)
+        assert any(value.settings.items() <= condition.items() for condition in conditions), value
 
 
 @pytest.mark.parametrize(
@@ -82,12 +81,10 @@ def test_numbers_of_every_kind_are_read() -> None:
     assert plot.value == 0.776 and plot.reference == "Figure 10 (plot)"
     bound = find("2", "student_agreement", pool=1.0)
     assert math.isnan(bound.value) and bound.low == 0.99 and math.isnan(bound.high)
-    difference = find("12", "student_agreement", teacher_depth=20, student_depth=56, members=1)
-    assert (difference.low, difference.high, difference.minus) == (
-        0.02,
-        0.03,
-        {"teacher_depth": 20, "student_depth": 20},
-    )
+    printed = find("9", "student_agreement", depth=20, members=1, temperature=4.0)
+    assert printed.reference == "Figure 9 (table)"  # with hundredths of a point, which no eye reads off
+    sgd = [find("6a", "train_agreement", optimizer="sgd", epochs=epochs).source for epochs in (300, 1000, 5000)]
+    assert sgd == ["text", "plot", "text"]
     frame = paper_table("shared_init").set_index(["quantity", "start"])
     assert frame.loc[("cka_stage3", "teachers_initial"), "std"] == 0.015
     assert paper_table("capacity_resnet20").empty and paper_table("digits").empty
