@@ -3,19 +3,23 @@
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from synthetic_records import SyntheticRecords, Truth
 
 from analysis.catalogue import find_figure
-from analysis.claims import CLAIMS
+from analysis.claims import CLAIMS, Judgement, Part
+from analysis.intervals import interval
 from analysis.report import render
 from analysis.report.against_paper import against_paper
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations
+from analysis.sample import Sample
 from analysis.tables import StudyTables
 from repro.cli import main
 from repro.records import open_records, write_export
@@ -88,6 +92,10 @@ def test_every_claim_is_there_and_none_is_supported_by_what_was_not_run(page: st
         assert one.n or one.verdict == "not run"
     judged = {one.claim for one in contents.claims if one.n}
     assert "C10" in judged and "C1" not in judged
+    one_trial = interval(Sample((0,), np.array([0.7125]), None))
+    part = Part("train agreement", "< 0", one_trial, "inconclusive", ())
+    alone = Judgement("C10", "", "short", "inconclusive", 1, (part,), ())
+    assert '<td class="number">0.7125</td>' in render("page.html.j2", replace(contents, claims=[alone]))
 
 
 def test_what_was_not_run_stands_there_with_its_command(page: str, contents: Contents) -> None:
