@@ -165,7 +165,6 @@ def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecor
 
 
 def test_text_from_records_is_escaped(contents: Contents) -> None:
-    from dataclasses import replace
 
     evil = replace(contents, source="<script>alert(1)</script>")
     assert "<script>alert" not in render("page.html.j2", evil)

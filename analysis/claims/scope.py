@@ -32,8 +32,8 @@ def c14(evidence: Evidence) -> list[Test]:
 
 
 def c15(evidence: Evidence) -> list[Test]:
-    """The same on VGG, IMDB and ImageNet: students stay below 95 % agreement though their accuracy is within 2 points
-    of the teacher's; augmentation (VGG) or a bigger ensemble raises fidelity."""
+    """The same on VGG, IMDB and ImageNet: students stay below 95 % agreement, on IMDB and ImageNet though their
+    accuracy is within 2 points of the teacher's; augmentation (VGG) or a bigger ensemble raises fidelity."""
     vgg = {p: evidence.sample("vgg", "student_agreement", policy=p) for p in ("baseline", "mixup")}
     tests = [
         Test("VGG: test agreement, baseline", vgg["baseline"], high=0.95),
