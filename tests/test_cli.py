@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from commands import Repro, calling
 from prepared_arrays import arrays_for, write
 
 from repro.bench.wandb_server import StandInServer
@@ -23,27 +23,13 @@ SMALLEST = ["digits", "preset=smoke", "images=100"]
 """A study, and settings of which its run takes about a second."""
 
 
-class Output(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Repro = Callable[..., Output]
-
-
 @pytest.fixture
 def repro(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repro:
     """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     for variable in ("REPRO_RUNS", "REPRO_DATA"):
         monkeypatch.delenv(variable, raising=False)
-
-    def call(*arguments: str) -> Output:
-        code = main(arguments)
-        return Output(code, *capsys.readouterr())
-
-    return call
+    return calling(capsys)
 
 
 def times(folder: Path) -> dict[Path, int]:

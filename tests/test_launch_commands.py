@@ -8,12 +8,12 @@ from contextlib import redirect_stderr
 from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from commands import Repro, calling
 from processes import Process
 
-from repro.cli import main
 from repro.commands import _remembered
 from repro.errors import BadInput
 from repro.launch.ledger import Ledger
@@ -24,15 +24,6 @@ from repro.store import Store
 DIGITS = str(find_sweep("digits"))
 ONE = [DIGITS, "preset=smoke", "trial=0", "images=100"]
 SLURM = ["--cluster", "slurm", "--profile"]
-
-
-class Output(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Repro = Callable[..., Output]
 
 
 @pytest.fixture
@@ -46,12 +37,7 @@ def repro(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytes
     git = tmp_path / "bin"
     git.mkdir()
     monkeypatch.setenv("PATH", str(git))
-
-    def call(*arguments: str) -> Output:
-        code = main(arguments)
-        return Output(code, *capsys.readouterr())
-
-    return call
+    return calling(capsys)
 
 
 @pytest.fixture
