@@ -1,7 +1,5 @@
 """Which classes do students agree with their teachers on? (not in the paper)"""
 
-import functools
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,8 +15,7 @@ from repro.records.record import Floats
 
 def draw(evidence: Evidence) -> Figure:
     """A dot per class: how well students agree on it over how well the teacher classifies it."""
-    one = functools.partial(_draw_study, evidence.records)
-    return draw_by_study(evidence, one, "teacher's accuracy on the class", "agreement on the class")
+    return draw_by_study(evidence, _draw_study, "teacher's accuracy on the class", "agreement on the class")
 
 
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:

@@ -1,7 +1,5 @@
 """Agreement by the teacher's confidence, and by whether the teacher is right (not in the paper)."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,8 +19,7 @@ LEAST = 10
 
 def draw(evidence: Evidence) -> Figure:
     """Agreement over the teacher's confidence, apart for examples that the teacher gets right and wrong."""
-    one = functools.partial(_draw_study, evidence.records)
-    return draw_by_study(evidence, one, "teacher's confidence", "test agreement")
+    return draw_by_study(evidence, _draw_study, "teacher's confidence", "test agreement")
 
 
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:

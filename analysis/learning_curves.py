@@ -1,7 +1,5 @@
 """Agreement on test and on the distillation data while students train (not in the paper)."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,8 +19,7 @@ SHARES = np.linspace(0.1, 1.0, 10)
 
 def draw(evidence: Evidence) -> Figure:
     """Means over a study's students, and each student as a faint line."""
-    one = functools.partial(_draw_study, evidence.records)
-    return draw_by_study(evidence, one, "share of the training", "agreement with the teacher")
+    return draw_by_study(evidence, _draw_study, "share of the training", "agreement with the teacher")
 
 
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:

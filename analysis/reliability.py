@@ -1,7 +1,5 @@
 """Reliability diagrams of teachers and students (not in the paper)."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,7 +20,7 @@ LEAST = 20
 
 def draw(evidence: Evidence) -> Figure:
     """Accuracy over confidence; on the diagonal a network is calibrated, below it overconfident."""
-    return draw_by_study(evidence, functools.partial(_draw_study, evidence.records), "confidence", "accuracy")
+    return draw_by_study(evidence, _draw_study, "confidence", "accuracy")
 
 
 def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:

@@ -1,6 +1,7 @@
 """Figures with one small panel per study, for questions that every student's record can answer."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.panels import Evidence
 from analysis.style import PALE, SMALL, canvas
 from repro.launch.sweep import all_sweeps, find_sweep, study_of
+from repro.records import Records
 
 COLUMNS = 4
 WITHOUT_STUDENTS = ("sngan", "teacher_distributions", "methods_tries")
@@ -27,8 +29,11 @@ def students_by_study(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((str(study), rows) for study, rows in table.groupby("study", sort=True))
 
 
-def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], bool], x_label: str, y_label: str) -> Figure:
-    """`draw` called with axes and students for each study; all panels have the same limits.
+Draw: TypeAlias = Callable[[Records, Axes, pd.DataFrame], bool]
+
+
+def draw_by_study(evidence: Evidence, draw: Draw, x_label: str, y_label: str) -> Figure:
+    """`draw` called with the records, axes and students for each study; all panels have the same limits.
 
     Where it returns False the records do not hold what is to be drawn, and the panel says so.
     """
@@ -38,7 +43,7 @@ def draw_by_study(evidence: Evidence, draw: Callable[[Axes, pd.DataFrame], bool]
     figure, grid = canvas(rows, columns, height=1.35 * rows + 0.3)
     panels = list(grid.flat)[: len(groups)]
     for axes, (study, students) in zip(panels, groups, strict=True):
-        if not draw(axes, students):
+        if not draw(evidence.records, axes, students):
             at = {"transform": axes.transAxes, "ha": "center", "va": "center"}
             axes.text(0.5, 0.5, "not in the records", color=PALE, **at)
         count = f"{len(students)} student{'s' if len(students) > 1 else ''}"
