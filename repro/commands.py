@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     check_data(plan, options.data)
     runner = _runner(options)
     runner.check(one.config for one in plan)
-    missing = _missing(plan, runner.store)
+    missing = [one for one in plan if not runner.store.run(one.run_id).is_done()]
     if len(missing) > 1:
         runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
     labels = {made.run_id: Label(made.label, made.study, made.tags) for made in missing}
@@ -156,7 +156,3 @@ def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iter
     except BadInput:
         forget()
         raise
-
-
-def _missing(plan: Sequence[Request], store: Store) -> list[Request]:
-    return [request for request in plan if not store.run(request.config.run_id).is_done()]

@@ -43,7 +43,7 @@ def run_demo(out: Path, wandb: Mode) -> None:
     ledger = Ledger(runner.store.root)
     with ledger.lock():
         ledger.remember_sweep("digits", {}, plan)
-    missing = [request for request in plan if not runner.store.run(request.config.run_id).is_done()]
+    missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
     runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}
     with mirrored(wandb, out / "runs", labels, runner.progress.say):

@@ -1,4 +1,4 @@
-"""Records of an older export: a JSON line per run (`.jsonl`), without anything about single test examples."""
+"""Records as a JSON line per run (`.jsonl`), without anything about single test examples."""
 
 import json
 from collections.abc import Mapping, Sequence
