@@ -71,6 +71,8 @@ def times(folder: Path) -> dict[Path, int]:
         (["data", "lst"], "argument list|prepare: invalid choice: 'lst'"),
         (["data", "prepare", "minst"], "no data set is called 'minst'; did you mean 'mnist'?"),
         (["figures", "nope"], "no figure is called 'nope'"),
+        (["launch", DIGITS, "--device", ""], "--device  is not a device; valid: auto, cpu, cuda, cuda:N"),
+        (["bench", "lenet", "--fast"], "--fast goes with the bench throughput alone"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
