@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from repro.tracking.mirror import why_offline
 from repro.tracking.point import Point
 
 POLL_SECONDS = 2.0
-RETRY_SECONDS = 300.0
-"""After so long W&B is asked again for a run that it did not take: outages end."""
 NICENESS = 19
 
 
@@ -46,23 +43,18 @@ def main() -> int:
     elsewhere: set[RunDirectory] = set()
     # A failed run may be made again, by this command even.
     shown_failures: dict[RunDirectory, dict[str, Any] | None] = {}
-    lacking: dict[RunDirectory, float] = {}  # what W&B did not take, and when it is asked again
-    told = False
+    lacking: list[RunDirectory] = []
 
     def lacks(record: RunDirectory, why: str) -> None:
-        nonlocal told
-        lacking[record] = time.monotonic() + RETRY_SECONDS
-        if not told:
+        if not lacking:
             with contextlib.suppress(BrokenPipeError):  # the command is gone
                 print(f"run {record.run_id}: {why}", flush=True)
-        told = True
+        lacking.append(record)
 
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
         for record in list(waiting):
-            if time.monotonic() < lacking.get(record, 0.0):
-                continue
             try:
                 # Asked first, so that nothing that is written before the end is missed.
                 state, failure = record.state(), record.last_failure()
@@ -76,7 +68,6 @@ def main() -> int:
                 if record not in publications:
                     publications[record] = Publication(record, labels[record.run_id], destination(runs), point)
                 publications[record].send_rows()
-                lacking.pop(record, None)
                 if ended or state in ("done", "failed"):
                     problem = publications[record].finish()
                     if problem is not None and publications[record].done:
@@ -91,6 +82,7 @@ def main() -> int:
             except FAILURES as error:
                 lacks(record, why_offline() or reason(error))
                 publications.pop(record, None)
+                waiting.remove(record)  # the client refuses to open a run anew in the same process
             except UNREADABLE as error:
                 lacks(record, reason(error))
                 waiting.remove(record)
