@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> None:
     if not missing:
         runner.progress.say(f"{request.label}: already done, nothing to train")
     metrics = record.read_json("summary.json")["metrics"]
-    print(tabulate(sorted(metrics.items()), headers=["metric", request.label], floatfmt=".4f"))
+    print(f"{request.label}\n")
+    print(tabulate(sorted(metrics.items()), headers=["metric", "value"], floatfmt=".4f"))
     print(f"\nrecord: {record.path}")
 
 

@@ -179,7 +179,7 @@ def make_surface(runner: Runner, config: RunConfig, title: str, points: int, ima
     teacher = _only_teacher(config, title)
     for needed in (run, runner.store.run(teacher.run_id)):
         if not needed.is_done():
-            raise BadInput(f"{title}: run {needed.run_id} is not done; make it with `repro run`, then its surface")
+            raise BadInput(f"{title}: run {needed.run_id} is not done; `repro run` with the same settings makes it")
     with run.lock(on_wait=lambda holder: runner.progress.say(f"{title}: waits, being written by {holder}")):
         settings = {"run_id": run.run_id, "points": points, "images": images}
         if _known(run, "surface.json", settings) is None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for name, code in blocks:
         assert not (suite / name).exists()
         (suite / name).write_text(code)
@@ -60,6 +61,10 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     assert tried.returncode == 0, tried.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "flowers").glob("*/summary.json")]
     assert [list(record["data"]) for record in records] == [["flowers"]] * 2
+
+    (command,) = re.findall(r"^repro (run digits .*augmentation=.*)$", page, flags=re.MULTILINE)
+    augmented = repro(*shlex.split(command), "--runs", "augmented")
+    assert augmented.returncode == 0, augmented.stderr
 
     hidden = repro("run", "stripes_study", "preset=smoke", "objective.name=vector_distance", "--runs", "runs")
     assert hidden.returncode == 0, hidden.stderr

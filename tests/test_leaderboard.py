@@ -119,7 +119,7 @@ def test_the_figure_has_a_point_for_every_method_and_one_for_the_teacher(work: R
     (axes,) = picture.axes
     labels = axes.get_legend_handles_labels()[1]
     assert sorted(labels) == ["hint", "independent student", "soft labels", "teacher"]
-    assert axes.get_title() == "digits: teacher like student"
+    assert axes.get_title() == "digits: teacher like student\nn = 2"
 
 
 def test_generations_are_compared_with_their_teacher_and_with_the_first() -> None:

@@ -8,13 +8,20 @@ from repro.usage.options import Commands, command, data_option, positive, run_op
 
 def add(commands: Commands) -> None:
     """`demo`, `data`, `run`, `surface`, `sample-quality`."""
-    demo = command(commands, "demo", "demo", "answer the paper's question on the embedded digits, offline")
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs, table and figure")
+    demo = command(
+        commands,
+        "demo",
+        "demo",
+        "answer the paper's question on the embedded digits, offline",
+        "example:\n  repro demo --out demo",
+    )
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs and figure (demo)")
     wandb_option(demo)
 
     data = command(commands, "data", None, "list the data sets, or prepare one")
     data_commands = data.add_subparsers(metavar="list|prepare", required=True)
-    data_option(command(data_commands, "list", "data_list", "every data set and the state of its file"))
+    example = "example:\n  repro data list --data data"
+    data_option(command(data_commands, "list", "data_list", "every data set and the state of its file", example))
     prepare = command(
         data_commands,
         "prepare",
