@@ -242,7 +242,7 @@ def test_a_run_that_succeeds_after_a_failure_is_done_and_its_failure_forgotten(r
     record = Store(made).run(config.run_id)
     record.path.mkdir()
     record.write_config(config)
-    record.write_json("failure.json", {"error": "the disk was full"})
+    record.write_failure("the disk was full")
     assert "the disk was full" in repro("status", "--runs", str(made)).out
     assert repro(*command).code == 0
     assert record.state() == "done"

@@ -72,13 +72,13 @@ def test_a_run_without_a_row_is_in_epoch_zero(run: RunDirectory) -> None:
 
 
 def test_a_failed_run_shows_why(begun: RunDirectory) -> None:
-    begun.write_json("failure.json", {"error": "the loss became nan", "traceback": "..."})
+    begun.write_failure("the loss became nan", "...")
     row = row_of(begun)
     assert (row["state"], row["error"], row["epoch"]) == ("failed", "the loss became nan", 4)
 
 
 def test_a_running_run_shows_who_writes_it_and_no_old_failure(begun: RunDirectory) -> None:
-    begun.write_json("failure.json", {"error": "the attempt before"})
+    begun.write_failure("the attempt before")
     with begun.lock(on_wait=print):
         row = row_of(begun)
     assert (row["state"], row["error"], row["epoch"]) == ("running", None, 4)
@@ -109,7 +109,7 @@ def test_looking_at_a_record_while_it_is_written_neither_fails_nor_writes(begun:
     def write(pipe: Connection) -> None:
         pipe.send("starts")
         while True:
-            begun.write_json("failure.json", {"error": "e"})
+            begun.write_failure("e")
             begun.write_json("environment.json", {"attempts": [{}]})
             begun.truncate_metrics(2)
             begun.forget_failure()
@@ -176,7 +176,7 @@ def test_the_table_shows_each_run_in_a_line_and_counts_states(begun: RunDirector
     failed = Store(tmp_path).run("ffffffffffff")
     failed.path.mkdir()
     failed.write_config(parse_config(teacher()))
-    failed.write_json("failure.json", {"error": "the loss became nan at epoch 0"})
+    failed.write_failure("the loss became nan at epoch 0")
     age(begun, 7300)
     age(failed, 200)
     missing = Store(tmp_path).run("aaaaaaaaaaaa")

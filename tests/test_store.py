@@ -137,7 +137,7 @@ def test_a_run_goes_through_its_states(run: RunDirectory) -> None:
         run.write_config(parse_config(teacher()))
         assert run.state() == "running"
     assert run.state() == "interrupted"
-    run.write_json("failure.json", {"error": "the loss became nan"})
+    run.write_failure("the loss became nan")
     assert run.state() == "failed"
     assert run.failure() == "the loss became nan"
     with run.lock(nothing):
