@@ -144,12 +144,16 @@ def test_without_examples_an_export_keeps_metrics_and_matches_in_a_fraction_of_t
     runs = open_records(folder)
     write_export(runs, [(run_id, "") for run_id in runs.ids()], small, examples=False)
     assert 3 * small.stat().st_size < export.stat().st_size
-    whole, kept = open_records(export), open_records(small)
-    for run_id in whole.ids():
-        assert kept.record(run_id) == whole.record(run_id) and kept.scores(run_id) == whole.scores(run_id)
-        for other in whole.ids():
-            assert kept.pair(run_id, other) == whole.pair(run_id, other)
-        assert kept.predictions(run_id) is None and kept.labels(run_id) is None
+    again = small.with_name("again.npz")
+    runs = open_records(small)
+    write_export(runs, [(run_id, "") for run_id in runs.ids()], again)
+    whole = open_records(export)
+    for kept in (open_records(small), open_records(again)):
+        for run_id in whole.ids():
+            assert kept.record(run_id) == whole.record(run_id) and kept.scores(run_id) == whole.scores(run_id)
+            for other in whole.ids():
+                assert kept.pair(run_id, other) == whole.pair(run_id, other)
+            assert kept.predictions(run_id) is None and kept.labels(run_id) is None
 
 
 def test_the_same_runs_give_the_same_bytes_and_no_name_of_the_machine(folder: Path, export: Path) -> None:

@@ -133,7 +133,7 @@ def _line(
         "attempts": [_published(attempt) for attempt in record.attempts],
         "teachers": record.teachers,
         "test_set": None,
-        "scores": None,
+        "scores": records.scores(record.run_id),
         "pairs": {},
     }
     for name in ATTACHMENTS:
@@ -141,9 +141,8 @@ def _line(
         if content is not None:
             archive.write(f"{record.run_id}/{name}", content)
     labels = records.labels(record.run_id)
-    if labels is None:
-        return line
-    line |= {"test_set": archive.add_labels(labels), "scores": records.scores(record.run_id)}
+    if labels is not None:
+        line["test_set"] = archive.add_labels(labels)
     archive.add_predictions(records, record.run_id)
     archive.add(f"{record.run_id}/shown_logits", records.shown_logits(record.run_id))
     shown = records.shown_train(record.run_id)
