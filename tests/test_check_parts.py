@@ -76,3 +76,7 @@ def test_what_returns_something_else_is_refused(
     with pytest.raises(BadInput, match=problem):
         runner(tmp_path).check([config])
     assert not list(tmp_path.iterdir())
+
+
+def test_images_may_pass_their_range_by_rounding(tmp_path: Path) -> None:
+    runner(tmp_path).check([augmentation(lambda images: images / images.max() * (1 + 1e-6))])

@@ -12,6 +12,9 @@ from repro.errors import BadInput
 from repro.models.features import stage_shapes
 from repro.training.start import build_network, to_training_mode
 
+ROUNDING = 1e-4
+"""By so much may an augmentation's images pass their range."""
+
 
 def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if one of them is no good; `smallest_batch` is the run's."""
@@ -80,6 +83,6 @@ def _check_augmentation(config: TrainingConfig) -> None:
         if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
             found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             raise BadInput(f"{augmentation.name}: of images {images.dtype} {tuple(images.shape)} it makes {found}")
-        if not 0 <= changed.min() <= changed.max() <= 1:
+        if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
             found = f"{changed.min():.3g} to {changed.max():.3g}"
             raise BadInput(f"{augmentation.name}: of images from 0 to 1 it makes images from {found}")
