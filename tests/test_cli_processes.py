@@ -77,7 +77,8 @@ def test_one_run_makes_its_missing_parent_first_and_says_so(one: Done) -> None:
     assert lines[1] == f"[1/2] teacher of {LABEL}: starts"
     assert lines.index(f"[2/2] {LABEL}: starts") > 1
     assert one.out.splitlines()[-1] == f"record: {student.path}"
-    shown = {line.split()[0]: float(line.split()[1]) for line in one.out.splitlines()[2:-2]}
+    assert one.out.splitlines()[0] == LABEL
+    shown = {line.split()[0]: float(line.split()[1]) for line in one.out.splitlines()[4:-2]}
     assert shown == pytest.approx(student.read_json("summary.json")["metrics"], abs=5.1e-5)
 
 

@@ -118,7 +118,7 @@ def test_numbers_stand_beside_the_papers_with_difference_interval_and_runs(
     assert len(one.runs) == 2 and all(records.has(run) for run in one.runs)
     ours = sum(records.record(run).summary["metrics"]["train/agreement"] for run in one.runs) / 2
     assert one.ours.startswith(f"{100 * ours:.1f} ±")
-    assert float(one.paper) == pytest.approx(78.95, abs=0.051) and one.source == "Figure 6a (plot)"
+    assert float(one.paper) == pytest.approx(78.95, abs=0.051) and one.source == "Figure 6a (text)"
     assert one.difference == f"{100 * (ours - 0.7895):+.1f}"
     low, high = map(float, one.interval.split(" to "))
     assert low < 100 * ours < high
@@ -135,7 +135,7 @@ def test_there_is_no_difference_to_a_value_of_which_the_paper_does_not_say_what_
     done = [row for row in rows if row.runs and row.quantity == "student: agreement (%)"]
     assert len(done) == 3  # both halves, and each
     assert {row.paper for row in done} == {"65.3"} and {row.difference for row in done} == {""}
-    assert {row.source for row in done} == {"Figure 9 (plot); which split, it does not say"}
+    assert {row.source for row in done} == {"Figure 9 (table); which split, it does not say"}
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
