@@ -12,6 +12,8 @@ from analysis.style import PALE, SERIES, SMALL
 
 ABOVE = 0.12
 """Of a row: a control lies so far above its student, which it may equal."""
+BENEATH = 0.26
+"""Of a row: the next of its series lies so far below, since they often coincide."""
 
 
 def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
@@ -38,10 +40,10 @@ def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
 
 
 def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, float]) -> None:
-    # Series of one row lie beneath one another, and the paper's value beside ours, since they often coincide.
-    offset = (
-        {look.marker: 0.26 * (1 - index) for index, look in enumerate(SERIES)}[series.look.marker] if panel.by else 0.0
-    )
+    offset = 0.0
+    if panel.by:
+        order = [look.marker for look in SERIES].index(series.look.marker)
+        offset = BENEATH * ((len(panel.by.names) - 1) / 2 - order)
     offset += ABOVE if series.role == "control" else 0.0
     height = series.cells[panel.along.column].map(places).astype(float) + offset
     low, high = series.cells["paper_low"], series.cells["paper_high"]
@@ -50,7 +52,7 @@ def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, fl
         bars: dict[str, Any] = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": "paper, range"}
         axes.hlines(height[between], low[between], high[between], **bars)
     stated = series.cells["paper"].notna()
-    if stated.any():
+    if stated.any():  # beside ours, unless a row has several series
         below = 0.0 if panel.by else 0.24
         style = paper_style(series) | {"linestyle": "none"}
         axes.plot(series.cells["paper"][stated], height[stated] - below, **style)
