@@ -1,0 +1,136 @@
+"""A GPU that is pretended on the CPU: real numbers, and a GPU's rules for which tensor may meet which.
+
+Under `PretendedGPU` a tensor that is moved to `cuda`, made there or computed from such a tensor says `cuda:0` when
+asked for its device. What a real GPU refuses is refused: tensors of both kinds in one operation, a generator of the
+other device, `numpy()`. What makes the host wait for it is noted in `waits`: moves either way, and every question whose
+answer depends on values (`item`, a mask as index).
+
+It can not tell whether a GPU has a kernel, how it rounds or how fast it is. Of functions that torch has in Python it
+sees arguments and results only.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+GPU = torch.device("cuda:0")
+CPU = torch.device("cpu")
+
+ASK_FOR_VALUES = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "equal", "allclose"}
+ASK_FOR_VALUES |= {"nonzero", "masked_select", "unique", "argwhere"}  # which decide the shape of the result
+INDEXING = {"__getitem__", "__setitem__", "index_put_", "index_put"}
+TAKE_BOTH = {"copy_", "__set__", "_has_compatible_shallow_copy_type"}
+TAKE_BOTH |= {"_pack_padded_sequence", "_pad_packed_sequence", "lstm"}  # lengths are on the CPU for a real GPU, too
+
+
+class _Generator(torch.Generator):
+    """Draws on the CPU wherever it says it is."""
+
+    def __new__(cls, device: torch.device | str = CPU) -> "_Generator":
+        return super().__new__(_GeneratorThere if torch.device(device).type == "cuda" else cls, CPU)  # type: ignore[call-arg]
+
+
+class _GeneratorThere(_Generator):
+    device = GPU
+
+
+class PretendedGPU(TorchFunctionMode):
+    """See above. waits: the names of what made the host wait, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+        monkeypatch.setattr(torch, "Generator", _Generator)
+        monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)  # noqa: ARG005
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended GPU")  # noqa: ARG005
+        monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())  # noqa: ARG005
+        monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))  # noqa: ARG005
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        name, kwargs = func.__name__, dict(kwargs or {})
+        if name == "__get__" and func.__self__ is Tensor.device:  # type: ignore[attr-defined]
+            return GPU if is_there(args[0]) else CPU
+        if name in ("to", "cuda", "cpu"):
+            return self._moved(func, args, kwargs)
+        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        there = any(is_there(tensor) for tensor in tensors)
+        self._check_generator(name, tensors, kwargs)
+        self._check_places(name, args, tensors)
+        if there and name == "numpy":
+            raise TypeError("a tensor of the pretended GPU is none that numpy can read")
+        if there and name in ASK_FOR_VALUES:
+            self.waits.append(name)
+        if kwargs.get("device") is not None:
+            there = torch.device(kwargs["device"]).type == "cuda"
+            kwargs["device"] = CPU
+            if there and name in ("tensor", "as_tensor"):
+                self.waits.append(name)
+        result = func(*args, **kwargs)
+        if name == "__set__" and func.__self__ is Tensor.data:  # type: ignore[attr-defined]
+            _put(args[0], is_there(args[1]))
+        if name == "_pack_padded_sequence":
+            return _put(result[0], there), _put(result[1], False)
+        return _put(result, there)
+
+    def _moved(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        tensor, *rest = args
+        if func.__name__ != "to":
+            there = func.__name__ == "cuda"
+        else:
+            places = [place for place in (*rest, kwargs.get("device")) if isinstance(place, torch.device | str)]
+            others = [is_there(other) for other in rest if isinstance(other, Tensor)]
+            there = torch.device(places[0]).type == "cuda" if places else (*others, is_there(tensor))[0]
+            rest = [CPU if isinstance(value, torch.device | str) else value for value in rest]
+            if kwargs.get("device") is not None:
+                kwargs["device"] = CPU
+        moves = there != is_there(tensor)
+        if moves:
+            self.waits.append(func.__name__)
+        result = func(tensor, *rest, **kwargs) if func.__name__ == "to" else tensor
+        return _put(result.clone() if moves and result is tensor else result, there)
+
+    def _check_generator(self, name: str, tensors: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
+        generator = kwargs.get("generator")
+        if generator is None:
+            return
+        drawn = torch.device(kwargs.get("device") or CPU)
+        if tensors:
+            drawn = GPU if is_there(tensors[0]) else CPU
+        if generator.device.type != drawn.type:
+            raise RuntimeError(f"{name}: a generator on {generator.device.type} for a tensor on {drawn.type}")
+
+    def _check_places(self, name: str, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
+        if name in INDEXING and is_there(args[0]):  # indices may come from the CPU, and wait as masks do
+            others = [leaf for leaf in tree_flatten(args[1:])[0] if isinstance(leaf, Tensor)]
+            if any(not is_there(other) or other.dtype == torch.bool for other in others):
+                self.waits.append(name)
+            return
+        differ = len({is_there(tensor) for tensor in tensors}) > 1
+        if name in TAKE_BOTH:
+            if differ and name == "copy_":
+                self.waits.append(name)
+            return
+        # A number from the CPU (no dimensions) may meet tensors there, but not the other way round.
+        if differ and any(not is_there(tensor) and tensor.ndim > 0 for tensor in tensors):
+            raise RuntimeError(f"{name}: tensors on both devices")
+
+
+def is_there(tensor: Tensor) -> bool:
+    """Whether a tensor is on the pretended GPU."""
+    return getattr(tensor, "_is_on_pretended_gpu", False)
+
+
+def _put(result: Any, there: bool) -> Any:
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            leaf._is_on_pretended_gpu = there  # type: ignore[attr-defined]
+        return leaf
+
+    return tree_map(put, result)

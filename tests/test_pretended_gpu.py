@@ -1,0 +1,136 @@
+"""Everything computes on the device it is given, and a training step asks nothing of it: on a pretended GPU."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from pretended_gpu import GPU, PretendedGPU, is_there
+from runs import SMALL, small_student, small_teacher
+from test_resume import RANDOM_STUDENT, assert_same_record
+
+from repro.config import RunConfig, TrainingConfig
+from repro.data.augment_geometric import RandomCrop
+from repro.data.augmentation import Augmentation
+from repro.data.dataset import LabeledData
+from repro.distill.ensemble import Ensemble
+from repro.distill.objective import Objective
+from repro.errors import Interrupted
+from repro.launch.plan import parents_first
+from repro.launch.request import Request
+from repro.launch.sweep import find_sweep, read_sweep
+from repro.optimization import SGD
+from repro.progress import Lines
+from repro.runner import Runner
+from repro.stop import StopRequest
+from repro.store import RunDirectory, Store
+from repro.training.start import build_network
+from repro.training.trainer import Trainer
+from repro.training.training import Result
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
+    return PretendedGPU(monkeypatch)
+
+
+def teacher() -> Ensemble:
+    torch.manual_seed(5)
+    return Ensemble([build_network(small_teacher())])
+
+
+def trained(config: TrainingConfig, data: LabeledData, device: torch.device) -> Trainer:
+    trainer = Trainer(config, {SMALL: data}, teacher() if config.parents() else None, device)
+    trainer.advance(lambda: False)
+    return trainer
+
+
+def assert_same_there(config: TrainingConfig, data: LabeledData, gpu: PretendedGPU) -> None:
+    """What a run of one epoch gives on the pretended GPU is what it gives on the CPU; no step waits."""
+    here = trained(config, data, CPU)
+    with gpu:
+        there = Trainer(config, {SMALL: data}, teacher() if config.parents() else None, GPU)
+        before = len(gpu.waits)
+        there.advance(lambda: False)
+        # The order of the epoch goes there, and at its end the losses are looked at.
+        assert gpu.waits[before:] == ["to", "nonzero"]
+        row, result = there.row(), there.result()
+    expected: Result = here.result()
+    assert row == here.row()
+    assert result.metrics == expected.metrics
+    assert result.weights.keys() == expected.weights.keys()
+    for name, weight in result.weights.items():
+        assert is_there(weight)
+        assert torch.equal(weight, expected.weights[name])
+
+
+@pytest.mark.parametrize("name", sorted(Objective.registry))
+def test_every_objective(name: str, digits: LabeledData, gpu: PretendedGPU) -> None:
+    objective = Objective.registry[name]()
+    config = small_student if objective.needs_teacher or objective.is_control else small_teacher
+    assert_same_there(config(objective=objective, optimizer=SGD(learning_rate=0.01), epochs=1), digits, gpu)
+
+
+@pytest.mark.parametrize("name", sorted(Augmentation.registry))
+def test_every_augmentation(name: str, digits: LabeledData, gpu: PretendedGPU) -> None:
+    augmentation = RandomCrop(padding=1) if name == "random_crop" else Augmentation.registry[name]()
+    assert_same_there(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
+
+
+def make(root: Path, device: torch.device, config: RunConfig, stop_once: bool = False) -> RunDirectory:
+    """A run, after what it learns from; each perhaps stopped at once and continued."""
+    runner = Runner(Store(root), root / "no data", device, Lines(), StopRequest())
+    plan = [request.config for request in parents_first([Request("run", config)])]
+    for one in plan:
+        if stop_once:
+            runner.stop.signal = "SIGTERM"
+            with pytest.raises(Interrupted):
+                runner.make(one, "run")
+            runner.stop.signal = None
+        runner.make(one, "run")
+    return Store(root).run(config.run_id)
+
+
+def assert_same_records(tmp_path: Path, gpu: PretendedGPU, config: RunConfig, stop_once: bool = False) -> None:
+    here = make(tmp_path / "here", CPU, config)
+    with gpu:
+        there = make(tmp_path / "there", GPU, config, stop_once)
+    assert_same_record(here, there)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "condition"),
+    [
+        ("augmentation", "policy=gan"),  # a stream that a generator makes
+        ("ensemble_distillation", "gan_images=12500"),  # a fixed set that it makes, and three teachers
+        ("lenet_mnist", "pool=1.0"),
+        ("text", "members=1"),
+        ("transfer", ""),
+    ],
+)
+def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: Path, gpu: PretendedGPU) -> None:
+    runs = read_sweep(find_sweep(sweep), {"preset": "smoke", "trial": [0]})
+    assert_same_records(tmp_path, gpu, next(run.config for run in runs if condition in run.label))
+
+
+def test_a_run_that_was_stopped_there_goes_on_to_the_bit(tmp_path: Path, gpu: PretendedGPU) -> None:
+    assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
+
+
+def test_what_a_gpu_refuses_is_refused(gpu: PretendedGPU) -> None:
+    with gpu:
+        there, here = torch.ones(3, device="cuda"), torch.ones(3)
+        with pytest.raises(RuntimeError, match="both devices"):
+            there + here
+        with pytest.raises(RuntimeError, match="both devices"):
+            torch.nn.Linear(3, 2)(there)
+        with pytest.raises(RuntimeError, match="generator on cpu"):
+            torch.rand(2, generator=torch.Generator(), device="cuda")
+        with pytest.raises(TypeError):
+            there.numpy()
+        assert gpu.waits == []
+        assert (there * 2.0 + there.sum()).device == GPU
+        there[there > 0], float(there.sum()), there[torch.tensor([0])], there.cpu(), torch.tensor([1.0], device="cuda")
+        assert Counter(gpu.waits) == Counter(["__getitem__", "__float__", "__getitem__", "cpu", "tensor"])
