@@ -46,6 +46,7 @@ class PretendedGPU(TorchFunctionMode):
         super().__init__()
         self.waits: list[str] = []
         monkeypatch.setattr(torch, "Generator", _Generator)
+        monkeypatch.setattr(Tensor, "_make_subclass", staticmethod(_as_parameter))
         monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)  # noqa: ARG005
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended GPU")  # noqa: ARG005
         monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())  # noqa: ARG005
@@ -59,7 +60,8 @@ class PretendedGPU(TorchFunctionMode):
             return GPU if is_there(args[0]) else CPU
         if name in ("to", "cuda", "cpu"):
             return self._moved(func, args, kwargs)
-        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        of = args[0] if name == "__deepcopy__" else (args, kwargs)  # the rest is what was copied before
+        tensors = [leaf for leaf in tree_flatten(of)[0] if isinstance(leaf, Tensor)]
         there = any(is_there(tensor) for tensor in tensors)
         self._check_generator(name, tensors, kwargs)
         self._check_places(name, args, tensors)
@@ -125,6 +127,15 @@ class PretendedGPU(TorchFunctionMode):
 def is_there(tensor: Tensor) -> bool:
     """Whether a tensor is on the pretended GPU."""
     return getattr(tensor, "_is_on_pretended_gpu", False)
+
+
+_make_subclass = Tensor._make_subclass
+
+
+def _as_parameter(kind: type[Tensor], data: Tensor, *options: Any) -> Tensor:
+    """What makes a parameter of a tensor, and is not shown to a mode."""
+    made: Tensor = _put(_make_subclass(kind, data, *options), is_there(data))
+    return made
 
 
 def _put(result: Any, there: bool) -> Any:
