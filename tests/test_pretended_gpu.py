@@ -24,6 +24,7 @@ from repro.progress import Lines
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
+from repro.surface import make_surface
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
 from repro.training.training import Result
@@ -79,17 +80,21 @@ def test_every_augmentation(name: str, digits: LabeledData, gpu: PretendedGPU) -
     assert_same_there(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
 
 
+def runner(root: Path, device: torch.device) -> Runner:
+    return Runner(Store(root), root / "no data", device, Lines(), StopRequest())
+
+
 def make(root: Path, device: torch.device, config: RunConfig, stop_once: bool = False) -> RunDirectory:
     """A run, after what it learns from; each perhaps stopped at once and continued."""
-    runner = Runner(Store(root), root / "no data", device, Lines(), StopRequest())
+    worker = runner(root, device)
     plan = [request.config for request in parents_first([Request("run", config)])]
     for one in plan:
         if stop_once:
-            runner.stop.signal = "SIGTERM"
+            worker.stop.signal = "SIGTERM"
             with pytest.raises(Interrupted):
-                runner.make(one, "run")
-            runner.stop.signal = None
-        runner.make(one, "run")
+                worker.make(one, "run")
+            worker.stop.signal = None
+        worker.make(one, "run")
     return Store(root).run(config.run_id)
 
 
@@ -117,6 +122,17 @@ def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: P
 
 def test_a_run_that_was_stopped_there_goes_on_to_the_bit(tmp_path: Path, gpu: PretendedGPU) -> None:
     assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
+
+
+def test_a_loss_surface_is_the_same(tmp_path: Path, gpu: PretendedGPU) -> None:
+    config = small_student(augmentation=(RandomCrop(padding=1),), epochs=1)
+    make(tmp_path, CPU, config)
+    path = make_surface(runner(tmp_path, CPU), config, "here", points=3, images=50)
+    here = path.read_bytes()
+    path.unlink()
+    with gpu:
+        make_surface(runner(tmp_path, GPU), config, "there", points=3, images=50)
+    assert path.read_bytes() == here
 
 
 def test_what_a_gpu_refuses_is_refused(gpu: PretendedGPU) -> None:
