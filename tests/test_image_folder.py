@@ -18,6 +18,8 @@ from repro.data.augment_mixing import MixUp
 from repro.data.dataset import LabeledData, as_input, to_unit_interval
 from repro.data.image_folder import ImageFolder, ImageNet
 from repro.errors import BadInput, RunFailed
+from repro.launch.plan import images_of
+from repro.launch.request import Request
 from repro.seeds import stream_seed
 from repro.training.accumulation import check_shares
 from repro.training.distributed import ALONE, Ranks
@@ -104,6 +106,15 @@ def test_imagenet_with_fewer_classes_takes_the_first_by_name(directory: Path, tm
     assert ImageNet().train_size == 1_281_167 and ImageNet(classes=2).train_size is None
     with pytest.raises(BadInput, match="has 3 class folders, ImageNet needs 1000"):
         ImageNet().fingerprint(tmp_path)
+
+
+def test_work_on_folders_of_which_nobody_knows_how_many_images_they_hold_is_said_to_be_unknown() -> None:
+    unknown = Request("unknown", small_teacher(data=DataConfig(train=Selection(dataset=TINY))))
+    known = Request("known", small_teacher())
+    assert images_of([known]) == "600"
+    assert images_of([unknown]) == "an unknown number of"
+    assert images_of([known, unknown]) == "600 and an unknown number of"
+    assert images_of([]) == "0"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

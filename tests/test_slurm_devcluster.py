@@ -97,7 +97,8 @@ def test_two_clusters_live_side_by_side_and_stop_leaves_no_process(cluster: Clus
         assert status.returncode == 0 and "job.sh" in status.stdout and "gpu:fake:2" in status.stdout
         other.slurmd.kill()  # so that the job cannot be cancelled
         assert other.job_processes()
-        assert run("stop").returncode == 0
+        stopped = run("stop")
+        assert (stopped.returncode, stopped.stdout) == (0, f"nothing of Slurm runs in {tmp_path / 'other'}\n")
         assert [daemon.pid() for daemon in other.daemons] == [None] * 5
         wait_until(lambda: not other.job_processes(), "the job's processes are gone")
         status = run("status")

@@ -84,5 +84,6 @@ def count_work(plan: Iterable[Request]) -> str:
 def images_of(plan: Iterable[Request]) -> str:
     """`1.5e+09`: the images that pass through all networks of a plan in training, of each run in what is left of it."""
     images = [(images_to_train(request.config), request.left) for request in plan]
-    known = sum(left * count for count, left in images if count is not None)
-    return f"{known:.3g}" + (" and an unknown number of" if any(count is None for count, _ in images) else "")
+    known = [left * count for count, left in images if count is not None]
+    parts = [f"{sum(known):.3g}"] if known or not images else []
+    return " and ".join([*parts, *(["an unknown number of"] if len(known) < len(images) else [])])

@@ -36,6 +36,7 @@ def _start(cluster: Cluster) -> int:
 
 def _stop(cluster: Cluster) -> int:
     cluster.stop()
+    print(f"nothing of Slurm runs in {cluster.state}")
     return 0
 
 
