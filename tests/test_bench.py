@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from repro.bench import BENCHES, lenet, resnet, run_benches, workers
+from repro.bench import BENCHES, floor, lenet, resnet, run_benches, workers
 from repro.bench.contenders import Distillation, PilImages, plain_loop, random_examples
 from repro.bench.floor import work_per_image
 from repro.bench.timing import Report, Work, interleave, paired_ratio, ratio, repeat, spread
@@ -86,6 +86,15 @@ def test_the_floor_counts_the_products_of_a_step() -> None:
     inputs = 3 * 32**2 + (6 + 2) * 16 * 32**2 + (5 + 2) * 32 * 16**2 + 5 * 64 * 8**2 + 64
     outputs = 7 * 16 * 32**2 + 7 * 32 * 16**2 + 7 * 64 * 8**2 + 100
     assert moved == (3 + resnet.MEMBERS) * 4 * (inputs + outputs)
+
+
+def test_the_machine_is_as_fast_as_its_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product of 2048 x 2048 matrices has 2 * 2048^3 FLOPs, a 3x3 convolution 2 * 9 for each pixel and pair of
+    channels; a copy of 2^26 numbers reads and writes 4 bytes of each."""
+    for product, convolution, expected in ((2.0, 1.0, 18 * 16 * 32**2 * 256**2), (1.0, 2.0, 2 * 2048**3)):
+        seconds = iter([0.5, product, convolution])
+        monkeypatch.setattr(floor, "_best", lambda work, device, seconds=seconds: (work(), next(seconds))[1])  # noqa: ARG005
+        assert floor.peaks(CPU) == (expected, 2 * 4 * 2**26 / 0.5)
 
 
 def test_a_ratio_is_that_of_the_medians_and_its_range_goes_over_rounds() -> None:

@@ -12,6 +12,7 @@ from repro.config import StudentConfig
 from repro.training.start import build_network
 
 MATRIX = 2048
+IMAGES, CHANNELS, SIDE = 16, 256, 32  # of a 3x3 convolution of about as many FLOPs
 COPIED = 2**26  # float32 numbers: 256 MiB, beyond every cache
 
 
@@ -49,12 +50,29 @@ def _forward(network: nn.Module, config: StudentConfig) -> tuple[float, float]:
 
 
 def peaks(device: torch.device) -> tuple[float, float]:
-    """FLOP/s of a large float32 matrix product, and bytes/s (read and written) of a large copy, best of five."""
-    left, right = (torch.rand(MATRIX, MATRIX, device=device) for _ in range(2))
+    """FLOP/s of a large float32 matrix product or convolution, and bytes/s (read and written) of a large copy.
+
+    Best of five. Products and convolutions come from different libraries, either of which may know the processor
+    better: on an AMD EPYC oneDNN's convolutions are faster than MKL's products, and networks faster than these allow.
+    """
     source = torch.zeros(COPIED, device=device)
     target = torch.empty_like(source)
-    seconds = _best(lambda: torch.mm(left, right), device), _best(lambda: target.copy_(source), device)
-    return 2 * MATRIX**3 / seconds[0], 2 * 4 * COPIED / seconds[1]
+    copying = _best(lambda: target.copy_(source), device)
+    return max(_product_speed(device), _convolution_speed(device)), 2 * 4 * COPIED / copying
+
+
+def _product_speed(device: torch.device) -> float:
+    left, right = (torch.rand(MATRIX, MATRIX, device=device) for _ in range(2))
+    return 2 * MATRIX**3 / _best(lambda: torch.mm(left, right), device)
+
+
+@torch.no_grad()
+def _convolution_speed(device: torch.device) -> float:
+    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False, device=device)
+    images = torch.rand(IMAGES, CHANNELS, SIDE, SIDE, device=device)
+    layer, images = layer.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
+    flops = 2 * IMAGES * SIDE**2 * CHANNELS**2 * 3**2
+    return flops / _best(lambda: layer(images), device)
 
 
 def _best(work: Callable[[], object], device: torch.device) -> float:
