@@ -18,10 +18,11 @@ CONTROL_OF: dict[MethodName, MethodName] = {
     "own_exits": "independent_exits",
 }
 PREFIX = "student_companion_"
-SAID = """Networks, or exits of one, learn the labels side by side. *Together*: test agreement of the student with its
-peers (of the whole network with its exits), their mean. *More than alone*: the difference to the control above it,
-whose peers or exits learn nothing from each other, trial by trial, with its 95 % interval over trials. *Agreement with
-a teacher* is with the usual one, which none of them ever saw; beside it that of students of other trials."""
+SAID = """Networks, or exits of one network, learn the labels side by side. *Together*: the test agreement of the
+student with its peers (of the whole network with its exits), averaged over them. *More than alone*: the difference
+from the control listed above, whose peers or exits learn nothing from each other, paired by trial, with its 95 %
+interval over trials. *Agreement with a teacher*: with the usual teacher, which none of them ever saw; after the
+slash, the agreement of students of other trials with that teacher."""
 
 
 def online_section(table: StudyTable, data: DataName) -> str:
