@@ -72,7 +72,7 @@ def times(folder: Path) -> dict[Path, int]:
         (["data", "prepare", "minst"], "no data set is called 'minst'; did you mean 'mnist'?"),
         (["figures", "nope"], "no figure is called 'nope'"),
         (["launch", DIGITS, "--device", ""], "--device  is not a device; valid: auto, cpu, cuda, cuda:N"),
-        (["bench", "lenet", "--fast"], "--fast goes with the bench throughput alone"),
+        (["bench", "lenet", "--fast"], "--fast works only with the bench throughput"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(

@@ -98,7 +98,7 @@ def test_two_clusters_live_side_by_side_and_stop_leaves_no_process(cluster: Clus
         other.slurmd.kill()  # so that the job cannot be cancelled
         assert other.job_processes()
         stopped = run("stop")
-        assert (stopped.returncode, stopped.stdout) == (0, f"nothing of Slurm runs in {tmp_path / 'other'}\n")
+        assert (stopped.returncode, stopped.stdout) == (0, f"Slurm is stopped in {tmp_path / 'other'}\n")
         assert [daemon.pid() for daemon in other.daemons] == [None] * 5
         wait_until(lambda: not other.job_processes(), "the job's processes are gone")
         status = run("status")

@@ -21,7 +21,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if settings:
         options.settings = [*options.settings, *settings]
     if getattr(options, "fast", False) and options.names != ["throughput"]:
-        raise BadInput("--fast goes with the bench throughput alone: repro bench throughput --fast")
+        raise BadInput("--fast works only with the bench throughput: repro bench throughput --fast")
     if getattr(options, "names", None) == ["fidelity"]:
         # Apart from the other benches, since the user's file has to be there before the schema of a run is made.
         options.command = "analysis.bench_fidelity:bench"
@@ -34,7 +34,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="repro",
         description="Reproduce 'Does Knowledge Distillation Really Work?' (Stanton et al., NeurIPS 2021).",
-        epilog="Start with `repro demo`: the paper's question on this machine, offline, in two minutes.",
+        epilog="Start with `repro demo`: it answers the paper's question on this machine, offline, in two minutes.",
     )
     parser.add_argument("--version", action="version", version=f"repro {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from repro.usage.options import Commands, command, positive, run_options, source_option
 
-CHANGES = "keys of the config that all runs were launched with, and only such runs are shown"
+CHANGES = "show only runs that were launched with this value of a config key"
 
 
 def add(commands: Commands) -> None:
@@ -13,30 +13,34 @@ def add(commands: Commands) -> None:
         commands,
         "figures",
         "analysis.commands:figures",
-        "draw the paper's figures and tables from the records, ours beside theirs",
+        "draw the paper's figures and tables from run records, our results beside the paper's",
         "examples:\n"
-        "  repro figures                                  # all that have runs\n"
+        "  repro figures                                  # every figure that has runs\n"
         "  repro figures 2 table_1 --out figures\n"
         "  repro figures --runs results                   # from exports\n"
-        "  repro figures 2 precision=bfloat16             # of the runs of `repro launch ... precision=bfloat16`",
+        "  repro figures 2 precision=bfloat16             # runs of `repro launch ... precision=bfloat16`",
     )
-    names = f"1a to 14, table_1, ... (all); {CHANGES}"
+    names = f"NAME: a figure or table, 1a to 14, table_1, ... (default: all); key=value: {CHANGES}"
     figures.add_argument("settings", nargs="*", metavar="NAME|key=value", help=names)
-    figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR", help="where to (figures)")
+    figures.add_argument(
+        "--out", type=Path, default=Path("figures"), metavar="DIR", help="where to write (default: figures)"
+    )
     source_option(figures)
 
     report = command(
         commands,
         "report",
         "analysis.commands:report",
-        "write one web page with every claim, figure and table, ours beside the paper's",
+        "write one web page with every claim, figure and table, our results beside the paper's",
         "examples:\n"
         "  repro report\n"
         "  repro report --runs results --out results\n"
         "  repro report precision=bfloat16 evaluate_every=6 --out report_bfloat16",
     )
     report.add_argument("settings", nargs="*", metavar="key=value", help=CHANGES)
-    report.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="where to (report)")
+    report.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)"
+    )
     source_option(report)
 
     compare = command(
@@ -44,29 +48,29 @@ def add(commands: Commands) -> None:
         "compare",
         "analysis.commands:compare",
         "show two runs side by side: what differs in their configs, metrics and predictions",
-        "example:\n  repro compare 3f2a 9c01       # run ids, or how they begin",
+        "example:\n  repro compare 3f2a 9c01       # run ids, or their first characters",
     )
-    compare.add_argument("one", metavar="RUN")
-    compare.add_argument("other", metavar="RUN")
+    compare.add_argument("one", metavar="RUN", help="a run id, or its first characters")
+    compare.add_argument("other", metavar="RUN", help="the run to compare it with")
     source_option(compare)
 
     export = command(
         commands,
         "export",
         "analysis.commands:export",
-        "write finished runs as one compact file, from which every figure can be drawn",
+        "write finished runs to one compact file, from which every figure can be drawn",
         "examples:\n"
         "  repro export --out results/all.npz\n"
         "  repro export sweeps/lenet_mnist.yaml preset=short --out results/lenet_mnist/records.npz\n"
         "  repro figures --runs results/all.npz",
     )
-    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="only runs of this sweep")
-    export.add_argument("settings", nargs="*", metavar="key=value", help="replace values of the sweep")
+    export.add_argument("sweep", type=Path, nargs="?", metavar="SWEEP.yaml", help="export only the runs of this sweep")
+    export.add_argument("settings", nargs="*", metavar="key=value", help="override values of the sweep")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     export.add_argument(
         "--without-examples",
         action="store_true",
-        help="metrics and controls, but nothing of single test examples: far smaller, intervals are over trials only",
+        help="leave out what belongs to single test examples: far smaller, but intervals are over trials only",
     )
     source_option(export)
 
@@ -74,25 +78,40 @@ def add(commands: Commands) -> None:
         commands,
         "bench",
         "bench",
-        "measure speed as ratios against baselines, the fidelity of a method of your own, or what precision changes",
+        "measure speed relative to baselines, the fidelity of your own method, or what faster training modes change",
         "examples:\n"
         "  repro bench lenet --json\n"
         "  repro bench fidelity --method my_method.py            # its row of docs/leaderboard.md\n"
         "  repro bench precision --on mnist --workers 2          # faster modes against float32: docs/speed.md",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="benches to run (all), or fidelity, or precision")
-    bench.add_argument("--json", action="store_true", help="as JSON")
-    bench.add_argument("--fast", action="store_true", help="of throughput: also in every faster mode of this machine")
+    bench.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="speed benches to run (default: all; docs/speed.md), or fidelity, or precision",
+    )
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.add_argument(
+        "--fast", action="store_true", help="for throughput: also measure every faster mode of this machine"
+    )
     fidelity = bench.add_argument_group("for fidelity and precision")
-    fidelity.add_argument("--method", type=Path, metavar="FILE.py", help="of fidelity: defines one objective")
-    fidelity.add_argument("--on", choices=["digits", "mnist", "cifar100"], default="digits", help="images (digits)")
-    fidelity.add_argument("--preset", choices=["paper", "short", "smoke"], default="short", help="how long (short)")
+    fidelity.add_argument(
+        "--method", type=Path, metavar="FILE.py", help="for fidelity: a file that defines one objective"
+    )
+    fidelity.add_argument(
+        "--on", choices=["digits", "mnist", "cifar100"], default="digits", help="data set (default: digits)"
+    )
+    fidelity.add_argument(
+        "--preset", choices=["paper", "short", "smoke"], default="short", help="how long to train (default: short)"
+    )
     precision = bench.add_argument_group("for precision")
-    precision.add_argument("--trials", type=positive, default=5, metavar="N", help="of every mode (5)")
+    precision.add_argument("--trials", type=positive, default=5, metavar="N", help="trials of each mode (default: 5)")
     precision.add_argument(
         "--same-teacher",
         action="store_true",
-        help="only students of the float32 teacher, none of one trained in the mode",
+        help="leave out the students whose teacher was trained in the mode too",
     )
-    precision.add_argument("--workers", type=positive, default=1, metavar="N", help="runs side by side (1)")
+    precision.add_argument(
+        "--workers", type=positive, default=1, metavar="N", help="runs to train at a time (default: 1)"
+    )
     run_options(bench)

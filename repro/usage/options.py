@@ -47,13 +47,15 @@ def command(
 
 def _path(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("is empty; an unset variable? '.' is this folder")
+        raise argparse.ArgumentTypeError("is empty (an unset variable?); write . for the current folder")
     return Path(text)
 
 
 def runs_option(parser: Parser) -> None:
     default = Path(os.environ.get("REPRO_RUNS") or "runs")
-    parser.add_argument("--runs", type=_path, default=default, metavar="DIR", help="run records ($REPRO_RUNS or runs)")
+    parser.add_argument(
+        "--runs", type=_path, default=default, metavar="DIR", help="run records (default: $REPRO_RUNS or runs)"
+    )
 
 
 def source_option(parser: Parser) -> None:
@@ -64,14 +66,15 @@ def source_option(parser: Parser) -> None:
         type=_path,
         default=default,
         metavar="PATH",
-        help="run records, an export (.npz, .jsonl), or a folder of exports ($REPRO_RUNS or runs)",
+        help="run records, an export (.npz, .jsonl), or a folder of exports (default: $REPRO_RUNS or runs)",
     )
     parser.add_argument(
         "--source",
         type=_source,
         default="runs",
         metavar="S",
-        help="runs: what --runs says (runs); wandb, or wandb:ENTITY/PROJECT: the records in W&B (docs/wandb.md)",
+        help="where to read records: runs (as --runs says, the default); or, from W&B, wandb or wandb:ENTITY/PROJECT "
+        "(docs/wandb.md)",
     )
 
 
@@ -85,7 +88,7 @@ def _source(text: str) -> str:
 def data_option(parser: Parser) -> None:
     default = Path(os.environ.get("REPRO_DATA") or "data")
     parser.add_argument(
-        "--data", type=_path, default=default, metavar="DIR", help="prepared data ($REPRO_DATA or data)"
+        "--data", type=_path, default=default, metavar="DIR", help="prepared data (default: $REPRO_DATA or data)"
     )
 
 
@@ -97,14 +100,14 @@ def wandb_option(parser: Parser) -> None:
         "--wandb",
         choices=modes,
         default=default if default in modes else "disabled",
-        help="show runs in W&B while they are made ($WANDB_MODE; under an agent online, else disabled)",
+        help="show runs in W&B while they train (default: $WANDB_MODE, else online under a W&B agent, else disabled)",
     )
 
 
 def run_options(parser: Parser) -> None:
     runs_option(parser)
     data_option(parser)
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 
 def positive(text: str) -> int:

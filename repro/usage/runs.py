@@ -12,38 +12,46 @@ def add(commands: Commands) -> None:
         commands,
         "demo",
         "demo",
-        "answer the paper's question on the embedded digits, offline",
+        "answer the paper's question on scikit-learn's digits, offline",
         "example:\n  repro demo --out demo",
     )
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="its runs and figure (demo)")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="where to write its runs and figure (default: demo)",
+    )
     wandb_option(demo)
 
     data = command(commands, "data", None, "list the data sets, or prepare one")
     data_commands = data.add_subparsers(metavar="list|prepare", required=True)
     example = "example:\n  repro data list --data data"
-    data_option(command(data_commands, "list", "data_list", "every data set and the state of its file", example))
+    data_option(command(data_commands, "list", "data_list", "list every data set and the state of its file", example))
     prepare = command(
         data_commands,
         "prepare",
         "data_prepare",
-        "download a data set and write its file",
+        "download a data set and write its prepared file",
         "example:\n  repro data prepare mnist --data data",
     )
-    prepare.add_argument("name", metavar="NAME", help="as `repro data list` shows it")
+    prepare.add_argument("name", metavar="NAME", help="a data set, as `repro data list` shows it")
     data_option(prepare)
 
     run = command(
         commands,
         "run",
         "run",
-        "make one run of a study, its missing parents first",
+        "train one run of a study, and before it any parent (such as its teacher) that is missing",
         "examples:\n"
         "  repro run lenet_mnist preset=smoke\n"
         "  repro run lenet_mnist preset=short pool=0.25 trial=1 --data data\n"
         "  repro run lenet_mnist preset=smoke optimizer.learning_rate=0.01 teachers.epochs=5",
     )
     run.add_argument("study", metavar="STUDY", help="a name from the list below")
-    run.add_argument("settings", nargs="*", metavar="key=value", help="settings of the study, or keys of the config")
+    run.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings of the study, or keys of the run's config"
+    )
     run_options(run)
     wandb_option(run)
     run.make_epilog = _list_studies
@@ -53,17 +61,21 @@ def add(commands: Commands) -> None:
         "surface",
         "surface",
         "measure the loss around a finished student, for Figure 6c",
-        "Loss and agreement on a grid over the plane through the teacher, the student as it started and as it\n"
-        "ended. Writes surface.json into the student's record; interrupted, the same command goes on.\n\n"
+        "Measures loss and agreement on a grid over the plane through the teacher, the initial student and the final\n"
+        "student. Writes surface.json into the student's record. If interrupted, the same command continues.\n\n"
         "examples:\n"
         "  repro surface init_interpolation preset=smoke weight=0.25 --points 5\n"
         "  repro surface init_interpolation preset=short weight=0.25 --data data",
     )
     surface.add_argument("study", metavar="STUDY", help="as for `repro run`")
     surface.add_argument("settings", nargs="*", metavar="key=value", help="as for `repro run`")
-    surface.add_argument("--points", type=_grid, default=21, metavar="N", help="points along each axis (21)")
+    surface.add_argument("--points", type=_grid, default=21, metavar="N", help="points along each axis (default: 21)")
     surface.add_argument(
-        "--images", type=positive, default=1000, metavar="N", help="images of train sample and test set each (1000)"
+        "--images",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="images from the train sample, and as many from the test set (default: 1000)",
     )
     run_options(surface)
 
@@ -71,13 +83,15 @@ def add(commands: Commands) -> None:
         commands,
         "sample-quality",
         "sample_quality",
-        "FID and inception score of a finished generator run",
+        "measure FID and inception score of a finished generator run",
         "example:\n  repro sample-quality 0123456789ab --samples 5000 --data data\n\n"
         "Needs torch-fidelity (`pip install 'repro[fid]'`) and, in the data folder, the Inception network's weights;\n"
-        "without them it says where to get them. The result is kept in the run's folder as quality.json.",
+        "if these are missing, it says where to get them. Writes quality.json into the run's folder.",
     )
     quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
-    quality.add_argument("--samples", type=positive, default=5000, metavar="N", help="generated images (5000)")
+    quality.add_argument(
+        "--samples", type=positive, default=5000, metavar="N", help="images to generate (default: 5000)"
+    )
     run_options(quality)
 
 

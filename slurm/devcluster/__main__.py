@@ -30,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start(cluster: Cluster) -> int:
     cluster.start()
-    print(f"Slurm runs in {cluster.state}; in a shell that shall talk to it:\n{_env_line(cluster)}")
+    print(f"Slurm is running in {cluster.state}; to use it in a shell, run there:\n{_env_line(cluster)}")
     return 0
 
 
 def _stop(cluster: Cluster) -> int:
     cluster.stop()
-    print(f"nothing of Slurm runs in {cluster.state}")
+    print(f"Slurm is stopped in {cluster.state}")
     return 0
 
 
@@ -70,17 +70,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m slurm.devcluster",
         description="A real Slurm on this machine, with accounting, two fake GPUs and a preemptible partition. "
-        "It needs no root, and keeps everything in one folder.",
+        "It needs no root access and keeps everything in one folder.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=_COMMANDS, help="env prints the line that points a shell to the cluster")
+    parser.add_argument("command", choices=_COMMANDS, help="env prints the lines that point a shell to the cluster")
     parser.add_argument(
         "--state",
         type=Path,
         default=cache / "repro" / "devcluster",
         metavar="DIR",
-        help="its folder (%(default)s); two folders are two clusters",
+        help="folder of the cluster (default: %(default)s); each folder has a cluster of its own",
     )
     return parser.parse_args(arguments)
 
