@@ -36,3 +36,15 @@ def test_a_class_that_states_its_name_is_a_choice_however_annotations_are_kept(
         importlib.import_module(f"{module}_misnamed")
     mine = importlib.import_module(module)
     assert mine.Kind.registry == {"choice": mine.Choice}
+
+
+def test_a_name_belongs_to_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "first_of_two.py").write_text(FILE)
+    (tmp_path / "second_of_two.py").write_text(
+        FILE.replace("class Kind(Component):\n    name: str\n", "from first_of_two import Kind\n")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = importlib.import_module("first_of_two")
+    with pytest.raises(TypeError, match="second_of_two and first_of_two both define the component 'choice'"):
+        importlib.import_module("second_of_two")
+    assert importlib.reload(first).Kind.registry["choice"].__module__ == "first_of_two"
