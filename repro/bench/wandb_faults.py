@@ -79,7 +79,7 @@ def dropped(server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
 
 
 @contextlib.contextmanager
-def gone_at_the_end(server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
+def gone_after_the_first_run_began(server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
     def later() -> None:
         while not any(run.upserts for run in server.runs.values()):
             time.sleep(0.02)
@@ -111,7 +111,7 @@ FAULTS: dict[str, Fault] = {
     "every answer takes 30 s": slow,
     "every answer is a 500": errors_500,
     "every connection is dropped": dropped,
-    "server gone at the end": gone_at_the_end,
+    "server gone after the first run has begun": gone_after_the_first_run_began,
     "disk of the client full": full_disk,
 }
 
