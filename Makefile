@@ -1,9 +1,10 @@
-# The README's two commands. Each makes the environment (.venv) first if it is missing or older than pyproject.toml.
+# The README's two commands are `demo` and `test`. Every target first installs the environment (.venv) if it is missing
+# or older than pyproject.toml.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One thread a process, since several run at once. They share the tests by file, so that what a file's tests have in
-# common is made once; those on a real Slurm mostly wait, and run beside the others.
+# One thread per process, because several run at once. Tests are distributed by file, so that what the tests of a file
+# share is made only once. Tests on a real Slurm mostly wait, so they run in parallel with the others.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -28,11 +29,11 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# uv, itself from PyPI, installs torch's gigabytes several times faster than pip. Compiled once here, packages are not
-# compiled again by every process where PYTHONDONTWRITEBYTECODE is set (20 s of processor time for torch).
+# uv (also from PyPI) installs torch's gigabytes several times faster than pip. Packages are byte-compiled here, once:
+# where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile them again (20 s of CPU time for torch).
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "repro needs Python 3.11 or newer; say which with 'make PYTHON=python3.12 ...'" >&2; exit 2; }
+		{ echo "repro needs Python 3.11 or newer; choose one with 'make PYTHON=python3.12 ...'" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' || \
 		{ echo "this Python has no ensurepip; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
