@@ -111,8 +111,8 @@ def test_a_report_is_of_the_runs_with_the_changes_and_their_teachers(records: Sy
     teachers = {teacher for run_id in students for teacher in records.record(run_id).teachers}
     assert {run.run_id for run in contents.runs} == students | teachers
     page, summary = (render(template, contents) for template in ("page.html.j2", "summary.md.j2"))
-    assert "<code>precision=bfloat16</code>, <code>teachers.evaluate_every=6</code>, and of no others" in page
-    assert summary.startswith("Of the runs with `precision=bfloat16`, `teachers.evaluate_every=6`, and of no others.")
+    assert "only runs with <code>precision=bfloat16</code>, <code>teachers.evaluate_every=6</code>." in page
+    assert summary.startswith("This report covers only runs with `precision=bfloat16`, `teachers.evaluate_every=6`.")
     for text in (page, summary):
         commands = re.findall(r"repro (?:launch|run|surface) [^`<]*", text)
         assert len(commands) > 10 and all(command.endswith(ARGUMENTS) for command in commands)

@@ -135,7 +135,7 @@ def test_there_is_no_difference_to_a_value_of_which_the_paper_does_not_say_what_
     done = [row for row in rows if row.runs and row.quantity == "student: agreement (%)"]
     assert len(done) == 3  # both halves, and each
     assert {row.paper for row in done} == {"65.3"} and {row.difference for row in done} == {""}
-    assert {row.source for row in done} == {"Figure 9 (table); which split, it does not say"}
+    assert {row.source for row in done} == {"Figure 9 (table); it does not say which split"}
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:

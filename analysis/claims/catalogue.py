@@ -11,10 +11,11 @@ from repro.launch.sweep import find_sweep, sweep_studies
 
 HEADER = """# Claims
 
-The paper's claims as this suite tests them, with the thresholds that were fixed before results were looked at. Made by
-`python -m analysis.claims.catalogue > docs/claims.md` from `analysis/claims/`; how a verdict follows from a test is in
-[statistics.md](statistics.md). Quantities are on test unless they say train; differences are paired by trial. A mean
-over m is over the ensemble sizes that were run.
+The paper's claims as this suite tests them. Thresholds were fixed before results were looked at, unless the claim says
+otherwise. [statistics.md](statistics.md) explains how a verdict follows from a test. Quantities are measured on the
+test set unless they say train; differences are paired by trial. A mean over m is over the ensemble sizes that were run.
+
+This page is generated from `analysis/claims/` by `python -m analysis.claims.catalogue > docs/claims.md`.
 """
 
 

@@ -17,7 +17,7 @@ def c1(evidence: Evidence) -> list[Test]:
 
 
 def c2(evidence: Evidence) -> list[Test]:
-    """Self-distilled ResNet-56 students beat their teacher, yet agree with it on less than 80 % of test."""
+    """Self-distilled ResNet-56 students beat their teacher, yet agree with it on less than 80 % of the test set."""
     student = evidence.sample("ensemble_size", ACCURACY, members=1)
     teacher = evidence.sample("ensemble_size", "teacher_accuracy", members=1)
     agreement = evidence.sample("ensemble_size", AGREEMENT, members=1)
@@ -39,7 +39,7 @@ def c3(evidence: Evidence) -> list[Test]:
 
 
 def c4(evidence: Evidence) -> list[Test]:
-    """More GAN images for the student of an ensemble: fidelity and accuracy rise together."""
+    """More GAN images in the distillation of an ensemble: fidelity and accuracy rise together."""
     agreement, accuracy = (
         difference(evidence, "ensemble_distillation", quantity, GAN, NO_GAN, members=3)
         for quantity in (AGREEMENT, ACCURACY)
@@ -51,8 +51,9 @@ def c4(evidence: Evidence) -> list[Test]:
 
 
 def c5(evidence: Evidence) -> list[Test]:
-    """No augmentation exceeds about 86 % agreement (one point is left for "about"); the best for accuracy is not the
-    best for fidelity, tested on the two policies that the paper names: MixUp at temperature 1 and at temperature 4."""
+    """No augmentation exceeds about 86 % agreement (the bound leaves one point for "about"). The best policy for
+    accuracy is not the best for fidelity; this is tested on the two policies that the paper names: MixUp at temperature
+    1 and at temperature 4."""
     tests = []
     for policy in evidence.choices("augmentation", "policy"):
         agreement = evidence.sample("augmentation", AGREEMENT, policy=policy, members=5)
@@ -67,20 +68,20 @@ def c5(evidence: Evidence) -> list[Test]:
 
 
 def c6(evidence: Evidence) -> list[Test]:
-    """Temperature 4 alone gives most of the gain in fidelity: more than half of what the paper's best policy, MixUp at
-    temperature 4, gains on Baseline at temperature 1."""
+    """Temperature 4 alone gives most of the gain in fidelity: more than half of the gain of the paper's best policy,
+    MixUp at temperature 4, over Baseline at temperature 1."""
     baseline, warm, best = (
         evidence.sample("augmentation", AGREEMENT, policy=policy, members=5)
         for policy in ("baseline", "baseline_tau4", "mixup_tau4")
     )
     return [
         Test("test agreement, baseline_tau4 minus baseline (m = 5)", warm - baseline, low=0.0),
-        Test("that gain minus half of mixup_tau4's", (warm - baseline) - 0.5 * (best - baseline), low=0.0),
+        Test("that gain minus half of that of mixup_tau4", (warm - baseline) - 0.5 * (best - baseline), low=0.0),
     ]
 
 
 def c7(evidence: Evidence) -> list[Test]:
-    """Out-of-distribution images and noise hurt both fidelity and accuracy (against Baseline at temperature 1)."""
+    """Out-of-distribution images and noise hurt both fidelity and accuracy (relative to Baseline at temperature 1)."""
     return [
         Test(
             f"{words}, {policy} minus baseline (m = 5)",
@@ -93,8 +94,8 @@ def c7(evidence: Evidence) -> list[Test]:
 
 
 def c8(evidence: Evidence) -> list[Test]:
-    """Fresh images (D1) beat the teacher's own (D0) in fidelity and lose in accuracy; the union is best in both
-    (ResNet-56 at temperature 4, Figure 4)."""
+    """Distillation on fresh images (D1) gives higher fidelity and lower accuracy than on the teacher's own images (D0);
+    the union is best in both (ResNet-56 at temperature 4, Figure 4)."""
 
     def compare(quantity: str, words: str, one: str, other: str, rises: bool) -> Test:
         sample, sizes = mean_difference(evidence, "data_recycling", quantity, {"split": one}, {"split": other})
@@ -104,8 +105,8 @@ def c8(evidence: Evidence) -> list[Test]:
 
 
 def c8_resnet20(evidence: Evidence) -> list[Test]:
-    """C8 with ResNet-20 and one teacher at temperature 4, of Figure 9: not the claim itself, but its question where
-    runs are cheap. Two of three trials of preset short had been looked at when this was written."""
+    """C8 for ResNet-20 with one teacher at temperature 4 (Figure 9): not the claim itself, but the same question where
+    runs are cheap. Two of the three trials at preset short had been looked at when this was written."""
 
     def compare(quantity: str, words: str, one: str, other: str, rises: bool) -> Test:
         shared = {"members": 1, "temperature": 4.0}

@@ -8,7 +8,7 @@ CKA = ("cka_stage1", "cka_stage2", "cka_stage3")
 
 
 def c10(evidence: Evidence) -> list[Test]:
-    """Adam is worse than SGD; training 17 times longer gains less than 5 points (of train agreement)."""
+    """Adam is worse than SGD, and training 17 times longer gains less than 5 points (both in train agreement)."""
     short, adam, long = (
         evidence.sample("optimizer", "train_agreement", optimizer=optimizer, epochs=epochs)
         for optimizer, epochs in (("sgd", 300), ("adam", 300), ("sgd", 5000))
@@ -20,14 +20,14 @@ def c10(evidence: Evidence) -> list[Test]:
 
 
 def c11(evidence: Evidence) -> list[Test]:
-    """Between lambda 0.25 and 0.375, the teacher's weight in the start, agreement jumps (by more than 10 points, half
-    the paper's jump) and before it does not; the learning rate is the same for every lambda."""
+    """Agreement jumps (by more than 10 points, half the paper's jump) between lambda 0.25 and 0.375, but not before.
+    Lambda is the teacher's weight in the student's initialization; the learning rate is the same for every lambda."""
     return _jump(evidence, "constant")
 
 
 def c11_scaled(evidence: Evidence) -> list[Test]:
-    """C11 with the learning rate scaled by 1 - lambda, as in the original code: not the paper's claim, but what tells
-    the start from the smaller steps."""
+    """C11 with the learning rate scaled by 1 - lambda, as in the original code. Not the paper's claim, but a way
+    to tell the effect of the initialization from that of smaller steps."""
     return _jump(evidence, "scaled")
 
 
@@ -43,8 +43,8 @@ def _jump(evidence: Evidence, learning_rate: str) -> list[Test]:
 
 
 def c12(evidence: Evidence) -> list[Test]:
-    """Sharing the initial weights raises CKA slightly (by less than 0.05) and changes fidelity not at all (by less
-    than half a point of agreement and 0.03 nats)."""
+    """Sharing the initial weights raises CKA slightly (by less than 0.05) and does not change fidelity (by less than
+    half a point of agreement and 0.03 nats of KL)."""
 
     def change(quantity: str) -> Test:
         shared = evidence.sample("shared_init", quantity, start="teachers_initial")

@@ -7,15 +7,19 @@ from analysis.sample import Sample
 
 
 def c13(evidence: Evidence) -> list[Test]:
-    """Bigger ensembles are easier to match; student accuracy saturates near m = 4: what a further member gains falls
-    to less than half of what it gained up to there."""
+    """Bigger ensembles are easier to match; student accuracy saturates near m = 4: beyond it, each further
+    member gains less than half of what one gained up to there."""
     agreement = {m: evidence.sample("ensemble_size", "student_agreement", members=m) for m in (1, 12)}
     accuracy = {m: evidence.sample("ensemble_size", "student_accuracy", members=m) for m in (1, 4, 12)}
     early, late = (1 / 3) * (accuracy[4] - accuracy[1]), (1 / 8) * (accuracy[12] - accuracy[4])
     return [
         Test("test agreement, m = 12 minus m = 1", agreement[12] - agreement[1], low=0.0),
         Test("student accuracy, m = 4 minus m = 1", accuracy[4] - accuracy[1], low=0.0),
-        Test("student accuracy a member, m = 4 to 12, minus half of that of m = 1 to 4", late - 0.5 * early, high=0.0),
+        Test(
+            "student accuracy gain per member, m = 4 to 12, minus half of that for m = 1 to 4",
+            late - 0.5 * early,
+            high=0.0,
+        ),
     ]
 
 
@@ -32,8 +36,8 @@ def c14(evidence: Evidence) -> list[Test]:
 
 
 def c15(evidence: Evidence) -> list[Test]:
-    """The same on VGG, IMDB and ImageNet: students stay below 95 % agreement, on IMDB and ImageNet though their
-    accuracy is within 2 points of the teacher's; augmentation (VGG) or a bigger ensemble raises fidelity."""
+    """The same holds for VGG, IMDB and ImageNet: students stay below 95 % agreement, on IMDB and ImageNet even though
+    their accuracy is within 2 points of the teacher's. Augmentation (VGG) or a bigger ensemble raises fidelity."""
     vgg = {p: evidence.sample("vgg", "student_agreement", policy=p) for p in ("baseline", "mixup")}
     tests = [
         Test("VGG: test agreement, baseline", vgg["baseline"], high=0.95),
@@ -53,7 +57,8 @@ def c15(evidence: Evidence) -> list[Test]:
 
 
 def c16(evidence: Evidence) -> list[Test]:
-    """True labels beside the teacher's do not improve fidelity (by half a point or more, at any alpha)."""
+    """Training on true labels besides the teacher's does not improve fidelity (by half a point or more, at any
+    alpha)."""
     tests = []
     for alpha in (0.1, 0.3, 0.5, 0.7):
         gain, sizes = mean_difference(evidence, "loss_mix", "student_agreement", {"alpha": alpha}, {"alpha": 0.0})
@@ -62,8 +67,8 @@ def c16(evidence: Evidence) -> list[Test]:
 
 
 def c17(evidence: Evidence) -> list[Test]:
-    """With ensembles, the more faithful a student the better it is calibrated: over the augmentation policies of a
-    trial the rank correlation (Spearman) of agreement and ECE is negative."""
+    """With ensembles, more faithful students are better calibrated: over the augmentation policies of a trial, the rank
+    correlation (Spearman) of agreement and ECE is negative."""
     correlation, sizes = mean_over({m: _correlation(evidence, m) for m in (3, 5)})
     return [Test(f"rank correlation of test agreement and ECE over policies ({sizes})", correlation, high=0.0)]
 
