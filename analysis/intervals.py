@@ -53,7 +53,7 @@ class Interval:
             return "1 trial: says nothing about other networks"
         if self.trials < 5:
             factor = special.stdtrit(self.trials - 1, (1 + self.level) / 2) if self.trials else math.nan
-            return f"{self.trials} trials: few; half-width at least {factor:.1f} standard errors" if self.trials else ""
+            return f"only {self.trials} trials: half-width at least {factor:.1f} standard errors" if self.trials else ""
         return ""
 
 

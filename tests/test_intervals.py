@@ -24,7 +24,7 @@ def test_without_examples_it_is_students_interval() -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.estimate == pytest.approx(VALUES.mean()) and found.std == pytest.approx(VALUES.std(ddof=1))
     assert (found.trials, found.examples, found.scope) == (3, None, "trials")
-    assert "3 trials: few; half-width at least 4.3" in found.caution
+    assert "only 3 trials: half-width at least 4.3" in found.caution
 
 
 def test_one_trial_speaks_of_its_examples_only() -> None:

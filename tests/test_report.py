@@ -135,7 +135,7 @@ def test_there_is_no_difference_to_a_value_of_which_the_paper_does_not_say_what_
     done = [row for row in rows if row.runs and row.quantity == "student: agreement (%)"]
     assert len(done) == 3  # both halves, and each
     assert {row.paper for row in done} == {"65.3"} and {row.difference for row in done} == {""}
-    assert {row.source for row in done} == {"Figure 9 (table); it does not say which split"}
+    assert {row.source for row in done} == {"Figure 9 (table); the paper does not say which split"}
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
@@ -146,7 +146,7 @@ def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) 
     assert found["teachers.epochs"].paper == "200"
     assert found["data.train.size"] == Deviation("data.train.size", "all", "10000")
     assert not {"seed", "evaluate_every", "teachers.seed"} & set(found)
-    assert "images distilled on, as the data files have them" in found  # the synthetic runs say 1,000
+    assert "images distilled on (as found in the data files)" in found  # the synthetic runs say 1,000
 
 
 def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecords, page: str, tmp_path: Path) -> None:

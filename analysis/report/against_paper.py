@@ -91,7 +91,7 @@ def _row(
         interval=f"{metric.text(found['low'])} to {metric.text(found['high'])}" if found and _known(found) else "",
         caution=found["caution"] if found else "",
         paper=_paper(metric, cell),
-        source=cell["source"] + "".join(f"; it does not say which {key.replace('_', ' ')}" for key in cell["open"]),
+        source=cell["source"] + "".join(f"; the paper does not say which {key.replace('_', ' ')}" for key in cell["open"]),
         difference=_difference(metric, mean, cell),
         runs=tuple(found["runs"]) if found else (),
     )

@@ -62,7 +62,7 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
     asked, trained = examples_of(config), run.summary.get("training_images")
     exact = all(selection.classes is None for selection in config.data.selections)
     if exact and asked is not None and trained is not None and asked != trained:
-        key = "images distilled on, as the data files have them"
+        key = "images distilled on (as found in the data files)"
         found.append(Deviation(key, f"{asked:,}", f"{trained:,}"))
     return found
 
