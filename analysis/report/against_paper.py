@@ -91,10 +91,14 @@ def _row(
         interval=f"{metric.text(found['low'])} to {metric.text(found['high'])}" if found and _known(found) else "",
         caution=found["caution"] if found else "",
         paper=_paper(metric, cell),
-        source=cell["source"] + "".join(f"; the paper does not say which {key.replace('_', ' ')}" for key in cell["open"]),
+        source=cell["source"] + "".join(f"; the paper does not say which {_words(key)}" for key in cell["open"]),
         difference=_difference(metric, mean, cell),
         runs=tuple(found["runs"]) if found else (),
     )
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _known(row: Mapping[Hashable, Any]) -> bool:
