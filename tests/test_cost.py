@@ -165,8 +165,8 @@ def test_of_an_interrupted_run_a_dry_run_counts_what_is_left(
     if checkpoint:
         (run.path / "checkpoint.pt").touch()
     _, _, *standings = see_what_is_left(sort_out(parents_first([request]), store, {}, retry_failed=False), store)
-    assert "1 distinct runs (1 student), 2e+04 images to train" in (shown := show_runs(standings))
-    assert ("to make: 1 distinct runs (1 student), 5e+03 images to train" in shown) == checkpoint
+    assert "1 distinct run (1 student), 2e+04 images to train" in (shown := show_runs(standings))
+    assert ("to make: 1 distinct run (1 student), 5e+03 images to train" in shown) == checkpoint
     whole = speeds.seconds(request.config)
     assert isinstance(whole, float)
     hours = left * whole / 3600

@@ -44,7 +44,7 @@ WORK = {
     "optimizer": "21 distinct runs (3 teachers, 18 students), 1.92e+09 images to train",
     "self_distillation": "19 distinct runs (3 teachers, 15 students, 1 generator), 4.32e+08 images to train",
     "shared_init": "30 distinct runs (10 teachers, 20 students), 4e+08 images to train",
-    "sngan": "1 distinct runs (1 generator), 6.4e+07 images to train",
+    "sngan": "1 distinct run (1 generator), 6.4e+07 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
     "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
     "text_transformer": "12 distinct runs (3 teachers, 9 students), 2.32e+07 images to train",

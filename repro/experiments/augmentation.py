@@ -12,17 +12,17 @@ from repro.experiments.study import Preset, Study
 class AugmentationStudy(Study):
     """Eleven augmentation policies for the student of a ResNet-56 ensemble on CIFAR-100 (Figures 3, 11, 5 right).
 
-    Question: which distillation data lets the student identify its teacher? Is what helps fidelity what helps
+    Question: which distillation data lets the student identify its teacher? Does what helps fidelity also help
     accuracy?
 
     Conditions: `policy` (`repro/experiments/policies.py`; temperature 1 unless the name says otherwise) and
-    `members`, the size of the teacher ensemble (1, 3, 5). Students are ResNet-56. Policy `gan` gives each batch one
-    fresh image of the SN-GAN to four real ones, matched at temperature 1 beside 4 for the real ones, as the original
-    code does.
+    `members`, the size of the teacher ensemble (1, 3, 5). Students are ResNet-56. With policy `gan`, each batch has
+    one fresh image from the SN-GAN for every four real ones. As in the original code, the student matches GAN images
+    at temperature 1 and real ones at temperature 4.
 
     The paper found (m = 5): no policy exceeds about 86 % test agreement; MixUp at temperature 4 is the most
     faithful, MixUp at temperature 1 the most accurate; temperature 4 alone gives most of the gain; noise and
-    out-of-distribution images hurt both. On the distillation data itself heavier policies agree less.
+    out-of-distribution images hurt both. On the distillation data itself, agreement is lower under heavier policies.
     """
 
     name: Literal["augmentation"] = "augmentation"

@@ -13,12 +13,12 @@ PAIRS = ((20, 20), (20, 56), (56, 56), (56, 110))
 
 
 class Capacity(Study):
-    """ResNet students as deep as their teachers or twice as deep, CIFAR-100 (Figure 12).
+    """ResNet students as deep as their teachers, or twice as deep, on CIFAR-100 (Figure 12).
 
     Question: is low fidelity a lack of capacity?
 
     Conditions: `teacher_depth` and `student_depth` (20 -> 20, 20 -> 56, 56 -> 56, 56 -> 110) and `members` (1, 3,
-    5). Baseline augmentation; temperature 4, the original code's default, where the paper does not say.
+    5). Baseline augmentation. Temperature 4, the original code's default; the paper does not say.
 
     The paper found: doubling the depth adds only 2 to 3 points of agreement.
     """

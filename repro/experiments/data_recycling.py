@@ -16,18 +16,18 @@ SPLITS: dict[str, Half | None] = {"D0": "D0", "D1": "D1", "both": None}
 class DataRecycling(Study):
     """Distillation on the teacher's half of CIFAR-100, the other half, or both (Figures 4, 9, 5 middle).
 
-    Question: teachers are trained on one stratified half of the train images, D0. Is a student more faithful
-    distilled on D0, on fresh images (D1), or on both? No true labels are used.
+    Question: teachers are trained on one stratified half of the train images, D0. Is a student more faithful when it
+    is distilled on D0, on fresh images (D1), or on both? No true labels are used.
 
-    Conditions: `split` (D0, D1, both), `members` (1, 3, 5), `temperature` (4 in Figure 4 top; 1, 4, 8, 16 at
-    m = 3 in its bottom row and at every m in Figure 9) and `depth` (56 in Figure 4, 20 in Figure 9) of teachers
-    and student.
+    Conditions: `split` (D0, D1, both), `members` (1, 3, 5), `temperature` (4 in the top row of Figure 4; 1, 4, 8, 16
+    at m = 3 in its bottom row and at every m in Figure 9) and `depth` of teachers and student (56 in Figure 4, 20 in
+    Figure 9).
 
     The paper found: the student on D0 has the higher accuracy, the one on D1 the higher agreement and the lower
     KL and ECE; both halves together are best; agreement stays below about 85 %.
 
-    Cost: at `short`, ResNet-20 and one teacher, at most 6 minutes a teacher (60,000 images) and 13 minutes a student
-    on one half (90,000), on one thread of a CPU of 2 cores that had other work: upper bounds.
+    Cost: at `short` with ResNet-20 and one teacher, at most 6 minutes for a teacher (60,000 images) and 13 minutes
+    for a student on one half (90,000). These are upper bounds, from one thread of a busy 2-core CPU.
     """
 
     name: Literal["data_recycling"] = "data_recycling"

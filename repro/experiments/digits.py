@@ -31,12 +31,12 @@ PRESETS: dict[Preset, Protocol] = {
 class DigitsStudy(Study):
     """LeNet-5 self-distillation on scikit-learn's digits with a growing distillation set (the demo; not in the paper).
 
-    Question: the paper's, at a size that a laptop answers in a minute: does a student with more images to
-    imitate its teacher on match the teacher better (fidelity), and does it classify better (generalization)?
+    Question: the paper's own, at a size that a laptop can answer in a minute. If a student has more images on which to
+    imitate its teacher, does it match the teacher better (fidelity), and does it classify better (generalization)?
 
     Conditions: `images`, how many of the 1,200 train images the student is distilled on (100, 300, 1200). The
-    teacher learns from 100 stratified images with labels, the same in every trial, and the smallest
-    distillation set is those very images. Every student takes the same number of steps.
+    teacher learns from 100 stratified images with labels, the same in every trial. The smallest distillation set
+    consists of exactly these images. Every student takes the same number of steps.
     """
 
     name: Literal["digits"] = "digits"

@@ -10,14 +10,14 @@ from repro.experiments.study import Study
 class EnsembleDistillation(Study):
     """A ResNet-56 student of a ResNet-56 ensemble on CIFAR-100 and GAN images (Figures 1b, 5 left).
 
-    Question: where the teacher is better than the student could become alone, do fidelity and accuracy grow
-    together with the distillation data?
+    Question: if the teacher is better than the student could become alone, do fidelity and accuracy both grow with
+    the distillation data?
 
-    Conditions: `gan_images` as in self_distillation, and `members`, 3 (Figure 1b) or 5 (Figure 5, left), the size of
-    the teacher ensemble; temperature 1.
+    Conditions: `gan_images` as in self_distillation, and `members`, the size of the teacher ensemble: 3 (Figure 1b)
+    or 5 (Figure 5, left). Temperature 1.
 
-    The paper found (m = 3): from 0 to 50,000 images test agreement rises from about 77 % to 80 %, and the student's
-    accuracy rises slightly, towards its teacher's 76 %; on the distillation data itself agreement falls.
+    The paper found (m = 3): from 0 to 50,000 images, test agreement rises from about 77 % to 80 %, and the student's
+    accuracy rises slightly, towards its teacher's 76 %. On the distillation data itself, agreement falls.
     """
 
     name: Literal["ensemble_distillation"] = "ensemble_distillation"

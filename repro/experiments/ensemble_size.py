@@ -12,10 +12,10 @@ from repro.experiments.study import Study
 class EnsembleSize(Study):
     """One ResNet-56 student of an ensemble of 1 to 12 ResNet-56 teachers, CIFAR-100 (Figure 10).
 
-    Question: how do fidelity and accuracy move with the size of the ensemble?
+    Question: how do fidelity and accuracy change with the size of the ensemble?
 
-    Conditions: `members`, 1 to 12. Baseline augmentation, temperature 1. The ensemble of m are the first m of the
-    trial's twelve teachers.
+    Conditions: `members`, 1 to 12. Baseline augmentation, temperature 1. The ensemble of m consists of the first m of
+    the trial's twelve teachers.
 
     The paper found: agreement rises from about 77.5 % (m = 1) to 86 % (m = 12), student accuracy from about 74.0 %
     to 75.9 %, most of it by m = 4; teacher accuracy from about 71.0 % to 77.6 %.

@@ -22,13 +22,13 @@ CHAINS: dict[str, tuple[int, ...]] = {
 class Generations(Study):
     """Born-again generations and teacher assistants: students as teachers of students (not in the paper).
 
-    Question: does fidelity get lost from generation to generation, and does a network of middle size between a large
-    teacher and a small student help (Furlanello et al. 2018, arXiv:1805.04770; Mirzadeh et al. 2020, arXiv:1902.03393)?
+    Question: is fidelity lost from generation to generation (Furlanello et al. 2018, arXiv:1805.04770)? Does a network
+    of intermediate size between a large teacher and a small student help (Mirzadeh et al. 2020, arXiv:1902.03393)?
 
-    Conditions: `data` (digits, mnist); `chain`: one to three generations of the same network (`born_again_1` to
-    `born_again_3`), or a teacher four times as wide as its student, `direct` or through an `assistant` twice as wide.
-    Data, labels and lengths as in the study `methods`; soft labels at temperature 1, every generation as long. Metrics
-    compare a network with the one it was distilled from.
+    Conditions: `data` (digits, mnist) and `chain`: one to three generations of the same network (`born_again_1` to
+    `born_again_3`), or a teacher four times as wide as its student, distilled directly (`direct`) or through a network
+    twice as wide (`assistant`). Data, labels and training lengths are those of the study `methods`. Soft labels at
+    temperature 1; every generation trains equally long. Metrics compare a network with the one it was distilled from.
     """
 
     name: Literal["generations"] = "generations"

@@ -36,23 +36,24 @@ SCALES: dict[Preset, Scale] = {
 
 
 class ImageNetStudy(Study):
-    """ResNet-50 distilled from one to five ResNet-50, ImageNet (Table 2).
+    """ResNet-50 distilled from one to five ResNet-50 on ImageNet (Table 2).
 
-    Question: do fidelity and generalization come apart on a large data set, too?
+    Question: do fidelity and generalization also come apart on a large data set?
 
-    Conditions: `members` (1, 3, 5). Teachers and student see random crops of 224 pixels, flipped; batches of 1,024;
-    SGD with momentum 0.9, learning rate by cosine after 5 warm-up epochs to 0.1; weight decay 1e-4 for the teachers,
-    0 for the student. One trial, as in the paper's table, which gives no deviation; `trial=[0,1,2]` makes three.
+    Conditions: `members` (1, 3, 5). Teachers and student see random crops of 224 pixels with flips, in batches of
+    1,024. SGD with momentum 0.9; the learning rate warms up to 0.1 in 5 epochs and then follows a cosine; weight decay
+    is 1e-4 for the teachers and 0 for the student. One trial, as in the paper's table, which gives no deviation;
+    `trial=[0,1,2]` runs three.
 
     The paper found (m = 1, 3, 5): teacher accuracy .748 .764 .767, student accuracy .753 .755 .756, agreement .855
-    .878 .884, KL .217 .157 .142: bigger ensembles are easier to match, yet far from matched.
+    .878 .884, KL .217 .157 .142. Bigger ensembles are easier to match, yet far from matched.
 
-    Our choices where the paper is silent: temperature 4, the original code's default; the learning rate moves at every
-    step; micro-batches of 128, so that BatchNorm sees what it sees on eight GPUs whatever their number; inputs in
-    [-1, 1], as everywhere in the suite. `short` has the first 100 classes, 50,000 images, crops of 128 pixels, 30
-    epochs and batches of 256. `smoke` has made-up images, ResNet-18 and one teacher, since it is large.
+    Our choices where the paper is silent: temperature 4, the original code's default; the learning rate changes at
+    every step; micro-batches of 128, so that BatchNorm sees the same as on eight GPUs, however many are used; inputs
+    in [-1, 1], as everywhere in the suite. `short` has the first 100 classes, 50,000 images, crops of 128 pixels, 30
+    epochs and batches of 256. `smoke` has synthetic images, ResNet-18 and one teacher, since this study is large.
 
-    On several GPUs: docs/imagenet.md.
+    To use several GPUs, see docs/imagenet.md.
     """
 
     name: Literal["imagenet"] = "imagenet"

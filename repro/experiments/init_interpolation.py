@@ -19,14 +19,16 @@ class InitInterpolation(Study):
 
     Conditions: `weight`, the *teacher's* weight lambda in theta = lambda theta_teacher + (1 - lambda) theta_random
     (0, 0.125, 0.25, 0.375, 0.5, 0.75, 1), and `learning_rate`: `constant` for every lambda, as the paper says, or
-    `scaled` by the random network's weight 1 - lambda, as the original code does. The latter also makes a student
-    that starts near its teacher move less: two explanations of one effect, which these two conditions separate.
-    Figure 6c is `repro surface init_interpolation weight=W` of finished runs (W = 0, 0.25, 0.375 in the paper).
-    Baseline augmentation. Our choices where the paper is silent: temperature 1; LayerNorm is over all channels and
-    pixels of an image (`repro/models/preresnet.py`), as in the study `optimizer`.
+    `scaled` by the random network's weight 1 - lambda, as in the original code. Scaling also makes a student that
+    starts near its teacher move less, a second explanation of the same effect; these two conditions separate the two.
+    Baseline augmentation. To draw Figure 6c from finished runs, use `repro surface init_interpolation weight=W` (W = 0,
+    0.25, 0.375 in the paper).
 
-    The paper found: lambda <= 0.25 ends in a poor optimum (about 80 % train agreement), lambda >= 0.375 jumps to
-    almost 100 %.
+    Our choices where the paper is silent: temperature 1; LayerNorm is over all channels and pixels of an image
+    (`repro/models/preresnet.py`), as in the study `optimizer`.
+
+    The paper found: with lambda <= 0.25 training ends in a poor optimum (about 80 % train agreement); with
+    lambda >= 0.375 agreement jumps to almost 100 %.
     """
 
     name: Literal["init_interpolation"] = "init_interpolation"

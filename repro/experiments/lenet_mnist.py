@@ -51,15 +51,16 @@ class LenetMnist(Study):
 
     Question: with a small network and plenty of data, does distillation transfer the teacher's function?
 
-    Conditions: `pool`, the fraction of the EMNIST train images added, without labels, to the 60,000 MNIST train
-    images that the student is distilled on (0, 0.25, 0.5, 1). The teacher learns from 200 stratified MNIST
-    images, the same in every trial; trials differ in both networks' seeds. Temperature 1, no augmentation.
+    Conditions: `pool` (0, 0.25, 0.5, 1), the fraction of the EMNIST train images that is added, without labels, to the
+    60,000 MNIST train images on which the student is distilled. The teacher learns from 200 stratified MNIST images,
+    the same in every trial; trials differ in the seeds of both networks. Temperature 1, no augmentation.
 
     The paper found: agreement rises above 99 %, while the student's accuracy stays at the teacher's (84-86 %).
 
     Our choices where the paper is silent: 300 student epochs (its common protocol), temperature 1, and for the
-    teacher batches of 64 at learning rate 0.05. The common protocol's batch of 256 would make all 200 images one
-    step an epoch, too few to learn from; the choice was made on MNIST train images that the teacher does not see.
+    teacher batches of 64 at learning rate 0.05. With the common protocol's batches of 256, the 200 images would give
+    only one step per epoch, too few to learn from. The choice was made on MNIST train images that the teacher does not
+    see.
     """
 
     name: Literal["lenet_mnist"] = "lenet_mnist"

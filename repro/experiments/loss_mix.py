@@ -13,12 +13,12 @@ from repro.experiments.study import Study
 class LossMix(Study):
     """alpha L_NLL + (1 - alpha) L_KD for ResNet-56 students on CIFAR-100 (Figure 14).
 
-    Question: do true labels beside the teacher's change fidelity?
+    Question: is a student more faithful if true labels are added to the teacher's?
 
     Conditions: `alpha`, the weight of the true labels (0, 0.1, 0.3, 0.5, 0.7), and `members` (1, 3, 5).
     Temperature 1, Baseline augmentation.
 
-    The paper found: no: agreement falls or stays as alpha grows (m = 5: from about 78.5 % to 77.5 %).
+    The paper found: no. Agreement falls or stays the same as alpha grows (m = 5: from about 78.5 % to 77.5 %).
     """
 
     name: Literal["loss_mix"] = "loss_mix"

@@ -82,24 +82,26 @@ class Methods(Study):
     Question: the paper distils logits only. Does a student that also matches hidden layers, relations between images,
     or a contrast come closer to its teacher's function, and does it generalize better?
 
-    Conditions: `data` (digits, mnist, cifar100); `method`; `teacher`: one of the student's architecture (`same`), one
-    `larger` network, an `ensemble` of three, the same three `weighted` 0.6, 0.3 and 0.1, or two that learned `disjoint`
-    halves of the classes and are merged into one. Students learn from `images` without labels (CIFAR-100: the teachers'
-    own), teachers from the labeled part of them (digits 100, MNIST 200, CIFAR-100 all). The controls, `independent`
-    (labels) and `label_smoothing`, learn from that part and its labels, and are compared with teachers they never saw.
-    So do schemes without a trained teacher, `mutual_learning` and `codistillation` (peers) and `own_exits`, which are
-    compared with their peers or exits too; `independent_peers` and `independent_exits` are the same, but for that none
-    learns from another.
+    Conditions: `data` (digits, mnist, cifar100); `method`; and `teacher`: one of the student's architecture (`same`),
+    one `larger` network, an `ensemble` of three, the same three `weighted` 0.6, 0.3 and 0.1, or two that learned
+    `disjoint` halves of the classes and are merged into one. Teachers learn from labeled images (100 of digits, 200 of
+    MNIST, all of CIFAR-100). Students learn from more images, without labels, which include the teachers' own
+    (CIFAR-100: the same images).
 
-    Budget: in passes of one image through one network. A student's forward pass is one and its backward pass two, each
-    teacher's forward pass one, be it computed once and kept or not; so a step costs 4 passes an image with one teacher,
-    6 with three, 3 without, 3 for each of several peers. Every run may make as many passes as `epochs` epochs with one
-    teacher; fewer or more epochs follow. What larger networks and the methods' own modules take more is not counted,
-    but measured (seconds).
+    Controls: `independent` (true labels) and `label_smoothing` learn from the teachers' images and labels, and are
+    compared with teachers they never saw. So do the schemes without a trained teacher, `mutual_learning` and
+    `codistillation` (peers) and `own_exits`; these are also compared with their peers or exits. Their own controls are
+    `independent_peers` and `independent_exits`, which are the same except that none learns from another.
 
-    Choice: of each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with one
-    teacher `same`; train images held out decide (`repro/experiments/method_choices.py`), never test images. A student
-    with hidden layers adds them to soft labels at temperature 1.
+    Budget: passes of one image through one network. A student's forward pass counts as one, its backward pass as two,
+    and each teacher's forward pass as one, whether it is computed once and kept or not. A step thus costs 4 passes per
+    image with one teacher, 6 with three, 3 with none, and 3 for each of several peers. Every run may use as many passes
+    as `epochs` epochs with one teacher take; its number of epochs follows from that. The extra cost of larger networks
+    and of the methods' own modules is not counted, but measured (seconds).
+
+    Settings: for each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with
+    one teacher `same`. Held-out train images decide (`repro/experiments/method_choices.py`), never test images.
+    Methods that compare hidden layers add them to soft labels at temperature 1.
     """
 
     name: Literal["methods"] = "methods"

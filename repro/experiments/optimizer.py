@@ -16,13 +16,13 @@ WEIGHT_DECAY = {300: 1e-4, 1000: 0.0, 5000: 0.0}
 class OptimizerStudy(Study):
     """SGD or Adam, for 300 to 5,000 epochs, LayerNorm ResNet-20 self-distillation (Figure 6a).
 
-    Question: on the very images it is distilled on, does the student fall short because it is not trained long
+    Question: does the student fall short, even on the images it is distilled on, because it is not trained long
     enough, or with the wrong optimizer?
 
-    Conditions: `optimizer` (sgd at learning rate 5e-2, adam at 1e-3) and `epochs` in the paper's terms (300,
-    1000, 5000; other presets scale them with their own length). Baseline augmentation.
+    Conditions: `optimizer` (sgd at learning rate 5e-2, adam at 1e-3) and `epochs` as in the paper (300, 1000, 5000;
+    other presets scale them with their own length). Baseline augmentation.
 
-    The paper found: train agreement 78.95 % after 300 epochs of SGD, 83.3 % after 5,000; Adam lower.
+    The paper found: train agreement is 78.95 % after 300 epochs of SGD and 83.3 % after 5,000; lower with Adam.
 
     Our choices where the paper is silent: temperature 1, Adam's learning rate, weight decay 1e-4 at 300 epochs, and
     LayerNorm over all channels and pixels of an image (`repro/models/preresnet.py`).

@@ -12,11 +12,11 @@ class SelfDistillation(Study):
 
     Question: does fidelity grow with the distillation data, and does accuracy follow?
 
-    Conditions: `gan_images`, a fixed set of 0, 12,500, 25,000, 37,500 or 50,000 images of the SN-GAN beside the
-    50,000 train images (presets with fewer train images take as many fewer); temperature 1, one teacher.
+    Conditions: `gan_images`, a fixed set of 0, 12,500, 25,000, 37,500 or 50,000 images from the SN-GAN, added to the
+    50,000 train images (presets with fewer train images add fewer, in proportion). Temperature 1, one teacher.
 
-    The paper found: from 0 to 50,000 images test agreement rises from about 72.5 % to 74.5 %, while the student's
-    accuracy falls from about 72.0 % to 71.0 %; agreement on the distillation data itself falls, to about 95 %.
+    The paper found: from 0 to 50,000 images, test agreement rises from about 72.5 % to 74.5 %, while the student's
+    accuracy falls from about 72.0 % to 71.0 %. Agreement on the distillation data itself falls to about 95 %.
     """
 
     name: Literal["self_distillation"] = "self_distillation"

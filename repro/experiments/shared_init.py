@@ -17,13 +17,14 @@ STARTS: dict[str, Initialization] = {
 class SharedInit(Study):
     """Students started at random or from their teacher's initial weights, ResNet-20 (Table 1).
 
-    Question: do teacher and student end in functionally different places because they started in different ones?
+    Question: do teacher and student end up as different functions because they started from different weights?
 
-    Conditions: `start` (random, teachers_initial), 10 trials. CKA is measured after each of the three stages.
+    Conditions: `start` (random, teachers_initial), in 10 trials. CKA is measured after each of the three stages.
     Temperature 4, the original code's default; the paper does not say.
 
-    The paper found: agreement 77.174 (0.352) from random, 77.098 (0.238) from the teacher's initial weights; KL
-    0.836 and 0.838; CKA slightly higher when shared. Sharing changes representations slightly, fidelity not at all.
+    The paper found: agreement is 77.174 (0.352) from random weights and 77.098 (0.238) from the teacher's initial
+    weights; KL is 0.836 and 0.838; CKA is slightly higher with shared weights. Sharing changes representations
+    slightly, and fidelity not at all.
     """
 
     name: Literal["shared_init"] = "shared_init"

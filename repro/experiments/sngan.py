@@ -13,10 +13,10 @@ class SNGANStudy(Study):
     Question: what do the generated images look like that the studies of Figures 1, 3, 5 and 11 add?
 
     Conditions: none; `trial` is the seed. The studies use the generator of trial 0 for all their trials. Its record
-    holds a sample grid (`samples.png`); `repro sample-quality RUN` measures FID and inception score.
+    holds a grid of samples (`samples.png`); `repro sample-quality RUN` measures FID and inception score.
 
-    The paper found: FID 74.26 and inception score 6.60 from 5,000 samples (the original code computes FID on class
-    logits; here it is computed on pool features, as published, so the two are not comparable).
+    The paper found: FID 74.26 and inception score 6.60 from 5,000 samples. Our FID is not comparable: the original
+    code computes it on class logits, while ours is on pool features, as FID was published.
     """
 
     name: Literal["sngan"] = "sngan"

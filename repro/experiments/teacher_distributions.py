@@ -12,11 +12,11 @@ from repro.experiments.study import Study
 class TeacherDistributions(Study):
     """The teachers whose softened predictions Figure 8 shows, by depth and ensemble size.
 
-    Question: how much is there to learn from a teacher beside its top class?
+    Question: how much is there to learn from a teacher apart from its top class?
 
-    Conditions: `depth` (20, 56) and `member`, the teacher's place in the ensemble; the figure draws
-    softmax(z) and softmax(z / 4) of ensembles of the first m members. No run of its own: these are the teachers of
-    the other studies.
+    Conditions: `depth` (20, 56) and `member`, the teacher's place in the ensemble. The figure draws softmax(z) and
+    softmax(z / 4) for ensembles of the first m members. This study has no runs of its own: its runs are the teachers
+    of the other studies.
     """
 
     name: Literal["teacher_distributions"] = "teacher_distributions"

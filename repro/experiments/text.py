@@ -51,23 +51,23 @@ PRESETS: dict[Preset, Protocol] = {
 
 
 class TextStudy(Study):
-    """A bidirectional LSTM distilled from one or several of its kind, film reviews (Table 2, IMDB).
+    """A bidirectional LSTM distilled from one or several of its kind, on film reviews (Table 2, IMDB).
 
     Question: do the findings on images carry over to text, where student and teacher can have the same training set
     and no augmentation?
 
-    Conditions: `members`, the size of the teacher ensemble (1, 3, 5). The first 100 tokens of each review; students
-    are distilled on the train texts that the teachers learnt from. Temperature 1, no augmentation.
+    Conditions: `members`, the size of the teacher ensemble (1, 3, 5). Networks read the first 100 tokens of each
+    review. Students are distilled on the train texts that the teachers learned from. Temperature 1, no augmentation.
 
     The paper found (m = 1, 3, 5): teacher accuracy 79.361, 81.807, 82.216 %; student accuracy 80.353, 81.129,
     81.167 %; agreement 86.488, 89.832, 90.793 %; KL .124, .064, .052. A bigger ensemble is easier to match, and even
     two-class students do not agree with their teacher on more than about 91 % of the test texts.
 
     Our choices where the paper is silent: SGD with Nesterov momentum 0.9 and a cosine to 1e-6 for teachers and
-    students alike, as in the original code's configuration file (whose learning rate and weight decay the paper
-    replaces), temperature 1 as there, and the tokenizer (`repro/data/tokens.py`). At `short`, three epochs on
-    10,000 texts, Adam takes the 300 steps at the paper's learning rate and batch, without weight decay; that it
-    learns and stays stable was checked on 2,500 train texts held out, never on test texts.
+    students alike, and temperature 1, as in the original code's configuration file (whose learning rate and weight
+    decay the paper replaces); and the tokenizer (`repro/data/tokens.py`). `short` has three epochs on 10,000 texts.
+    There, Adam takes the 300 steps, at the paper's learning rate and batch size, without weight decay. That it learns
+    and stays stable was checked on 2,500 held-out train texts, never on test texts.
 
     At `short` a student of three teachers took at most 6 minutes (one core of an AMD EPYC, shared with other work).
     """

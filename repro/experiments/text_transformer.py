@@ -33,15 +33,15 @@ TEACHERS: dict[Preset, TeacherProtocol] = {
 
 
 class TextTransformer(Study):
-    """A small Transformer distilled into a bidirectional LSTM, film reviews (not in the paper).
+    """A small Transformer distilled into a bidirectional LSTM, on film reviews (not in the paper).
 
     Question: fidelity was low between networks of one kind. How low is it between two that read a text in different
     ways, and does it help to match logits instead of probabilities?
 
     Conditions: `method`: `soft_labels` at temperature 1, squared distances of logits (`logit_mse`), or `independent`,
-    a student of the true labels that is compared with the teacher. Data, student and its training are those of the
-    study `text`; the teacher, 1.7 million parameters, learns from the same texts, by Adam at learning rate 1e-3 in
-    batches of 100, for 10 epochs (`short`: 2).
+    a student trained on the true labels and compared with the teacher. The data, the student and its training are
+    those of the study `text`. The teacher has 1.7 million parameters and learns from the same texts, with Adam at
+    learning rate 1e-3 in batches of 100, for 10 epochs (`short`: 2).
     """
 
     name: Literal["text_transformer"] = "text_transformer"

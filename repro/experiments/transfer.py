@@ -50,16 +50,21 @@ class Transfer(Study):
     Question: a student need not match its teacher to be good. Are the features of a distilled network as good for
     another task as those of one trained on labels? And does the loss of the new task's teacher add to them?
 
-    Conditions: `trunk`, all of a LeNet-5 but its classifier: `random`, of a network trained on EMNIST letters with
-    labels (`supervised`), or of that network's student there (`distilled`). `weights`: the trunk is `frozen`, and only
-    the classifier learns, or `fine_tuned` with it. `loss`: the true `labels`, or soft labels of the new `teacher` and
-    none of the truth. Students see 500 MNIST images, stratified and the same in every condition; their teacher, a
-    LeNet-5 from random weights, learnt with labels from 10,000 (`paper`: all), those among them.
+    Conditions:
 
-    Fidelity is to that teacher, which a student of `labels` never saw. Temperature 1, no augmentation, batches of 64
-    for students; the protocol of the other LeNet-5 studies in all else, the same in every condition. All random
-    weights of a trial are drawn apart: no student shares its start with the teacher, nor with what its trunk is of.
-    EMNIST's own metrics are on train images that are held out, as not every prepared file of it has test images.
+    - `trunk`, all of a LeNet-5 except its classifier: `random`, taken from a network trained on EMNIST letters with
+      labels (`supervised`), or taken from a student distilled from that network on the letters (`distilled`).
+    - `weights`: the trunk is `frozen`, so that only the classifier learns, or `fine_tuned` with it.
+    - `loss`: the true `labels`, or the new `teacher`'s soft labels without the true ones.
+
+    Students see 500 MNIST images, stratified and the same in every condition. Their teacher, a LeNet-5 from random
+    weights, learned with labels from 10,000 images (`paper`: all), which include these 500.
+
+    Fidelity is to that teacher, which students of `labels` never saw. Temperature 1, no augmentation, batches of 64
+    for students; everything else follows the protocol of the other LeNet-5 studies and is the same in every condition.
+    All random weights of a trial are drawn separately: no student shares its start with the teacher, or with the
+    network that its trunk comes from. Metrics on EMNIST are measured on held-out train images, as not every prepared
+    EMNIST file has test images.
     """
 
     name: Literal["transfer"] = "transfer"

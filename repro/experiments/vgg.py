@@ -13,12 +13,12 @@ from repro.models.vgg import VGG
 
 
 class VGGStudy(Study):
-    """VGG-16 without batch norm distilled from an ensemble of five, CIFAR-100 (Figure 13).
+    """VGG-16 without batch norm distilled from an ensemble of five, on CIFAR-100 (Figure 13).
 
     Question: do the findings on augmentation carry over to another architecture?
 
-    Conditions: `policy`, those of the figure; five teachers; temperature 1, where the paper does not say. At `smoke`
-    the ensemble has one member, since this network is the largest of the suite.
+    Conditions: `policy`, as in the figure; five teachers. Temperature 1; the paper does not say. At `smoke` the
+    ensemble has one member, since this network is the largest in the suite.
 
     The paper found: agreement from about .815 (Baseline) to .845 (MixUp), accuracy between .723 and .741.
     """

@@ -78,7 +78,8 @@ def count_work(plan: Iterable[Request]) -> str:
     by_kind = ", ".join(
         f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items(), reverse=True)
     )
-    return f"{len(requests)} distinct runs ({by_kind}), {images_of(requests)} images to train"
+    runs = "run" if len(requests) == 1 else "runs"
+    return f"{len(requests)} distinct {runs} ({by_kind}), {images_of(requests)} images to train"
 
 
 def images_of(plan: Iterable[Request]) -> str:
