@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> None:
     options = parse(arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
-        raise BadInput("torchrun starts several processes for one run: use it with `repro run`")
+        raise BadInput("torchrun starts several processes for one run: use it only with `repro run`")
     # Imported only now: most commands need torch, which `--help` does not.
     module, _, name = options.command.rpartition(":")
     command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
@@ -43,6 +43,6 @@ def exit_code(work: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("repro: interrupted; nothing is half-written, and the same command can be given again", file=sys.stderr)
+        print("repro: interrupted; no file is half-written, and the same command can be run again", file=sys.stderr)
         return 1
     return 0

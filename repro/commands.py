@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     runner.check(one.config for one in plan)
     missing = [one for one in plan if not runner.store.run(one.run_id).is_done()]
     if len(missing) > 1:
-        runner.progress.say(f"{request.label}: trains {len(missing) - 1} missing parent(s) first")
+        runner.progress.say(f"{request.label}: training {len(missing) - 1} missing parent(s) first")
     labels = {made.run_id: Label(made.label, made.study, made.tags) for made in missing}
     mode: Mode = options.wandb if runner.ranks.is_first else "disabled"
     remembered = missing and runner.ranks.is_first
@@ -128,12 +128,12 @@ def bench(options: argparse.Namespace) -> None:
     from repro.bench import run_benches
 
     if options.method is not None:
-        raise BadInput("--method goes with the bench fidelity alone: repro bench fidelity --method FILE.py")
+        raise BadInput("--method works only with the bench fidelity: repro bench fidelity --method FILE.py")
     try:
         chosen = {"fast": True} if options.fast else {}
         found = run_benches(options.names, as_json=options.json, say=progress.for_this_output().say, **chosen)
     except KeyboardInterrupt as error:
-        raise RunFailed("interrupted; nothing is kept of what was measured") from error
+        raise RunFailed("interrupted; nothing that was measured is kept") from error
     print(found)
 
 

@@ -44,7 +44,9 @@ def run_demo(out: Path, wandb: Mode) -> None:
     with ledger.lock():
         ledger.remember_sweep("digits", {}, plan)
     missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
-    runner.progress.say(f"{len(plan)} runs on scikit-learn's digits: {len(missing)} to make, the others are done")
+    runner.progress.say(
+        f"{len(plan)} runs on scikit-learn's digits: {len(plan) - len(missing)} done, {len(missing)} to make"
+    )
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}
     with mirrored(wandb, out / "runs", labels, runner.progress.say):
         make_side_by_side(missing, runner, ["cpu"], min(WORKERS, processors()), code=None)

@@ -47,7 +47,7 @@ class Lines:
 
     def start(self, title: str, total_steps: int, done_steps: int) -> None:
         self.title = title
-        self.say(f"{title}: " + (f"goes on at step {done_steps} of {total_steps}" if done_steps else "starts"))
+        self.say(f"{title}: " + (f"continues at step {done_steps} of {total_steps}" if done_steps else "starts"))
 
     def step(self, count: int = 1) -> None:
         """Nothing: lines come by epoch."""

@@ -109,8 +109,8 @@ class Runner:
             if not waits:
                 raise MadeElsewhere(f"{title}: is being trained by {holder}")
             if self.ranks.size > 1:
-                raise RunFailed(f"{title}: is being trained by {holder}; several processes do not wait for it")
-            self.progress.say(f"{title}: waits, being trained by {holder}")
+                raise RunFailed(f"{title}: is being trained by {holder}; a run under torchrun does not wait for it")
+            self.progress.say(f"{title}: waiting, {holder} is training it")
 
         with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
             if self.ranks.first_decides(run.is_done()):  # by the one we waited for
@@ -162,10 +162,10 @@ class Runner:
         run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
         changed = note_attempt(run, trainer.step, hardware.describe(self.device) | {"process_count": self.ranks.size})
         if changed:
-            line = f"goes on with another {', '.join(changed)}: the result may differ in the last bits"
+            line = f"continues with another {', '.join(changed)}: the result may differ in the last bits"
             log.warning(line)
             self.progress.say(f"warning: run {run.run_id} {line}")
-        log.info("%s at step %d of %d", "goes on" if trainer.step else "starts", trainer.step, trainer.total_steps)
+        log.info("%s at step %d of %d", "continues" if trainer.step else "starts", trainer.step, trainer.total_steps)
         rows = len(run.metrics())
 
         def save_checkpoint() -> None:
@@ -197,7 +197,7 @@ class Runner:
                     log.info("stopped by %s at step %d", by, trainer.step)
                     raise Interrupted(
                         f"run {run.run_id} ({title}): stopped by {by} at step {trainer.step} of "
-                        f"{trainer.total_steps}; the same command goes on from there"
+                        f"{trainer.total_steps}; the same command continues from there"
                     )
         finally:
             self.progress.stop()
@@ -247,6 +247,6 @@ class Runner:
         network = build_networks(config)[0] if isinstance(config, GeneratorConfig) else build_network(config)
         record = self.store.run(config.run_id)
         if not (record.path / "model.safetensors").exists():
-            raise RunFailed(f"the weights of its {config.kind} are gone: remove {record.path}, and it is made again")
+            raise RunFailed(f"the weights of its {config.kind} are gone: remove {record.path} to make it again")
         network.load_state_dict(record.weights())
         return network.to(memory_format=torch.channels_last)

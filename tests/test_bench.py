@@ -373,6 +373,6 @@ def test_a_bench_that_is_told_to_stop_leaves_no_process_and_no_promise() -> None
     bench.terminate()
     _, err = bench.communicate(timeout=300)
     assert bench.returncode == 1
-    assert err.splitlines()[-1] == "repro: interrupted; nothing is kept of what was measured"
+    assert err.splitlines()[-1] == "repro: interrupted; nothing that was measured is kept"
     assert "Traceback" not in err
     assert psutil.wait_procs(family, timeout=300)[1] == []

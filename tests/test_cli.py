@@ -65,7 +65,7 @@ def times(folder: Path) -> dict[Path, int]:
         (["launch", DIGITS, "--workers", "0"], "argument --workers: '0' is not a positive number"),
         (["launch", DIGITS, "--workers", "two"], "argument --workers: 'two' is not a positive number"),
         (["launch", DIGITS, "imagse=100", "--dry-run"], "digits has no setting 'imagse'; did you mean 'images'?"),
-        (["launch", DIGITS, "trial=[]"], "'trial' is given no value"),
+        (["launch", DIGITS, "trial=[]"], "'trial' has no values"),
         (["status", "none.yaml"], "none.yaml: cannot be read (No such file or directory)"),
         (["status", DIGITS, "trail=1"], "digits has no setting 'trail'; did you mean 'trial'?"),
         (["data", "lst"], "argument list|prepare: invalid choice: 'lst'"),

@@ -73,7 +73,7 @@ def test_one_run_makes_its_missing_parent_first_and_says_so(one: Done) -> None:
     (teacher,), (student,) = of_kind(one.store, "teacher"), of_kind(one.store, "student")
     assert student.config().parents()[0].run_id == teacher.run_id
     lines = one.err.splitlines()
-    assert lines[0] == f"{LABEL}: trains 1 missing parent(s) first"
+    assert lines[0] == f"{LABEL}: training 1 missing parent(s) first"
     assert lines[1] == f"[1/2] teacher of {LABEL}: starts"
     assert lines.index(f"[2/2] {LABEL}: starts") > 1
     assert one.out.splitlines()[-1] == f"record: {student.path}"

@@ -255,7 +255,7 @@ def test_under_torchrun_only_runs_are_made_and_messages_name_their_process(
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     assert main(["status"]) == 2
-    message = "repro: process 1: torchrun starts several processes for one run: use it with `repro run`\n"
+    message = "repro: process 1: torchrun starts several processes for one run: use it only with `repro run`\n"
     assert capsys.readouterr().err == message
     assert main(["run", "imagenet", "preset=smoke", "--device", "cuda:0"]) == 2
     assert "torchrun gives each process its own GPU" in capsys.readouterr().err

@@ -58,13 +58,13 @@ def profile(tmp_path: Path) -> Callable[[str], str]:
         ([*ONE, "--cluster", "slurm"], "--cluster slurm needs --profile; there are: academic_gpu, cpu, devcluster"),
         ([*ONE, *SLURM, "devclutser"], "--profile devclutser: no such profile in "),
         ([*ONE, *SLURM, "cpu"], "--cluster slurm: there is no Slurm on this machine (sbatch, squeue, srun, scancel)"),
-        ([*ONE, *SLURM, "cpu", "--workers", "2"], "--workers is for --cluster local; for jobs the profile says it"),
-        ([*ONE, *SLURM, "cpu", "--device", "cpu"], "--device is for --cluster local; for jobs the profile says it"),
+        ([*ONE, *SLURM, "cpu", "--workers", "2"], "--workers works only with --cluster local; for jobs, set the key"),
+        ([*ONE, *SLURM, "cpu", "--device", "cpu"], "--device works only with --cluster local; for jobs, set the key"),
         ([*ONE, "--profile", "cpu"], "--profile needs --cluster slurm"),
         ([*ONE, "--speeds", "speeds.json"], "--speeds needs --dry-run"),
         ([*ONE, "--wait"], "--wait needs --cluster slurm"),
         ([*ONE, "--device", "cpu,tpu"], "--device tpu is not a device"),
-        ([*ONE, "--device", "cpu,cpu"], "--device cpu,cpu: 2 devices need --workers 2 or more, a run for each"),
+        ([*ONE, "--device", "cpu,cpu"], "--device cpu,cpu: 2 devices need --workers 2 or more, so that each has a run"),
         ([*ONE, "--device", "cpu,cpu,cpu", "--workers", "2"], "--device cpu,cpu,cpu: 3 devices need --workers 3 or"),
         ([DIGITS, "imagse=100", *SLURM, "cpu"], "digits has no setting 'imagse'; did you mean 'images'?"),
     ],
@@ -120,7 +120,7 @@ def test_a_failed_run_is_shown_and_made_again_only_when_asked_for(repro: Repro) 
     code, _, err = repro("launch", *bad)
     assert code == 1
     assert "4 runs, 2 done, 1 blocked, 1 failed, 0 to make" in err
-    assert err.splitlines()[-1].startswith(f"repro: left alone: 1 run that failed before ({teacher['run_id']}: the")
+    assert err.splitlines()[-1].startswith(f"repro: skipped 1 run that failed before ({teacher['run_id']}: the")
     assert attempts.read_bytes() == made_once
 
     assert repro("launch", *bad, "--retry", "failed").code == 1

@@ -110,7 +110,7 @@ def test_on_a_terminal_a_table_is_drawn_again_and_again_until_ctrl_c_and_the_job
     assert code == 1
     assert shown.count("\x1b[H\x1b[2J") >= 2
     assert "Ctrl-C ends only the view" in shown
-    assert "no longer followed; the jobs go on" in shown.splitlines()[-1]
+    assert "no longer following; the jobs continue" in shown.splitlines()[-1]
     assert slurm.cancelled == []
 
 
@@ -150,14 +150,14 @@ def test_one_run_or_a_sweep_is_cancelled_and_nothing_else_and_has_left_when_that
     capsys.readouterr()
     assert main(["cancel", one]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("cancelled 1 job with 1 run") and "launching again goes on" in second
+    assert first.startswith("cancelled 1 job with 1 run") and "launching again continues" in second
     assert len(slurm.cancelled) == 1 and slurm.read("left") == "1\n"
     assert main(["cancel", *ONE]) == 0
     assert slurm.cancelled[1] == "100 101"
     assert main(["cancel", DIGITS, "preset=smoke", "trial=1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing is in the queue"
     assert main(["cancel", "all", "preset=short"]) == main(["cancel", one, "preset=short"]) == 2  # it is not overlooked
-    assert capsys.readouterr().err.startswith("repro: preset=short: settings belong to a sweep file, and 'all' is none")
+    assert capsys.readouterr().err.startswith("repro: preset=short: settings need a sweep file, and 'all' is not one")
     assert main(["cancel", "all"]) == 0
     assert slurm.cancelled[2:] == ["100 101"]
     assert one != other

@@ -73,7 +73,7 @@ def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
     assert blocked.read_json("failure.json")["parent"] == failed.run_id
     # Nobody makes its parent: that is no failure of this run, and it is left as it is.
     (parent,) = small_student(teachers=(small_teacher(seed=7),)).parents()
-    assert unfinished[alone.run_id] == f"its teacher {parent.run_id} is missing and nobody is making it"
+    assert unfinished[alone.run_id] == f"its teacher {parent.run_id} is missing and no process is making it"
     assert alone.state() == "missing"
     holders = {(run.path / "lock").read_text().split()[1] for run in (failed, done)}
     assert len(holders) == 1, "the failure took the worker with it"

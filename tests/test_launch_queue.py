@@ -147,7 +147,7 @@ def test_jobs_of_a_launcher_that_was_killed_while_it_submitted_are_cancelled_and
     queued, said = reconciled(entry("1", ["a"]), second, entry("3", job_id="7"))
     assert queued == {"b"}
     assert slurm.cancelled == ["8_0"]
-    assert said == ["cancels 1 job of repro-x-1: its launcher was killed while it submitted"]
+    assert said == ["cancelling 1 job of repro-x-1: the launcher was killed while submitting"]
     assert ledger.open_submissions() == [second]
 
 
@@ -167,9 +167,9 @@ def test_what_slurm_will_never_start_is_cancelled_and_what_waits_for_a_person_is
     queued, said = reconciled(first, second, third)
     assert queued == {"b", "d", "e"}
     assert slurm.cancelled == ["8_0", "9_0"]
-    assert said[0] == "cancels 1 job of repro-x-1: Slurm will never start it (launch failed requeued held)"
-    assert said[1] == "cancels 1 job of repro-x-2: Slurm will never start it (DependencyNeverSatisfied)"
-    assert said[-1].startswith("1 job of repro-x-3 will not start by themselves (JobHeldUser): `scontrol release`")
+    assert said[0] == "cancelling 1 job of repro-x-1: cannot start any more (launch failed requeued held)"
+    assert said[1] == "cancelling 1 job of repro-x-2: cannot start any more (DependencyNeverSatisfied)"
+    assert said[-1].startswith("1 job of repro-x-3 will not start without help (JobHeldUser): `scontrol release`")
     assert ledger.open_submissions() == [first, third]
 
 
@@ -183,7 +183,9 @@ def test_jobs_that_are_ending_without_their_runs_are_said(
     queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"))
     assert queued == {"a", "b", "done"}
     (line,) = said
-    assert line.startswith("just ending (COMPLETING): 1 job of repro-x-1 ") and "another launch" in line
+    assert line.startswith(
+        "just ending (COMPLETING) with runs that are not done: 1 job of repro-x-1;"
+    ) and line.endswith("launch again")
 
 
 def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
@@ -212,7 +214,7 @@ def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
     }
     assert stands() == ["to make", "to make", "to make"]
     assert slurm.cancelled == ["8_0", "9_0"]
-    assert said == 2 * ["takes back 1 job: a parent has to be made again first"]
+    assert said == 2 * ["cancelling 1 pending job: a parent run must be made again first"]
     assert parent.run_id not in tasks
 
 
@@ -223,7 +225,7 @@ def test_runs_of_another_sweep_in_a_job_that_is_taken_back_are_said(slurm: Prete
     queued, said = {plan[1].run_id: task, "another": task}, list[str]()
     take_back(sort_out(plan, Store(tmp_path / "runs"), queued, retry_failed=False), queued, said.append)
     assert slurm.cancelled == ["8_0"]
-    assert said[0].endswith("; 1 run in there that this sweep does not ask for: launch theirs again")
+    assert said[0].endswith("; this also cancels 1 run outside this sweep: launch those again too")
 
 
 # -- why jobs ended ----------------------------------------------------------------------------------------------------
@@ -279,5 +281,5 @@ def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(
     _, said = reconciled(entry("2", ["a"], job_id="9"))
     assert said == [
         "repro-x-2 has left the queue with 1 of 1 runs unfinished "
-        "(why is not known: Slurm does not answer: Slurm accounting storage is disabled)"
+        "(reason unknown: Slurm does not answer: Slurm accounting storage is disabled)"
     ]

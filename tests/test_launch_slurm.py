@@ -159,7 +159,7 @@ def test_what_was_submitted_before_a_refusal_stays_and_is_counted(
 ) -> None:
     pretend(2)
     ours = submitter(tmp_path, Profile())
-    with ours.ledger.lock(), pytest.raises(RunFailed, match="2 of 3 arrays are submitted, and launching again adds"):
+    with ours.ledger.lock(), pytest.raises(RunFailed, match="2 of 3 arrays are submitted; launch again to submit"):
         list(ours.submit(arrange(plan(2), {}, Profile())))
     assert [entry.job_id for entry in sorted(ours.ledger.submissions(), key=lambda s: s.job_id or "")] == ["100", "101"]
 

@@ -53,7 +53,7 @@ def test_what_is_passed_on_looks_as_it_would_here(monkeypatch: pytest.MonkeyPatc
         told_of_a_run(lines if way == "here" else report, steps=3)  # type: ignore[arg-type]
         shown[way] = output.getvalue()
     assert shown["passed on"] == shown["here"]
-    assert shown["here"] == "a run: goes on at step 10 of 13\na run: epoch 1/2  accuracy 50.0%\nnews\n"
+    assert shown["here"] == "a run: continues at step 10 of 13\na run: epoch 1/2  accuracy 50.0%\nnews\n"
 
 
 def test_runs_at_a_time_have_a_bar_each_in_lines_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

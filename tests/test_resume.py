@@ -161,12 +161,12 @@ def test_a_stop_request_leaves_a_checkpoint_from_which_the_same_call_goes_on(
     undisturbed = make(tmp_path / "undisturbed", config)
     worker = runner(tmp_path / "stopped")
     worker.stop.signal = "SIGTERM"
-    with pytest.raises(Interrupted, match="goes on from there"):
+    with pytest.raises(Interrupted, match="continues from there"):
         worker.make(config, "run")
     stopped = Store(tmp_path / "stopped").run(config.run_id)
     assert stopped.state() == "interrupted"
     assert_same_record(undisturbed, make(tmp_path / "stopped", config))
-    assert "goes on at step 1 of 21" in capsys.readouterr().err
+    assert "continues at step 1 of 21" in capsys.readouterr().err
 
 
 def test_rows_written_after_the_checkpoint_are_not_doubled(tmp_path: Path) -> None:

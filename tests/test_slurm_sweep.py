@@ -111,7 +111,7 @@ def test_a_launch_is_refused_in_one_line_while_nobody_answers(place: Place) -> N
         ({"partition": "huge"}, "Slurm refused the jobs: "),
         ({"cpus": 4000}, "Slurm refused the jobs: "),
         ({"partitoin": "low"}, "did you mean 'partition'?"),
-        ({"time": "1 hour"}, "test.yaml:7: key 'time': '1 hour' is no time limit"),
+        ({"time": "1 hour"}, "test.yaml:7: key 'time': '1 hour' is not a time limit"),
     ],
 )
 def test_a_profile_that_cannot_be_is_refused_in_one_line(place: Place, changes: dict[str, Any], said: str) -> None:

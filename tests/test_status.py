@@ -223,5 +223,5 @@ def test_no_runs_are_said_with_the_folder(tmp_path: Path, capsys: pytest.Capture
     assert main(["status", "--runs", str(nowhere)]) == 2
     assert main(["status", "--runs", ""]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"repro: {nowhere}: is no folder of runs; see --runs"
+    assert said[0] == f"repro: {nowhere}: is not a folder of runs; see --runs"
     assert "--runs: is empty" in said[1]

@@ -302,7 +302,7 @@ def test_what_is_damaged_or_gone_is_named_with_its_remedy(root: Path, tmp_path: 
                 make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
         (run.path / name).unlink()
     (run.path / "model.safetensors").unlink()
-    with pytest.raises(RunFailed, match=f"weights of its student are gone: remove {run.path}, and it is made again"):
+    with pytest.raises(RunFailed, match=f"weights of its student are gone: remove {run.path} to make it again"):
         make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
 
 

@@ -202,7 +202,7 @@ def test_a_setting_that_cannot_be_read_is_refused(texts: list[str], problem: str
         (HEAD + "parameters:\n  trial: {values: 0}\n", 4, "parameter 'trial' needs either `value: x` or "),
         (HEAD + "parameters:\n  trial: {min: 0, max: 3}\n", 4, "parameter 'trial' needs either `value: x` or "),
         (HEAD + "parameters:\n  trial: {value: 0, values: [1]}\n", 4, "parameter 'trial' needs either `value: x` or "),
-        (HEAD + "parameters:\n  trial: {values: []}\n", 4, "'trial' is given no value, so that no run is left"),
+        (HEAD + "parameters:\n  trial: {values: []}\n", 4, "'trial' has no values, so the sweep has no runs"),
         (HEAD + "parameters:\n  3: {value: 1}\n", 4, "parameter 3 is not a name"),
         (
             HEAD + "parameters:\n  pool: {value: 0.5}\n  trail: {value: 1}\n  trial: {value: 1}\n",
@@ -266,7 +266,7 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
         binary.write_bytes(content)
         assert refusal(binary) == f"{binary}: not a YAML text file"
     binary.write_text("parameters: &all {preset: *all}")
-    assert refusal(binary) == f"{binary}: something in it stands for what it is in (an alias, `*name`)"
+    assert refusal(binary) == f"{binary}: an alias (`*name`) refers to something that contains it"
     binary.write_text("[" * 5000)
     assert refusal(binary) == f"{binary}: nested too deeply"
 
@@ -274,7 +274,7 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_fault_of_the_command_line_is_not_blamed_on_the_file(sweep: Path) -> None:
     assert refusal(sweep, poool=[0.5]) == "lenet_mnist has no setting 'poool'; did you mean 'pool'?"
     assert refusal(sweep, pool=["x"]) == "lenet_mnist: setting 'pool' is 'x': input should be a valid number"
-    assert refusal(sweep, trial=[]) == "'trial' is given no value, so that no run is left"
+    assert refusal(sweep, trial=[]) == "'trial' has no values, so the sweep has no runs"
     assert refusal(sweep, **{"teachers.epochs": 0}).startswith("config key 'teachers.0.epochs' is 0: ")
 
 

@@ -37,7 +37,7 @@ def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None],
     for name in names:
         if name not in BENCHES:
             raise BadInput(f"no bench is called '{name}'{did_you_mean(name, [*BENCHES, *APART])}")
-    say("measuring; leave the machine alone meanwhile")
+    say("measuring; keep the machine idle until it is done")
     reports = {name: BENCHES[name](**options) for name in dict.fromkeys(names or BENCHES)}
     if as_json:
         return json.dumps({name: report.numbers for name, report in reports.items()}, indent=1, allow_nan=False)

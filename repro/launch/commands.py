@@ -53,7 +53,7 @@ def _refuse_options_that_say_nothing(options: argparse.Namespace) -> None:
             (options.device, "--device", "device"),
         ):
             if given is not None:
-                raise BadInput(f"{name} is for --cluster local; for jobs the profile says it, with the key {key}")
+                raise BadInput(f"{name} works only with --cluster local; for jobs, set the key {key} in the profile")
 
 
 def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None:
@@ -68,7 +68,9 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     devices = choose_devices(device)
     named = len(device.split(","))
     if named > workers:
-        raise BadInput(f"--device {options.device}: {named} devices need --workers {named} or more, a run for each")
+        raise BadInput(
+            f"--device {options.device}: {named} devices need --workers {named} or more, so that each has a run"
+        )
     store, ledger = Store(options.runs), Ledger(options.runs)
     standings = sort_out(plan, store, queued={}, retry_failed=options.retry == "failed")
     if options.dry_run:
@@ -120,7 +122,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     checker = _runner(options, profile.job_device)  # which may not be here: it only looks
     ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
-    with ledger.lock(on_wait=lambda: say("waits for another launcher of these runs")):
+    with ledger.lock(on_wait=lambda: say("waiting for another launch of runs in the same folder")):
         queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
         standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
         while taken_back := take_back(standings, queued, say):
@@ -213,6 +215,6 @@ def _raise_if_failed(standings: Sequence[Standing]) -> None:
         lines = "; ".join(f"{standing.request.run_id}: {standing.reason}" for standing in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise RunFailed(
-            f"left alone: {counted(len(failed), 'run')} that failed before ({lines}{more}); "
-            "--retry failed makes them again"
+            f"skipped {counted(len(failed), 'run')} that failed before ({lines}{more}); "
+            "to make them again, add --retry failed"
         )

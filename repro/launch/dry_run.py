@@ -44,7 +44,7 @@ def show_runs(standings: Sequence[Standing]) -> str:
     ]
     work = count_work(replace(standing.request, left=1.0) for standing in standings)
     left = count_work(standing.request for standing in standings if standing.stand == "to make")
-    hint = ["`--retry failed` makes them again"] if failed else []
+    hint = ["to make them again, add --retry failed"] if failed else []
     return "\n".join([table, "", *failures, *hint, work, *([f"to make: {left}"] if left != work else [])])
 
 

@@ -94,7 +94,7 @@ class Job:
         """
         self.checkpoint()
         state = job_state(slurm_job_id() or "")  # not SLURM_JOB_ID: of one task in an array that is the whole array's
-        print(f"SIGTERM: runs are saved; Slurm calls job {slurm_job_id()} {state}", flush=True)
+        print(f"SIGTERM: runs are saved; to Slurm, job {slurm_job_id()} is {state}", flush=True)
         if state != "RUNNING":
             raise SystemExit(128 + number)
         os.kill(os.getpid(), signal.SIGUSR2)

@@ -40,8 +40,8 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
         found = next(((one, obstacle) for one, obstacle in looked_at if obstacle != WAIT), None)
         if found is None:
             if runner.stop.signal is not None:
-                left = f"{counted(len(waiting), 'run')} left, for some of which it waited"
-                raise Interrupted(f"stopped by {runner.stop.signal}: {left}; the same command goes on from there")
+                left = f"{counted(len(waiting), 'run')} left, some of them waiting for another process"
+                raise Interrupted(f"stopped by {runner.stop.signal}: {left}; the same command continues from there")
             if not told and (line := whom_it_waits_for([asked for _, _, asked in waiting], runner.store)):
                 told = True
                 runner.progress.say(line)
@@ -84,8 +84,8 @@ def make_side_by_side(
         failed = sum(runner.store.run(run_id).failure() is not None for run_id in unfinished)
         raise Interrupted(
             f"stopped by {runner.stop.signal}: {len(unfinished)} of {len(requests)} runs are not done; "
-            f"the same command goes on from there"
-            + (f", but for {counted(failed, 'run')} that failed: --retry failed" if failed else "")
+            f"the same command continues from there"
+            + (f", except {counted(failed, 'run')} that failed: add --retry failed" if failed else "")
         )
     raise_if_unfinished(unfinished, len(requests))
 

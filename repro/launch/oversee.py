@@ -34,7 +34,7 @@ def status(options: argparse.Namespace) -> None:
     """`repro status [SWEEP.yaml]`"""
     names = _wanted_names(options)
     if options.runs.exists() and not options.runs.is_dir():
-        raise BadInput(f"{options.runs}: is no folder of runs; see --runs")
+        raise BadInput(f"{options.runs}: is not a folder of runs; see --runs")
 
     def look() -> View:
         now = _look_at(names(), options)
@@ -45,7 +45,7 @@ def status(options: argparse.Namespace) -> None:
         return View(table, count_states(now.rows), over=not options.watch)
 
     if options.watch and options.json:
-        raise BadInput("--watch is for people, --json for programs: give one of them")
+        raise BadInput("--watch and --json cannot be combined: give one of them")
     if options.watch:
         follow(look, SECONDS_BETWEEN_LOOKS)
     else:
@@ -71,18 +71,18 @@ def cancel(options: argparse.Namespace) -> None:
             return
         cancel_tasks(tasks)
         cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
-        print(f"{cancelled}, which save themselves and leave the queue", flush=True)
+        print(f"{cancelled}; waiting until the runs are saved and the jobs have left the queue", flush=True)
         # To a launch that comes too early, they would be on their way.
         ids = {task.job_id for task in tasks}
         while any(task.job_id in ids for task in queued_runs(ledger.open_submissions()).values()):
             time.sleep(SECONDS_BETWEEN_PARTING_LOOKS)
-    print("they have left; launching again goes on from the checkpoints")
+    print("all have left; launching again continues from the checkpoints")
 
 
 def logs(options: argparse.Namespace) -> None:
     """`repro logs RUN`"""
     if options.what.endswith((".yaml", ".yml")):
-        raise BadInput(f"logs are of one run, not of a sweep: take a run id from `repro status {options.what}`")
+        raise BadInput(f"logs shows one run, not a sweep: take a run id from `repro status {options.what}`")
     (named,) = _find(options.what, options)
     run = named.run
     log = run.path / "run.log"
@@ -106,7 +106,7 @@ def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
 def _refuse_settings_without_sweep(what: str, options: argparse.Namespace) -> None:
     """Settings choose among the runs of a sweep file. Raises BadInput where there is none: they would be overlooked."""
     if options.settings and not what.endswith((".yaml", ".yml")):
-        raise BadInput(f"{options.settings[0]}: settings belong to a sweep file, and '{what}' is none")
+        raise BadInput(f"{options.settings[0]}: settings need a sweep file, and '{what}' is not one")
 
 
 def _all_names(store: Store, ledger: Ledger) -> list[Named]:
@@ -137,7 +137,7 @@ def _find(what: str, options: argparse.Namespace) -> list[Named]:
     if len(found) == 1:
         return [known[found[0]]]
     if found:
-        raise BadInput(f"'{what}' is the beginning of {len(found)} run ids: {', '.join(found[:5])}")
+        raise BadInput(f"{len(found)} run ids begin with '{what}', give more of it: {', '.join(found[:5])}")
     hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
     raise BadInput(f"{options.runs}: no run is called '{what}'{hint}")
 
@@ -194,7 +194,7 @@ def wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
         return View(table, short, over=now.comes_to_nothing_more)
 
     if follow(look, SECONDS_BETWEEN_LOOKS) is None:
-        raise RunFailed("no longer followed; the jobs go on (`repro status` shows them, `repro cancel` ends them)")
+        raise RunFailed("no longer following; the jobs continue (`repro status` shows them, `repro cancel` ends them)")
     left = [row for row in _look_at(names, options).rows if row["state"] != "done"]
     if left:
         reasons = "; ".join(f"{row['run_id']}: {_why(row)}" for row in left[:5])

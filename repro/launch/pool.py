@@ -259,7 +259,7 @@ def obstacle_to(order: Order, store: Store, ours: Collection[str]) -> str | None
             continue
         failure = parent.failure()
         if failure is None:
-            return f"its {kind} {run_id} is {parent.state()} and nobody is making it"
+            return f"its {kind} {run_id} is {parent.state()} and no process is making it"
         note_failure(order, store, f"its {kind} {run_id} failed: {failure}", parent=run_id)
         return f"its {kind} {run_id} failed"
     return None
@@ -272,7 +272,7 @@ def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
     ):
         holder = store.run(run_id).holder()
         if holder is not None:
-            return f"waits for run {run_id}, being made by {holder}; {counted(len(orders), 'run')} left"
+            return f"waiting for run {run_id}, which {holder} is making; {counted(len(orders), 'run')} left"
     return None
 
 

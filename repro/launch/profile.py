@@ -63,21 +63,21 @@ class Profile(Schema):
     @classmethod
     def _is_a_time(cls, time: object) -> object:
         if not TIME.fullmatch(str(time)):
-            raise ValueError(f"'{time}' is no time limit; write it as [days-]hours:minutes:seconds")
+            raise ValueError(f"'{time}' is not a time limit; write it as [days-]hours:minutes:seconds")
         return time
 
     @field_validator("memory", mode="before")
     @classmethod
     def _is_a_size(cls, memory: object) -> object:
         if not MEMORY.fullmatch(str(memory)):
-            raise ValueError(f"'{memory}' is no size; write it as 1500M or 32G")
+            raise ValueError(f"'{memory}' is not a memory size; write it as 1500M or 32G")
         return memory
 
     @field_validator("gpu_type")
     @classmethod
     def _is_a_word(cls, gpu_type: str | None) -> str | None:
         if gpu_type is not None and not GPU_TYPE.fullmatch(gpu_type):
-            raise ValueError(f"'{gpu_type}' is no type of GPU; write it as in `sinfo -o %G`, between the colons")
+            raise ValueError(f"'{gpu_type}' is not a type of GPU; write it as in `sinfo -o %G`, between the colons")
         return gpu_type
 
     @field_validator("environment")
@@ -95,9 +95,9 @@ class Profile(Schema):
             if not SBATCH_OPTION.fullmatch(name):
                 raise ValueError(f"'{name}' is not an option of sbatch; write it as in --{name}, without the dashes")
             if name in OWN_OPTIONS:
-                raise ValueError(f"'{name}' is for the launcher to decide")
+                raise ValueError(f"'{name}' is set by the launcher: leave it out")
             if options[name] is False:
-                raise ValueError(f"'{name}' is given or not, and never false: leave it out")
+                raise ValueError(f"'{name}' is false: to turn an option off, leave it out")
             if name.replace("-", "_") in cls.model_fields or name in _KEY_OF_OPTION:
                 raise ValueError(f"'{name}' has a key of its own: {_KEY_OF_OPTION.get(name, name)}")
         return options

@@ -25,22 +25,22 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
         tasks = {task for task in queued.values() if task.name == submission.name}
         useless = tasks if submission.job_id is None else {task for task in tasks if task.given_up}
         if useless:
-            killed = "its launcher was killed while it submitted"
-            why = killed if submission.job_id is None else f"Slurm will never start it ({_reasons(useless)})"
-            say(f"cancels {counted(len(useless), 'job')} of {submission.name}: {why}")
+            killed = "the launcher was killed while submitting"
+            why = killed if submission.job_id is None else f"cannot start any more ({_reasons(useless)})"
+            say(f"cancelling {counted(len(useless), 'job')} of {submission.name}: {why}")
             cancel(useless)
             queued = {run_id: task for run_id, task in queued.items() if task not in useless}
         waiting = {task for task in tasks - useless if task.needs_a_person}
         if waiting:
             say(
-                f"{counted(len(waiting), 'job')} of {submission.name} will not start by themselves "
-                f"({_reasons(waiting)}): `scontrol release` what is held, or `repro cancel` and launch again"
+                f"{counted(len(waiting), 'job')} of {submission.name} will not start without help "
+                f"({_reasons(waiting)}): `scontrol release` if held, else `repro cancel` and launch again"
             )
         ending = {task for run_id, task in queued.items() if _ends_undone(ledger, run_id, task) and task in tasks}
         if ending:
             say(
-                f"just ending (COMPLETING): {counted(len(ending), 'job')} of {submission.name} with runs that are not "
-                f"done; if they do not come back into the queue by themselves, it takes another launch"
+                f"just ending (COMPLETING) with runs that are not done: {counted(len(ending), 'job')} of "
+                f"{submission.name}; if Slurm does not put them back into the queue, launch again"
             )
         if not tasks - useless:
             _say_what_is_left(ledger, submission, say)
@@ -63,9 +63,9 @@ def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Sa
     if orphans:
         planned = {standing.request.run_id for standing in standings}
         others = sum(task in orphans and run_id not in planned for run_id, task in queued.items())
-        unasked = f"; {counted(others, 'run')} in there that this sweep does not ask for: launch theirs again"
+        unasked = f"; this also cancels {counted(others, 'run')} outside this sweep: launch those again too"
         say(
-            f"takes back {counted(len(orphans), 'job')}: a parent has to be made again first"
+            f"cancelling {counted(len(orphans), 'pending job')}: a parent run must be made again first"
             + (unasked if others else "")
         )
         cancel(orphans)
@@ -89,8 +89,8 @@ def _why_they_ended(submission: Submission, run_ids: Sequence[str]) -> str:
     try:
         ends = ends_of([submission], run_ids)
     except BadInput as error:
-        return f"why is not known: {error}"
-    return summary(ends.values()) or "accounting does not know why"
+        return f"reason unknown: {error}"
+    return summary(ends.values()) or "Slurm's accounting gives no reason"
 
 
 def _reasons(tasks: Iterable[Task]) -> str:

@@ -119,7 +119,7 @@ class Submitter:
                 if number == 0:
                     raise
                 raise RunFailed(
-                    f"{error}; {number} of {len(arrays)} arrays are submitted, and launching again adds the rest"
+                    f"{error}; {number} of {len(arrays)} arrays are submitted; launch again to submit the rest"
                 ) from error
             except BadInput:
                 for each in (submission, *reversed(submitted)):

@@ -93,7 +93,7 @@ def call(*command: str) -> str:
     except FileNotFoundError as error:
         raise BadInput(f"there is no Slurm on this machine: {command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise BadInput(f"Slurm does not answer: {command[0]} says nothing for {PATIENCE_SECONDS:.0f} s") from error
+        raise BadInput(f"Slurm does not answer: no output from {command[0]} for {PATIENCE_SECONDS:.0f} s") from error
     if done.returncode != 0:
         raise BadInput(f"Slurm does not answer: {done.stderr.strip() or f'{command[0]} failed'}")
     return done.stdout

@@ -31,7 +31,7 @@ def take_snapshot(folder: Path) -> Path:
     version = json.dumps(code_version() | {"content": content}, indent=1) + "\n"
     if place.is_dir():
         if content_hash(source_files(place / "repro")) != content:  # edited, or cleaned up by who owns the disk
-            raise BadInput(f"{place}: this copy of the code has changed since it was made; remove it to have a new one")
+            raise BadInput(f"{place}: this copy of the code has changed since it was made; remove it and launch again")
         _note_version(place / SNAPSHOT_FILE, version)
         return place
     try:

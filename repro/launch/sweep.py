@@ -129,7 +129,7 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
     grid |= {name: value if isinstance(value, list) else [value] for name, value in changes.items()}
     for name, choices in grid.items():
         if not choices:
-            problem = f"'{name}' is given no value, so that no run is left"
+            problem = f"'{name}' has no values, so the sweep has no runs"
             raise BadInput(problem) if name in changes else refuse(f"parameters.{name}", problem)
     try:
         study = find_study(Path(str(content["program"])).stem)

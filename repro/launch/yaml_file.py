@@ -44,7 +44,7 @@ def read_mapping(path: Path, form: str) -> tuple[dict[str, Any], dict[str, int]]
     try:
         _find_lines(path, root, "", lines)
     except RecursionError as error:
-        raise BadInput(f"{path}: something in it stands for what it is in (an alias, `*name`)") from error
+        raise BadInput(f"{path}: an alias (`*name`) refers to something that contains it") from error
     return content, lines
 
 
