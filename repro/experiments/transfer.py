@@ -50,12 +50,10 @@ class Transfer(Study):
     Question: a student need not match its teacher to be good. Are the features of a distilled network as good for
     another task as those of one trained on labels? And does the loss of the new task's teacher add to them?
 
-    Conditions:
-
-    - `trunk`, all of a LeNet-5 except its classifier: `random`, taken from a network trained on EMNIST letters with
-      labels (`supervised`), or taken from a student distilled from that network on the letters (`distilled`).
-    - `weights`: the trunk is `frozen`, so that only the classifier learns, or `fine_tuned` with it.
-    - `loss`: the true `labels`, or the new `teacher`'s soft labels without the true ones.
+    Conditions: `trunk`, all of a LeNet-5 except its classifier: `random`, taken from a network trained on EMNIST
+    letters with labels (`supervised`), or taken from a student distilled from that network on the letters
+    (`distilled`). `weights`: the trunk is `frozen`, so that only the classifier learns, or `fine_tuned` with it.
+    `loss`: the true `labels`, or the new `teacher`'s soft labels without the true ones.
 
     Students see 500 MNIST images, stratified and the same in every condition. Their teacher, a LeNet-5 from random
     weights, learned with labels from 10,000 images (`paper`: all), which include these 500.
