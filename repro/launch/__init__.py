@@ -1,1 +1,1 @@
-"""From a sweep file to runs: which are missing, in parent-first order, and the processes that make them."""
+"""From a sweep file to runs: which ones are missing, in parents-first order, and the processes that make them."""

@@ -1,4 +1,4 @@
-"""Why jobs are no longer in Slurm's queue, as its accounting (`sacct`) says."""
+"""Why jobs are no longer in Slurm's queue, according to its accounting (`sacct`)."""
 
 import re
 from collections import Counter
@@ -12,21 +12,22 @@ from repro.progress import counted
 NEVER_ENDED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING")
 LOST = "lost by Slurm"
 IDS_AT_ONCE = 500
-"""A command line has its limits."""
+"""Job ids per call of sacct: the length of a command line is limited."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended: `how` is Slurm's word (TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, CANCELLED by 1000, ...) or LOST."""
+    """How a job ended. `how` is Slurm's state (TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, CANCELLED by 1000, ...) or LOST."""
 
     job_id: str
     how: str
 
 
 def ends_of(submissions: Sequence[Submission], run_ids: Iterable[str]) -> dict[str, End]:
-    """How the last job ended that was to make each of the runs, by run id; only of jobs that have left the queue.
+    """For each run, by run id, how the last job that was to make it ended; only jobs that have left the queue count.
 
-    `submissions` come oldest first. What accounting does not know is left out. Raises BadInput if it does not answer.
+    `submissions` are ordered oldest first. Jobs that accounting does not know are left out. Raises BadInput if
+    accounting does not answer.
     """
     wanted = set(run_ids)
     places: dict[str, tuple[Submission, int]] = {}
@@ -43,19 +44,20 @@ def ends_of(submissions: Sequence[Submission], run_ids: Iterable[str]) -> dict[s
 
 
 def summary(ends: Iterable[End]) -> str:
-    """`2 jobs OUT_OF_MEMORY, 1 job TIMEOUT`"""
+    """Counts by state, such as `2 jobs OUT_OF_MEMORY, 1 job TIMEOUT`."""
     counts = Counter(end.how for end in set(ends))
     return ", ".join(f"{counted(counts[how], 'job')} {how}" for how in sorted(counts))
 
 
 def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
-    """By name of the submission and task. A job whose name is another one has been given the id of ours."""
+    """Job ends by (submission name, task index). A job with another name has reused the id of ours, and is skipped."""
     names = {submission.name for submission in submissions}
     found: dict[tuple[str, int], End] = {}
     ids = sorted({submission.job_id for submission in submissions if submission.job_id is not None})
     for start in range(0, len(ids), IDS_AT_ONCE):
         jobs = ",".join(ids[start : start + IDS_AT_ONCE])
-        # Asked by id, since what was cancelled while it was held is not found by name; duplicates, since ids return.
+        # By id, because sacct does not find a job by name if it was cancelled while held; --duplicates, because ids are
+        # reused.
         answer = call(
             "sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--jobs={jobs}",
             "--format=JobName,JobID,State",
@@ -69,7 +71,7 @@ def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
 
 
 def _tasks(job_id: str) -> Iterator[tuple[int, str]]:
-    """Index and id of every task that sacct shows in one line: `7`, `7_2`, or `7_[2-5,9%2]` of those never started."""
+    """Index and id of every task in one JobID of sacct: `7`, `7_2`, or `7_[2-5,9%2]` for tasks that never started."""
     array, _, index = job_id.partition("_")
     if not index:
         yield 0, array

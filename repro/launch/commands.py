@@ -1,4 +1,4 @@
-"""`repro launch`. What needs torch is imported where it is needed: it takes seconds."""
+"""`repro launch` and `repro cost`. Modules that need torch are imported only on use, since that takes seconds."""
 
 import argparse
 from collections import Counter
@@ -119,7 +119,7 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
         jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
         print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")
         return
-    checker = _runner(options, profile.job_device)  # which may not be here: it only looks
+    checker = _runner(options, profile.job_device)  # which this machine may not have: the checker only checks
     ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
     with ledger.lock(on_wait=lambda: say("waiting for another launch of runs in the same folder")):
@@ -170,7 +170,7 @@ def cost(options: argparse.Namespace) -> None:
 
 
 def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callable[[], None]:
-    """Keep what the sweep consists of; call what is returned to forget it again."""
+    """Record which runs the sweep consists of; calling the returned function removes the record again."""
     from repro.launch.sweep import parse_settings
 
     origin = {"sweep": str(options.sweep.resolve()), "settings": parse_settings(options.settings)}
@@ -187,22 +187,22 @@ def _runner(options: argparse.Namespace, device: str) -> "Runner":
 
 
 def _check(standings: Sequence[Standing], wanted: Sequence["Request"], runner: "Runner") -> None:
-    """Raise BadInput if the data of a run, done or wanted, are not what they must be, before anything is begun."""
+    """Raise BadInput before anything starts if the data of a run, done or wanted, are not as expected."""
     check_data([standing.request for standing in standings], runner.data_directory)
     for standing in standings:
         if standing.stand == "done":
-            runner.make(standing.request.config, standing.request.label)  # only compares its data
+            runner.make(standing.request.config, standing.request.label)  # only checks its data
     runner.check(request.config for request in wanted)
 
 
 def check_data(plan: Sequence["Request"], directory: Path) -> None:
-    """Raise BadInput if a data set that any of the runs reads is not there: before the first of them starts."""
+    """Raise BadInput, before the first run starts, if a data set that any of the runs reads is missing."""
     for dataset in sorted({d for request in plan for d in request.config.data.datasets}, key=lambda d: d.name):
         dataset.fingerprint(directory)
 
 
 def _count(standings: Sequence[Standing]) -> str:
-    """`24 runs, 8 done, 16 to make`"""
+    """Counts, such as `24 runs, 8 done, 16 to make`."""
     counts = Counter(standing.stand for standing in standings)
     always = {"done": counts.pop("done", 0), "to make": counts.pop("to make", 0)}
     others = [f"{count} {stand}" for stand, count in sorted(counts.items())]

@@ -1,7 +1,7 @@
 """How long runs will take: from records of similar runs, or from the speeds that `repro bench throughput` measured.
 
-The second is a model: the images that pass through each network (`repro.launch.passes`), at that network's speed. It
-knows nothing of start-up, data loading, and several runs sharing a device.
+The latter is a model: the number of images that pass through each network (`repro.launch.passes`) times the measured
+seconds per image. It ignores start-up, data loading, and contention between runs that share a device.
 """
 
 import json
@@ -25,7 +25,7 @@ from repro.store import RunDirectory, Store
 from repro.training.mode import Mode, mode_of
 
 TRAINED = 3
-"""Passes forward that a training step costs: the usual estimate, a backward pass being worth two."""
+"""Cost of a training step in forward passes: the usual estimate, with a backward pass counted as two."""
 
 Similarity: TypeAlias = tuple[Any, ...]
 InMode: TypeAlias = tuple[Network, Mode]
@@ -33,17 +33,17 @@ InMode: TypeAlias = tuple[Network, Mode]
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds an image on one machine, of training on labels and of the way forward alone, by network and mode."""
+    """Seconds per image on one machine, for training on labels and for the forward pass alone, by network and mode."""
 
     path: Path
     processor: str
-    """The GPU's name, or the processor's, and the number of threads, where training is on the CPU."""
+    """The name of the GPU, or, for training on the CPU, that of the processor and the number of threads."""
     train: dict[InMode, float]
     evaluate: dict[InMode, float]
-    """Of the same networks and modes."""
+    """For the same networks and modes as `train`."""
 
     def seconds(self, config: RunConfig) -> float | str:
-        """What a run takes; or why there is no estimate."""
+        """Predicted seconds for a run, or the reason why there is no estimate."""
         dataset = config.data.train.dataset
         if dataset.stays_in_files:
             return f"{dataset.name} stays in files, and how fast they are decoded is not measured"
@@ -63,13 +63,13 @@ class Speeds:
 
 
 def read_speeds(path: Path) -> Speeds:
-    """What `repro bench throughput --json` wrote. Raises BadInput."""
+    """Read the output of `repro bench throughput --json`. Raises BadInput."""
     try:
         report = json.loads(path.read_text())["throughput"]
         seconds: dict[str, dict[InMode, float]] = {"train": {}, "evaluate": {}}
         for entry in report["networks"]:
             name = network(entry["model"], entry["input_shape"], entry["num_classes"])
-            mode = Mode(entry.get("precision", "float32"), entry.get("compiled", False))  # files from before modes
+            mode = Mode(entry.get("precision", "float32"), entry.get("compiled", False))  # older files lack both
             for what, of_network in seconds.items():
                 speed = statistics.median(entry[what])
                 if not 0 < speed < math.inf:
@@ -84,16 +84,16 @@ def read_speeds(path: Path) -> Speeds:
 
 
 def _processor(machine: Mapping[str, Any]) -> str:
-    """What decides how fast a machine is, as far as its record says so."""
+    """The part of a machine's record that determines its speed."""
     one = f"{machine['processor']}, {machine['threads']} threads" if machine["device"] == "cpu" else machine["device"]
-    processes = machine.get("process_count", 1)  # that make a run together
+    processes = machine.get("process_count", 1)  # that train a run together
     return f"{processes} times {one}" if processes > 1 else one
 
 
 def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Speeds | None) -> str:
-    """An estimate of the runs' hours on `device` (cpu or cuda): by `speeds`, or else from records of similar runs.
+    """An estimate of the run-hours on `device` (cpu or cuda), from `speeds` if given, else from similar records.
 
-    Where several runs share a GPU, its hours are fewer.
+    If several runs share a GPU, the GPU-hours are fewer.
     """
     unit = f"run-hours on {'a GPU' if device.startswith('cuda') else 'CPUs'}"
     if not wanted:
@@ -111,7 +111,7 @@ def show_cost(wanted: Sequence[Request], store: Store, device: str, speeds: Spee
 
 
 def cost_report(sweeps: Sequence[Path], preset: str, speeds: Speeds, store: Store) -> str:
-    """Predicted hours of each sweep and of all, every run counted once, and the error on runs that were made."""
+    """Predicted hours of each sweep and in total, each run counted once, and the error on runs that are finished."""
     plans = [(path.stem, parents_first(read_sweep(path, {"preset": preset}))) for path in sweeps]
     everything = {request.run_id: request for _, plan in plans for request in plan}
     seconds = {run_id: speeds.seconds(request.config) for run_id, request in everything.items()}
@@ -128,12 +128,12 @@ def cost_report(sweeps: Sequence[Path], preset: str, speeds: Speeds, store: Stor
 
 
 def _reasons(estimates: Iterable[float | str]) -> Counter[str]:
-    """Why there are no estimates, and of how many runs."""
+    """The reasons for missing estimates, with the number of runs for each."""
     return Counter(found for found in estimates if isinstance(found, str))
 
 
 def _error(speeds: Speeds, store: Store) -> str:
-    """How long finished runs took that were made on such a machine, over what is predicted for them."""
+    """For finished runs made on the same kind of machine, the ratio of the actual to the predicted time, as text."""
     took, predicted = [], []
     for run in store.runs():
         if run.is_done() and {_processor(machine) for machine in _machines(run)} == {speeds.processor}:
@@ -165,7 +165,7 @@ def _total(wanted: Sequence[Request], seconds_of: Callable[[RunConfig], float | 
 
 
 def _seconds_per_pass(store: Store, kind: str, wanted: set[Similarity]) -> dict[Similarity, list[float]]:
-    """What a pass took in the finished records of this kind of device that are like the wanted ones."""
+    """Seconds per pass in finished runs that used this kind of device and are similar to the wanted ones."""
     found: dict[Similarity, list[float]] = defaultdict(list)
     for run in store.runs():
         if run.is_done() and {_kind(machine) for machine in _machines(run)} == {kind}:
@@ -177,7 +177,7 @@ def _seconds_per_pass(store: Store, kind: str, wanted: set[Similarity]) -> dict[
 
 
 def _passes(config: RunConfig) -> int | None:
-    """The work in a run, in images that pass forward through one of its networks."""
+    """The work in a run, in forward passes of one image through any of its networks."""
     passes = count_passes(config)
     if passes is None:
         return None
@@ -185,7 +185,7 @@ def _passes(config: RunConfig) -> int | None:
 
 
 def _machines(run: RunDirectory) -> list[dict[str, Any]]:
-    """On which machines a run was made, an entry an attempt."""
+    """The machines on which a run was made, one entry per attempt."""
     return [attempt["machine"] for attempt in run.read_json("environment.json")["attempts"]]
 
 
@@ -194,7 +194,7 @@ def _kind(machine: Mapping[str, Any]) -> str:
 
 
 def _similarity(config: Mapping[str, Any]) -> Similarity:
-    """What decides the cost of a pass."""
+    """Everything in a config that determines the cost of a pass."""
     teachers = [str(teacher["model"]) for teacher in config.get("teachers", ())]
     augmented = bool(config.get("augmentation"))
     dataset = config["data"]["train"]["dataset"]

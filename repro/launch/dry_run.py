@@ -1,4 +1,4 @@
-"""What `repro launch --dry-run` shows: the runs, the work in them, and what would be asked of Slurm."""
+"""What `repro launch --dry-run` shows: the runs, how much work they are, and what Slurm would be asked for."""
 
 import shlex
 from collections import Counter
@@ -17,19 +17,19 @@ from repro.store import Store
 
 
 def see_what_is_left(standings: Sequence[Standing], store: Store) -> list[Standing]:
-    """The same, knowing of runs that were begun how much of them is left. Raises BadInput if a record is damaged."""
+    """Fill in how much of each started run is still to be trained. Raises BadInput if a record is damaged."""
     return [replace(one, request=replace(one.request, left=_left(one.request, store))) for one in standings]
 
 
 def _left(request: Request, store: Store) -> float:
-    """The share that comes after the latest row of metrics; a run without a checkpoint begins anew."""
+    """The fraction of a run after its latest row of metrics; a run without a checkpoint starts over."""
     run = store.run(request.run_id)
     latest = run.last_metrics() if (run.path / "checkpoint.pt").exists() else None
     return 1.0 if latest is None else 1.0 - latest["epoch"] / request.config.epochs
 
 
 def show_runs(standings: Sequence[Standing]) -> str:
-    """Runs by kind and by how they stand, and the work of all and of what is left of those that are to be made."""
+    """Counts of runs by kind and status; the work of all runs, and what is left of those that are to be made."""
     stands = sorted({standing.stand for standing in standings})
     counts = Counter((standing.request.config.kind, standing.stand) for standing in standings)
     kinds = sorted({kind for kind, _ in counts}, reverse=True)
@@ -49,7 +49,7 @@ def show_runs(standings: Sequence[Standing]) -> str:
 
 
 def show_jobs(arrays: Sequence[Array], profile: Profile, sweep_name: str) -> str:
-    """The arrays that would be submitted, and what sbatch would be asked."""
+    """The arrays that would be submitted, and the options that sbatch would get."""
     if not arrays:
         return "nothing to submit"
     levels = {array.level for array in arrays}

@@ -1,4 +1,4 @@
-"""Show something again and again: in place on a terminal, a line whenever it changes elsewhere."""
+"""Show something repeatedly: redrawn in place on a terminal, otherwise one line whenever it changes."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 class View(NamedTuple):
-    """What there is to see now. `short` is its one line; following ends when `over`, or at Ctrl-C."""
+    """What to show now; `short` is the one-line form. Following ends when `over` is true, or at Ctrl-C."""
 
     full: str
     short: str
@@ -18,7 +18,7 @@ class View(NamedTuple):
 
 
 def follow(look: Callable[[], View], seconds: float) -> View | None:
-    """Look every `seconds` until it is over; the last view, which stays on the terminal. None after Ctrl-C."""
+    """Look every `seconds` until it is over. Return the last view, which stays on the terminal; None after Ctrl-C."""
     on_terminal = sys.stdout.isatty()
     shown = None
     with contextlib.suppress(KeyboardInterrupt):

@@ -1,8 +1,8 @@
-"""What runs inside a Slurm job: it makes a list of runs, and comes back into the queue until all are done.
+"""What runs inside a Slurm job: it makes a list of runs, and goes back into the queue until all of them are done.
 
-submitit pickles a Job and calls it in the job; after a node failure Slurm starts the same pickle again. So a Job says
-only which runs are wanted: how they stand is looked up in their records. It trains in worker processes and imports
-nothing that trains, so that it listens to Slurm's signals from the first second on.
+submitit pickles a Job and calls it in the job; after a node failure, Slurm starts the same pickle again. So a Job only
+says which runs are wanted, and looks up their state in their records. Training happens in worker processes; the Job
+itself does not import the training code, so that it handles Slurm's signals from the first second on.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Makes `runs`, `at_once` side by side on `devices`, each with so many processes and threads in each of these.
+    """Makes `runs`, `at_once` of them side by side on `devices`, with `processes` per run and `threads` per process.
 
-    Call it in a Slurm job, or in submitit's debug mode, where one process makes each run.
+    Call it in a Slurm job, or in submitit's debug mode, where each run is made by a single process.
     """
 
     runs: tuple[Order, ...]
@@ -50,7 +50,7 @@ class Job:
     group: str = ""
 
     def __call__(self) -> None:
-        """Make the runs that are not done. Raises RunFailed if that was not possible for all of them."""
+        """Make the runs that are not done. Raises RunFailed if any of them could not be finished."""
         store = Store(self.store)
         wanted = [order for order in self.runs if not store.run(order.run_id).is_done()]
         data = stage(self.data, wanted)
@@ -67,7 +67,7 @@ class Job:
             raise RunFailed(f"{len(unfinished)} of {len(self.runs)} runs are not done\n{lines}")
 
     def checkpoint(self) -> "DelayedSubmission":
-        """submitit calls this at preemption and before the time limit: save the runs, and submit this Job again."""
+        """Save the runs and requeue this Job. submitit calls this at preemption and before the time limit."""
         from submitit.helpers import DelayedSubmission
 
         pool: Pool | None = getattr(self, "_pool", None)
@@ -78,7 +78,7 @@ class Job:
 
     @contextlib.contextmanager
     def _in_charge(self, pool: Pool) -> Iterator[None]:
-        """Answer signals for `pool` while it works."""
+        """Handle signals for `pool` while it works."""
         object.__setattr__(self, "_pool", pool)
         before = signal.signal(signal.SIGTERM, self._terminated)
         try:
@@ -87,13 +87,13 @@ class Job:
             signal.signal(signal.SIGTERM, before)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Slurm takes the job away. Save the runs at once; what then happens, depends on why.
+        """Slurm takes the job away. Save the runs at once; what happens next depends on the job's state.
 
-        If the job is still called RUNNING it has been given some time before it is preempted: use it to requeue,
-        as at submitit's own signal. Otherwise Slurm has ended it (cancelled, or requeued already): leave.
+        If Slurm still calls it RUNNING, it is being preempted with some grace time: requeue it, as at submitit's own
+        signal. Otherwise Slurm has already cancelled or requeued it: exit.
         """
         self.checkpoint()
-        state = job_state(slurm_job_id() or "")  # not SLURM_JOB_ID: of one task in an array that is the whole array's
+        state = job_state(slurm_job_id() or "")  # not SLURM_JOB_ID: for one task of an array, that is the array's id
         print(f"SIGTERM: runs are saved; to Slurm, job {slurm_job_id()} is {state}", flush=True)
         if state != "RUNNING":
             raise SystemExit(128 + number)

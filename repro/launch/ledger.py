@@ -1,8 +1,8 @@
 """What was submitted to Slurm from a folder of runs: which array task makes which runs.
 
-A submission is written down, whole or not at all, before `sbatch` is called, under a token that the job's name
-carries. So whatever becomes of the launcher, of the scheduler's memory or of its job ids, asking the queue for the
-names tells which runs are still on their way. Everything lies in `runs/.launch/`.
+A submission is written atomically before `sbatch` is called, under a token that is part of the job's name. So even if
+the launcher is killed, or the scheduler loses its state or reuses job ids, asking the queue for these names tells which
+runs are still on their way. Everything is in `runs/.launch/`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from repro.store import Store
 
 @dataclass(frozen=True)
 class Submission:
-    """One job array. `jobs[i]` are the run ids of its task i; `job_id` is None until sbatch has answered."""
+    """One job array. `jobs[i]` holds the run ids of task i; `job_id` is None until sbatch has answered."""
 
     token: str
     name: str
@@ -50,7 +50,7 @@ class SweepRun:
 
 
 class Ledger:
-    """The submissions of one folder of runs. Those that have left the queue are kept apart, to be looked up."""
+    """The submissions of one folder of runs. Those that have left the queue are kept separately, for reference."""
 
     def __init__(self, runs: Path) -> None:
         self.store = Store(runs)
@@ -59,14 +59,14 @@ class Ledger:
         self.code_folder, self.sweep_folder = self.folder / "code", self.folder / "sweeps"
 
     def job_folder(self, token: str) -> Path:
-        """Where a submission's pickles and job logs lie."""
+        """The folder of a submission's pickles and job logs."""
         return self.folder / "jobs" / token
 
     @contextlib.contextmanager
     def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Be the only launcher of this folder of runs; `on_wait` is told if there is another to wait for.
+        """Be the only launcher of this folder of runs; `on_wait` is called if another one has to finish first.
 
-        Raises BadInput if the folder cannot be written, or has no locks.
+        Raises BadInput if the folder is not writable, or its file system does not support locks.
         """
         with self._open_lock() as file:
             if not try_lock(file):
@@ -83,37 +83,37 @@ class Ledger:
             raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
     def write(self, submission: Submission) -> None:
-        """Write a submission down, or again with its job id. Raises BadInput if that is not possible."""
+        """Write a submission, or rewrite it with its job id. Raises BadInput if that fails."""
         try:
             write_atomically(self.open_folder / f"{submission.token}.json", json.dumps(asdict(submission)).encode())
         except RunFailed as error:
             raise BadInput(str(error)) from error
 
     def forget(self, submission: Submission) -> None:
-        """Drop a submission that came to nothing."""
+        """Delete a submission that did not succeed, and its job folder."""
         (self.open_folder / f"{submission.token}.json").unlink(missing_ok=True)
         shutil.rmtree(self.job_folder(submission.token), ignore_errors=True)
 
     def end(self, submission: Submission) -> None:
-        """Put away a submission of which nothing is in the queue."""
+        """Archive a submission none of whose jobs are in the queue."""
         name = f"{submission.token}.json"
         (self.open_folder / name).rename(self.ended_folder / name)
 
     def open_submissions(self) -> list[Submission]:
-        """Those of which something may be in the queue, oldest first."""
+        """The submissions that may have jobs in the queue, oldest first."""
         return _read(self.open_folder)
 
     def submissions(self) -> list[Submission]:
-        """All there ever were, oldest first."""
-        opened = _read(self.open_folder)  # first: what is put away meanwhile is read twice, not missed
+        """All submissions ever made, oldest first."""
+        opened = _read(self.open_folder)  # first, so that one archived meanwhile is read twice, not missed
         found = {one.token: one for one in [*_read(self.ended_folder), *opened]}
         return sorted(found.values(), key=_age)
 
     def remember_sweep(self, name: str, origin: Mapping[str, Any], plan: Sequence[Request]) -> Callable[[], None]:
-        """Keep what a sweep consists of, so that it can be shown without its file. Raises BadInput if not possible.
+        """Record the runs of a sweep, so that they can be shown without its file. Raises BadInput on failure.
 
-        `origin` tells sweeps of one name apart; the same one again replaces what was kept of it. Only under the lock.
-        Call what is returned to forget it again, unless it was known before.
+        `origin` distinguishes sweeps of the same name; the same origin overwrites the earlier record. Call this only
+        under the lock. The returned function removes the record again, unless there was one before.
         """
         key = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()[:8]
         runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
@@ -129,7 +129,7 @@ class Ledger:
         return (lambda: None) if known else (lambda: path.unlink(missing_ok=True))
 
     def sweeps(self) -> dict[str, list[SweepRun]]:
-        """The runs of every sweep that was launched, by its name, and of every `repro run`, by its study's."""
+        """The runs of every launched sweep, by sweep name, and of every `repro run`, by study name."""
         found: dict[str, list[SweepRun]] = {}
         for path in sorted(self.sweep_folder.glob("*.json")):
             content = json.loads(path.read_text())
@@ -148,17 +148,17 @@ class Ledger:
 
 
 def new_token() -> str:
-    """8 hexadecimal digits that no other submission has."""
+    """8 random hexadecimal digits that identify a submission."""
     return secrets.token_hex(4)
 
 
 def _read(folder: Path) -> list[Submission]:
     found: list[Submission] = []
     for path in folder.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):  # put away just now
+        with contextlib.suppress(FileNotFoundError):  # archived just now
             found.append(Submission(**json.loads(path.read_text())))
     return sorted(found, key=_age)
 
 
 def _age(submission: Submission) -> datetime:
-    return datetime.fromisoformat(submission.time)  # not as text: clocks change between winter and summer
+    return datetime.fromisoformat(submission.time)  # not as text: the UTC offset changes with daylight saving time

@@ -13,22 +13,22 @@ from repro.training.hardware import processors
 
 
 def run_here(plan: Sequence[Request], runner: Runner) -> None:
-    """Make the planned runs one after another. Raises the first failure; bad input before anything is made."""
+    """Make the planned runs one after another. Raises the first failure; bad input is raised before any run starts."""
     runner.check(request.config for request in plan)
     make_checked(plan, runner)
 
 
 def make_checked(plan: Sequence[Request], runner: Runner) -> None:
-    """The same for runs that `runner` has checked."""
+    """Like `run_here`, for runs that `runner` has already checked."""
     for number, request in enumerate(plan, start=1):
         runner.make(request.config, f"[{number}/{len(plan)}] {request.label}")
 
 
 def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
-    """Make the requested runs one after another, those that can be made even if others fail.
+    """Make the requested runs one after another. If some fail, the others are still made where possible.
 
-    Those that another process is making are left for the end, then looked at again.
-    Raises RunFailed at the end if any is not done, Interrupted at once.
+    Runs that another process is making are left for the end, then looked at again.
+    Raises RunFailed at the end if any run is not done; Interrupted is raised at once.
     """
     runner.check(request.config for request in requests)
     unfinished: dict[str, str] = {}
@@ -62,7 +62,7 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
         except (RunFailed, BadInput) as error:
             runner.progress.say(f"repro: {error}")
             unfinished[request.run_id] = str(error)
-            if isinstance(error, BadInput):  # which the runner leaves to whoever asked
+            if isinstance(error, BadInput):  # the runner leaves it to its caller to note it
                 note_failure(asked, runner.store, str(error))
     raise_if_unfinished(unfinished, len(requests))
 
@@ -72,7 +72,7 @@ def make_side_by_side(
 ) -> None:
     """Make the requested runs in `workers` processes at a time, each run after its parents.
 
-    The processors are shared out evenly, the devices taken in turn. Workers run the package in `code`.
+    CPUs are divided evenly among the workers, and devices are assigned in turn. Workers run the package in `code`.
     Raises RunFailed at the end if any run is not done.
     """
     runner.check(request.config for request in requests)
@@ -91,7 +91,7 @@ def make_side_by_side(
 
 
 def raise_if_unfinished(unfinished: dict[str, str], total: int) -> None:
-    """Raise RunFailed for the runs that are not done: run id -> why."""
+    """Raise RunFailed if any run is not done; `unfinished` maps run ids to reasons."""
     if unfinished:
         reasons = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(unfinished.items())[:5])
         more = f"; and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""

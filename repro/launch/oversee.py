@@ -1,4 +1,4 @@
-"""Looking after what was launched: `repro status`, `cancel` and `logs`, and following a launch to its end."""
+"""Monitor and control what was launched: `repro status`, `cancel` and `logs`, and `launch --wait`."""
 
 import argparse
 import json
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from repro.launch.request import Request
 
 SECONDS_BETWEEN_LOOKS = 10.0
-"""Often enough for a person, rarely enough for a busy scheduler."""
+"""Often enough for a person, and rarely enough for a busy scheduler."""
 SECONDS_BETWEEN_PARTING_LOOKS = 1.0
-"""The same for jobs that were cancelled, which most often leave within seconds."""
+"""The same after jobs were cancelled, since they usually leave the queue within seconds."""
 
 
 def status(options: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def cancel(options: argparse.Namespace) -> None:
         cancel_tasks(tasks)
         cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
         print(f"{cancelled}; waiting until the runs are saved and the jobs have left the queue", flush=True)
-        # To a launch that comes too early, they would be on their way.
+        # Wait under the lock: a launch that came too early would still find these runs in the queue.
         ids = {task.job_id for task in tasks}
         while any(task.job_id in ids for task in queued_runs(ledger.open_submissions()).values()):
             time.sleep(SECONDS_BETWEEN_PARTING_LOOKS)
@@ -95,7 +95,7 @@ def logs(options: argparse.Namespace) -> None:
 
 
 def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
-    """The runs that `repro status` shows: of a sweep, or all that there are at the time."""
+    """A function that lists the runs `repro status` shows: those of a sweep, or all that exist when it is called."""
     if options.sweep is not None:
         _refuse_settings_without_sweep(str(options.sweep), options)
         named = _find(str(options.sweep), options)
@@ -104,13 +104,13 @@ def _wanted_names(options: argparse.Namespace) -> Callable[[], list[Named]]:
 
 
 def _refuse_settings_without_sweep(what: str, options: argparse.Namespace) -> None:
-    """Settings choose among the runs of a sweep file. Raises BadInput where there is none: they would be overlooked."""
+    """Raise BadInput if settings are given without a sweep file, since they would be ignored."""
     if options.settings and not what.endswith((".yaml", ".yml")):
         raise BadInput(f"{options.settings[0]}: settings need a sweep file, and '{what}' is not one")
 
 
 def _all_names(store: Store, ledger: Ledger) -> list[Named]:
-    """The runs of every sweep that was launched, each under the first that asked for it, and those of no sweep."""
+    """The runs of all launched sweeps, each listed under the first that asked for it, and the runs of no sweep."""
     found: dict[str, Named] = {}
     for sweep, runs in ledger.sweeps().items():
         for run in runs:
@@ -152,7 +152,7 @@ def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) 
 
 @dataclass(frozen=True)
 class _Look:
-    """How runs stand: a row for each, those in the queue, and what there is to say of what Slurm did not answer."""
+    """The state of runs: a row for each, the runs in the queue, and in `silence` the error if Slurm did not answer."""
 
     rows: list[dict[str, Any]]
     queued: dict[str, Task]
@@ -160,7 +160,7 @@ class _Look:
 
     @property
     def comes_to_nothing_more(self) -> bool:
-        """Whether nothing is in the queue but jobs that will not start by themselves, and those that wait for them."""
+        """Whether the queue is empty, or only has jobs that cannot start without help and jobs that depend on them."""
         tasks = self.queued.values()
         stuck = any(task.given_up or task.needs_a_person for task in tasks)
         waiting = all(task.given_up or task.needs_a_person or task.reason == "Dependency" for task in tasks)
@@ -171,12 +171,12 @@ def _look_at(names: Sequence[Named], options: argparse.Namespace) -> _Look:
     queued: dict[str, Task] = {}
     ends: dict[str, End] = {}
     silence, ledger = None, Ledger(options.runs)
-    if has_slurm():  # records can be looked at far from the cluster that makes them
+    if has_slurm():  # records can be viewed on another machine than the cluster
         try:
             queued = queued_runs(ledger.open_submissions())
             left = [run.run_id for run in (named.run for named in names) if not run.is_done()]
             ends = ends_of(ledger.submissions(), (run_id for run_id in left if run_id not in queued))
-        except BadInput as error:  # it may be restarting
+        except BadInput as error:  # Slurm may be restarting
             silence = str(error)
     ids = [named.run.run_id for named in names]
     rows = [status_row(named, queued.get(run_id), ends.get(run_id)) for named, run_id in zip(names, ids, strict=True)]
@@ -184,7 +184,7 @@ def _look_at(names: Sequence[Named], options: argparse.Namespace) -> _Look:
 
 
 def wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    """Follow the runs of a launch until none of them will be made any more. Raises RunFailed if some are not done."""
+    """Follow the runs of a launch until no more of them can finish. Raises RunFailed if some are not done."""
     names = _named(plan, options.sweep, options)
 
     def look() -> View:

@@ -1,4 +1,4 @@
-"""How many images pass through which network in a run: what the training engine does, counted without doing it."""
+"""How many images pass through each network in a run: what the training engine does, counted without running it."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ from repro.training.hidden import MOST_REMEMBERED, bytes_per_input
 from repro.training.trainer import TRAIN_SAMPLE
 
 Network: TypeAlias = tuple[str, tuple[int, ...], int]
-"""What decides the speed of a network: its config as JSON, the shape of its images, the number of classes."""
+"""What determines the speed of a network: its config as JSON, the shape of its images, the number of classes."""
 
 
 def network_of(config: RunConfig) -> Network:
@@ -27,7 +27,7 @@ def network_of(config: RunConfig) -> Network:
 
 
 def network(model: dict[str, Any], input_shape: Iterable[int], num_classes: int) -> Network:
-    """The network of a model's config as plain data."""
+    """The network for a model's config, given as plain data."""
     return json.dumps(model, sort_keys=True), tuple(input_shape), num_classes
 
 
@@ -43,8 +43,8 @@ def show_network(network: Network) -> str:
 class Passes:
     """Images, with repetition, that pass through each network.
 
-    trained: in training steps; of a generator, the real images that its discriminator is shown. asked: forward alone,
-    for training steps, in the run's mode. evaluated: forward alone in float32; of a generator, the images it makes.
+    trained: in training steps; for a generator, the real images that its discriminator sees. asked: forward only,
+    for training steps, in the run's mode. evaluated: forward only, in float32; for a generator, the images it makes.
     """
 
     trained: Counter[Network] = field(default_factory=Counter)
@@ -53,9 +53,9 @@ class Passes:
 
 
 def count_passes(config: RunConfig) -> Passes | None:
-    """What a run costs that is made in one go; None if the size of one of its data sets is not known.
+    """Count the passes of a run that is trained without interruption; None if a data set's size is unknown.
 
-    Exits on a network's stages are not counted.
+    Early exits attached to a network's stages are not counted.
     """
     images = images_to_train(config)
     if images is None:
@@ -74,16 +74,16 @@ def count_passes(config: RunConfig) -> Passes | None:
     teachers = config.teachers if isinstance(config, StudentConfig) else ()
     theirs = Counter(map(network_of, teachers))
     shown = tested + min(TRAIN_SAMPLE, examples)  # for a row of metrics
-    if config.frozen_trunk:  # all but the classifier goes forward alone
+    if config.frozen_trunk:  # everything but the classifier only runs forward
         found.asked[own] += images
     else:
         found.trained[own] += images * (objective.networks if isinstance(objective, CompanionObjective) else 1)
     if objective.needs_teacher:
         found.asked.update(_times(theirs, examples if _asks_teachers_once(config, examples) else images))
-    found.evaluated[own] += (rows + 1) * shown  # once more for the predictions that are kept
+    found.evaluated[own] += (rows + 1) * shown  # once more for the stored predictions
     if config.init.reestimates_batch_norm:
         found.evaluated[own] += images // config.epochs
-    found.evaluated.update(_times(theirs, shown))  # also of one that learns nothing of them
+    found.evaluated.update(_times(theirs, shown))  # also for a student that does not learn from them
     if len(teachers) == 1 and len(config.stage_shapes) == len(teachers[0].stage_shapes) and tested >= MINIMUM_BATCH:
         found.evaluated.update(_times(theirs + Counter([own]), tested))  # CKA
     if isinstance(objective, CompanionObjective):
@@ -110,7 +110,7 @@ def _images_made(config: RunConfig) -> Counter[Network]:
 
 
 def _asks_teachers_once(config: TrainingConfig, examples: int) -> bool:
-    """Whether what the teachers say of the training images is kept, since they always see the same ones."""
+    """Whether the teachers' outputs on the training images are cached, since they always see the same images."""
     if config.augmentation or config.data.streams or config.data.train.dataset.stays_in_files:
         return False
     if isinstance(config, StudentConfig) and isinstance(config.objective, HiddenObjective):

@@ -1,4 +1,4 @@
-"""Which runs are to be made, each once, and in which order."""
+"""Which runs are to be made, each once, and in what order."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from repro.training.batches import plan_epoch
 
 
 def parents_first(requests: Iterable[Request]) -> list[Request]:
-    """Every run that is needed, once, each after its parents. A parent is labelled after the first that needs it."""
+    """Every run that is needed, once and after its parents. A parent's label comes from the first run that needs it."""
     requests = list(requests)
     planned: dict[str, Request] = {}
     for request in requests:
@@ -31,7 +31,7 @@ def _with_parents(request: Request) -> Iterator[Request]:
 def images_to_train(config: RunConfig) -> int | None:
     """How many images (with repetition) pass through the network in training; None if a data set's size is unknown.
 
-    Of a generator's run, the real images that its discriminator is shown.
+    For a generator, the real images that its discriminator sees.
     """
     if isinstance(config, GeneratorConfig):
         return config.epochs * config.steps_per_epoch * config.discriminator_steps * config.batch_size
@@ -40,7 +40,7 @@ def images_to_train(config: RunConfig) -> int | None:
 
 
 def images_of_epoch(config: TeacherConfig | StudentConfig) -> list[int] | None:
-    """How many images an epoch has of the run's own, and of each stream; None if a data set's size is unknown."""
+    """Images per epoch: of the run's own training set, then of each stream; None if a data set's size is unknown."""
     examples = examples_of(config)
     if examples is None:
         return None
@@ -49,9 +49,9 @@ def images_of_epoch(config: TeacherConfig | StudentConfig) -> list[int] | None:
 
 
 def examples_of(config: RunConfig) -> int | None:
-    """How many examples the run trains on, if its data sets are whole; None if the size of one is unknown.
+    """How many examples the run trains on, if its data sets are complete; None if the size of one is unknown.
 
-    Where it selects some classes, about so many: as if all had the same size.
+    If the run selects a subset of classes, this is approximate: all classes are assumed to have the same size.
     """
     sizes = [_selected(selection) for selection in (config.data.train, *config.data.pools)]
     sizes += [images.images for images in config.data.generated]
@@ -83,7 +83,7 @@ def count_work(plan: Iterable[Request]) -> str:
 
 
 def images_of(plan: Iterable[Request]) -> str:
-    """`1.5e+09`: the images that pass through all networks of a plan in training, of each run in what is left of it."""
+    """`1.5e+09`: how many images pass through all networks of a plan in what is left of its training."""
     images = [(images_to_train(request.config), request.left) for request in plan]
     known = [left * count for count, left in images if count is not None]
     parts = [f"{sum(known):.3g}"] if known or not images else []

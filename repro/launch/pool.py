@@ -22,14 +22,14 @@ from repro.store import Store
 POLL_SECONDS = 0.5
 WAIT = "waits for one that is being made"
 PARTING_SECONDS = 60.0
-"""How long a worker may take to end when asked to; then it is killed, and its run goes on from its last checkpoint."""
+"""How long a worker may take to end when asked; then it is killed, and its run resumes from its last checkpoint."""
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where workers make runs, each with `processes` processes that have a device each.
+    """Where workers make runs, each run with `processes` processes on a device each.
 
-    `code` is the folder of the package they run; None for this process's own.
+    `code` is the folder of the package that the workers run; None for the one that this process runs.
     """
 
     store: Store
@@ -41,25 +41,25 @@ class Workplace:
     processes: int = 1
 
     def start_worker(self, number: int) -> subprocess.Popen[bytes]:
-        """Start worker `number` (from 0), which takes its turn among the devices."""
+        """Start worker `number` (from 0); devices are assigned to workers in turn."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         device = self.devices[number % len(self.devices)]
         if self.processes > 1 and device != "cpu":
             mine = slice(number * self.processes, (number + 1) * self.processes)
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(len(self.devices))))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[mine])
-            device = "cuda"  # a GPU of these for each process
+            device = "cuda"  # each process takes one of these GPUs
         command = [sys.executable, "-m", "repro.launch.worker", "--runs", str(self.store.root)]
         command += ["--data", str(self.data), "--device", device, "--processes", str(self.processes)]
         if self.code is not None:
-            # Safe path: else Python looks into the current folder, often a checkout, before PYTHONPATH.
+            # Without PYTHONSAFEPATH, Python would search the current folder, often a checkout, before PYTHONPATH.
             paths = [str(self.code), *filter(None, [os.environ.get("PYTHONPATH")])]
             environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
         return subprocess.Popen(
             [*command, "--threads", str(self.threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # so that signals to our group, such as Ctrl-C, reach workers through us alone
+            start_new_session=True,  # so that signals to our group, such as Ctrl-C, reach workers only through us
             env=environment,
         )
 
@@ -71,23 +71,23 @@ class _Worker:
     progress: Progress
     order: Order | None = None
     heard: bytes = b""
-    """What it has said and nobody has looked at."""
+    """Output that has been read but not processed."""
     parting: bytes = b""
-    """What it said since it was asked to end."""
+    """Output since the worker was asked to end."""
 
     def read(self) -> bool:
-        """Wait until it says something more; False at its end."""
+        """Wait for more output; False at its end."""
         part = os.read(self._output, 65536)
         self.heard += part
         return bool(part)
 
     def read_parting(self) -> None:
-        """What it has said by now. It would not end while its pipe is full."""
+        """Read what it has written so far: a worker whose pipe is full could not end."""
         if select.select([self._output], [], [], 0)[0]:
             self.parting += os.read(self._output, 65536)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The whole lines that it has said since the last call."""
+        """The complete lines of output since the last call, parsed."""
         *lines, self.heard = self.heard.split(b"\n")
         return [json.loads(line) for line in lines]
 
@@ -99,7 +99,7 @@ class _Worker:
     def give(self, order: Order) -> None:
         assert self.process.stdin is not None
         content = {"label": order.label, "run_id": order.run_id, "config": order.config, "forgiven": order.forgiven}
-        with contextlib.suppress(BrokenPipeError):  # it has died; the end of its output will tell
+        with contextlib.suppress(BrokenPipeError):  # it has died, which the end of its output will show
             self.process.stdin.write(json.dumps(content).encode() + b"\n")
             self.process.stdin.flush()
         self.order = order
@@ -107,7 +107,7 @@ class _Worker:
 
 @dataclass
 class Pool:
-    """Worker processes that make runs until all are done, cannot be made, or `stop` asks to end."""
+    """Worker processes that make runs until all are done or cannot be made, or until `stop` is set."""
 
     workplace: Workplace
     stop: StopRequest
@@ -115,14 +115,14 @@ class Pool:
     waiting: list[Order] = field(default_factory=list)
     unfinished: dict[str, str] = field(default_factory=dict)
     dismissed: bool = False
-    """Workers were told to end: that they do is no failure of their runs."""
+    """Workers were told to end, so that their exit is not a failure of their runs."""
 
     def make(self, orders: Sequence[Order]) -> dict[str, str]:
-        """Make the requested runs, none of which is done. Returns the others: run id -> why it is not done.
+        """Make the requested runs, none of which is done. Return those that were not finished: run id -> reason.
 
-        A run that is being made elsewhere is left for the end, then looked at again: so two pools with the same orders
-        share them. A run waits for its parents among the orders, and for those that are being made elsewhere. If a
-        parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
+        A run that is being made elsewhere is left for the end, then looked at again, so that two pools with the same
+        orders share the work. A run waits for parents that are among the orders or being made elsewhere. If a parent
+        failed, the run fails too, and its record says so; if no process makes a parent, the run is left as it is.
         """
         self.waiting, self.unfinished, self.dismissed = list(orders), {}, False
         told, store = False, self.workplace.store
@@ -140,7 +140,7 @@ class Pool:
             finally:
                 self.dismiss()
                 for worker in list(self.workers):
-                    with contextlib.suppress(BrokenPipeError):  # nobody sees what we show: then that is why we are here
+                    with contextlib.suppress(BrokenPipeError):  # our own output is closed, which is then why we stop
                         worker.heard += worker.parting
                         self._take(worker)
                         while worker.order is not None:
@@ -155,16 +155,16 @@ class Pool:
         return len(self.waiting) + sum(worker.order is not None for worker in self.workers)
 
     def dismiss(self, seconds: float = PARTING_SECONDS) -> None:
-        """Have every worker end, with a checkpoint if it is training; kill it if that takes longer than `seconds`.
+        """End every worker, with a checkpoint if it is training; kill workers that take longer than `seconds`.
 
-        May be called from a signal handler, so it never waits for a lock of `subprocess`, and shows nothing.
+        May be called from a signal handler, so it never waits for a lock of `subprocess`, and prints nothing.
         """
         self.dismissed = True
         for worker in self.workers:
             assert worker.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
-            worker.process.terminate()  # one that still imports dies of it, which loses nothing
+            worker.process.terminate()  # a worker still importing is killed by it, which loses nothing
         end = time.monotonic() + seconds
         while living := [worker for worker in self.workers if worker.process.poll() is None]:
             if time.monotonic() > end:
@@ -176,7 +176,7 @@ class Pool:
             time.sleep(0.02)
 
     def _hand_out(self, answers: selectors.BaseSelector) -> None:
-        """Give idle workers the first runs that can be made; sort out those that cannot."""
+        """Give idle workers the first runs that can be made; take out those that cannot be."""
         ours = {order.run_id for order in self.waiting}
         ours |= {worker.order.run_id for worker in self.workers if worker.order is not None}
         for order in list(self.waiting):
@@ -202,7 +202,7 @@ class Pool:
         return worker
 
     def _hear(self, worker: _Worker, answers: selectors.BaseSelector) -> None:
-        """Show how a worker's run goes, take its answer, or notice its end."""
+        """Process a worker's output: show its progress, take its answer, or notice its end."""
         assert worker.process.stdout is not None
         if worker.read():
             self._take(worker)
@@ -226,34 +226,35 @@ class Pool:
                 self._note_failure(order, line["error"], line["failed"])
 
     def _note_death(self, order: Order, code: int, progress: Progress) -> None:
-        """A worker died over a run: a failure of the run, such as too little memory, unless all of us are ended."""
+        """A worker died during a run: the run has failed (out of memory, say), unless the whole job is being ended."""
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
         if self.stop.signal is None and not self.dismissed:
-            time.sleep(1.0)  # whoever kills the whole job, reaches us within the second
+            time.sleep(1.0)  # if the whole job is being killed, our signal comes within a second
         failed = self.stop.signal is None and not self.dismissed
         self._note_failure(order, f"its process {how}{hint}", failed)
         if failed:
             progress.say(f"repro: run {order.run_id} ({order.label}): its process {how}{hint}")
 
     def _note_failure(self, order: Order, error: str, failed: bool) -> None:
-        """Remember that a run was not finished; leave why in its record, if that does not say so yet."""
+        """Remember that a run was not finished; if it failed, write why to its record unless it says so already."""
         self.unfinished[order.run_id] = error
         if failed:
             note_failure(order, self.workplace.store, error)
 
 
 def obstacle_to(order: Order, store: Store, ours: Collection[str]) -> str | None:
-    """What its record and those of its parents say against starting a run: WAIT if that may change by itself, as where
-    somebody else is making it, or a parent is among `ours`, the runs that are still to be made.
+    """Why a run cannot start now, from its record and those of its parents; None if it can.
 
-    If a parent failed, so has the run, and its record says so; if nobody makes a parent, the run is left as it is.
+    WAIT if that may change: another process is making the run or a parent, or a parent is among `ours`, the runs
+    that are still to be made. If a parent failed, the run fails too, and its record says so; if no process makes a
+    parent, the run is left as it is.
     """
     if any(run_id in ours for _, run_id in order.parents) or store.run(order.run_id).holder() is not None:
         return WAIT
     for kind, run_id in order.parents:
         parent = store.run(run_id)
-        if parent.holder() is not None:  # asked first: one that ends while we look is done or failed then
+        if parent.holder() is not None:  # checked first: a parent that ends now shows as done or failed below
             return WAIT
         if parent.is_done():
             continue
@@ -266,7 +267,7 @@ def obstacle_to(order: Order, store: Store, ours: Collection[str]) -> str | None
 
 
 def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
-    """Who makes the first of the runs that these wait for, themselves among them; None if nobody does any more."""
+    """Who is making the first run that these wait for, which may be one of them; None if no process is any more."""
     for run_id in dict.fromkeys(
         one for order in orders for one in (order.run_id, *(parent for _, parent in order.parents))
     ):
@@ -277,9 +278,9 @@ def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
 
 
 def note_failure(order: Order, store: Store, error: str, parent: str | None = None) -> None:
-    """Leave in a run's record why it was not finished, unless that says so or is done; a failed `parent` always counts.
+    """Write to a run's record why it was not finished, unless the run is done or its record has a failure already.
 
-    Where somebody else holds the run, it is theirs to say how it stands.
+    A failed `parent` is always written. If another process holds the run, nothing is written: it is up to the holder.
     """
     run = store.run(order.run_id)
     if parent is None and (run.is_done() or run.failure()):

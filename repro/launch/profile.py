@@ -1,4 +1,4 @@
-"""Cluster profiles: what a job asks of Slurm, and how runs are packed into jobs. One YAML file each."""
+"""Cluster profiles: the resources a job requests, and how runs are packed into jobs. One YAML file each."""
 
 import os
 import re
@@ -21,45 +21,45 @@ OWN_OPTIONS = {
     *("array", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks"),
     *("ntasks-per-node", "open-mode", "output", "requeue", "test-only", "wrap"),
 }
-"""Options of sbatch that the launcher decides: a job is one task, which is known by its name, runs what the launcher
-wrote and comes back when it was evicted."""
+"""sbatch options that the launcher sets itself: a job is a single task, is identified by its name, runs the launcher's
+script, and is requeued when it is evicted."""
 
 
 class Profile(Schema):
-    """One job's share of the cluster, and what it does with it. Documented in docs/slurm.md."""
+    """The resources of one job, and how runs share them. Documented in docs/slurm.md."""
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     time: str = "24:00:00"
-    """Time limit of a job, as [days-]hours:minutes:seconds. A run that needs longer goes on in the next job."""
+    """Time limit of a job, as [days-]hours:minutes:seconds. A run that takes longer resumes in the next job."""
     gpus: int = Field(default=0, ge=0)
     gpu_type: str | None = None
-    """As in the cluster's gres: `a100` for `gpu:a100`. Any, if it is not given."""
+    """As the cluster's gres names it: `a100` for `gpu:a100`. None for any type."""
     cpus: int = Field(default=2, ge=1)
     memory: str = "8G"
     array_parallelism: int = Field(default=256, ge=1)
-    """Jobs of one array that run at the same time, at most."""
+    """Maximum number of jobs of one array that run at the same time."""
     array_size: int = Field(default=1000, ge=1)
-    """Jobs in one array, at most; the cluster's MaxArraySize is one more."""
+    """Maximum number of jobs in one array; must be below the cluster's MaxArraySize."""
     runs_per_job: int = Field(default=1, ge=1)
     runs_at_once: int = Field(default=1, ge=1)
-    """Of a job's runs, how many are made side by side on its GPUs or CPUs; the others follow."""
+    """How many of a job's runs train side by side on its GPUs or CPUs; the others follow."""
     processes_per_run: int = Field(default=1, ge=1)
-    """How many processes train each run together, on a GPU or a share of the CPUs each: `torchrun`."""
+    """How many processes train each run together (`torchrun`), each on a GPU or a share of the CPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: cuda if the job has GPUs, else cpu."""
     warning_seconds: int = Field(default=90, ge=10)
-    """How long before the time limit Slurm signals a job to save its runs and to requeue."""
+    """How long before the time limit Slurm signals the job to save its runs and requeue."""
     environment: dict[str, str] = Field(default_factory=dict)
     preamble: tuple[str, ...] = ()
     """Shell lines before the job's own command: modules, proxies, ulimits."""
     scratch: str | None = None
     """A folder on the node's own disk (shell variables allowed): temporary files, and a copy of the prepared data."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Any other option of sbatch: {"constraint": "a100", "exclude": "node[3-4]"}."""
+    """Any other sbatch options: {"constraint": "a100", "exclude": "node[3-4]"}."""
 
-    @field_validator("time", mode="before")  # before 60 is refused for being no text
+    @field_validator("time", mode="before")  # before pydantic rejects a number such as 60 for not being a string
     @classmethod
     def _is_a_time(cls, time: object) -> object:
         if not TIME.fullmatch(str(time)):
@@ -122,7 +122,7 @@ class Profile(Schema):
 
     @property
     def seconds(self) -> int:
-        """The time limit."""
+        """The time limit in seconds."""
         days, _, clock = self.time.rpartition("-")
         hours, minutes, seconds = map(int, clock.split(":"))
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -134,17 +134,17 @@ class Profile(Schema):
 
     @property
     def job_device(self) -> str:
-        """The device of a job's runs."""
+        """The device type of a job's runs, cpu or cuda."""
         return self.device if self.device != "auto" else ("cuda" if self.gpus else "cpu")
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """A job's devices, which its runs take in turn."""
+        """A job's devices, which are assigned to its runs in turn."""
         return tuple(f"cuda:{index}" for index in range(self.gpus)) if self.job_device == "cuda" else ("cpu",)
 
     @property
     def threads(self) -> int:
-        """The share of a job's CPUs that each process of a run has."""
+        """CPU threads for each process of a run: its share of the job's CPUs, at least 1."""
         return max(1, self.cpus // (self.runs_at_once * self.processes_per_run))
 
 
@@ -157,7 +157,7 @@ _KEY_OF_OPTION = {
 
 
 def profile_folders() -> list[Path]:
-    """Where profiles lie, in the order in which they are looked for: the user's own first."""
+    """The folders that are searched for profiles, in order: the user's own first."""
     own = os.environ.get("REPRO_PROFILES")
     return [
         *([Path(own)] if own else []),
@@ -167,7 +167,7 @@ def profile_folders() -> list[Path]:
 
 
 def read_profile(name: str | None) -> Profile:
-    """The profile called `name`, or in the file `name` if that ends in .yaml. Raises BadInput with file and line."""
+    """Read the profile called `name`, or the file `name` if it ends in .yaml. Raises BadInput with file and line."""
     path = _find(name)
     content, lines = read_mapping(path, "a profile is a mapping with keys such as partition, time and gpus")
     try:

@@ -1,4 +1,4 @@
-"""Bring the ledger and Slurm's queue together: what is still on its way, what was lost, what will never start."""
+"""Reconcile the ledger with Slurm's queue: what is still on its way, what was lost, and what will never start."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -13,11 +13,11 @@ Say = Callable[[str], None]
 
 
 def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
-    """The runs that are in the queue. Puts away submissions of which nothing is; only under the ledger's lock.
+    """Return the runs that are in the queue, and archive submissions that have none. Call only under the ledger's lock.
 
-    Jobs that cannot come to anything are cancelled, so that their runs are submitted again: those of a launcher that
-    was killed half way (a submission without a job id), which may lack what they need to start, and those that Slurm
-    has given up. What waits for a person, what is just ending, and what left the queue unfinished and why, is said.
+    Useless jobs are cancelled, so that their runs are submitted again: jobs of a launcher that was killed while it
+    submitted (a submission without a job id), which may lack what they need to start, and jobs that Slurm will never
+    start. `say` is told which jobs need a person or are just ending, and which runs left the queue unfinished and why.
     """
     submissions = ledger.open_submissions()
     queued = queued_runs(submissions)
@@ -49,7 +49,7 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
 
 
 def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Say) -> set[Task]:
-    """Cancel pending jobs with a run whose parent is to be made anew: they wait for the parent's old job, not its new.
+    """Cancel pending jobs with a run whose parent has to be made again, since they depend on the parent's old job.
 
     Returns the tasks that are no longer in the queue.
     """
@@ -73,7 +73,7 @@ def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Sa
 
 
 def _ends_undone(ledger: Ledger, run_id: str, task: Task) -> bool:
-    """Whether a job is ending without the run: cancelled, or evicted and then coming back, which Slurm does not say."""
+    """Whether a job is ending before the run is done: cancelled, or evicted and to be requeued (Slurm does not say)."""
     return task.state == "COMPLETING" and not ledger.store.run(run_id).is_done()
 
 

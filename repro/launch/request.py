@@ -1,21 +1,21 @@
-"""A run that is asked for: with its config, and as plain data."""
+"""A requested run: with its config, or as plain data."""
 
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # importing what trains takes seconds
+if TYPE_CHECKING:  # importing the training code takes seconds
     from repro.config import RunConfig
 
 
 @dataclass(frozen=True)
 class Request:
-    """A run that somebody asked for, under the name they know it by.
+    """A requested run and the name under which the user knows it.
 
-    `condition` and `trial` say what tells it from the other runs of a sweep; a parent's are its first child's, and so
-    are `study` and `preset`. `forgiven` is the time of the failure that is to be tried again, if there is one: what
-    has failed at any other time was tried by somebody else, and is left alone. `left` is the share of the run that is
-    still to be made, where somebody looked.
+    `condition` and `trial` distinguish it from the other runs of a sweep. A parent takes these, `study` and `preset`
+    from its first child. `forgiven` is the time of the failure that is to be retried, if any: a failure at any other
+    time is from another launch's attempt, and is left alone. `left` is the fraction of the run that is still to be
+    made; 1 if nobody has looked.
     """
 
     label: str
@@ -29,7 +29,7 @@ class Request:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Study, preset and condition, by which W&B can filter."""
+        """Study, preset and condition, as tags to filter by in W&B."""
         return tuple(tag for tag in (self.study, self.preset, self.condition) if tag)
 
     @functools.cached_property  # hashing a config takes half a millisecond, and plans are long
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Order:
-    """A request as plain data, for processes that do not train themselves and need not import what trains.
+    """A request as plain data, for processes that do not train and so need not import the training code.
 
     `parents` are (kind, run id).
     """

@@ -1,4 +1,4 @@
-"""A node's own disk: temporary files, and copies of the prepared data that many runs read."""
+"""A node's local disk, for temporary files and copies of the prepared data that many runs read."""
 
 import hashlib
 import os
@@ -11,11 +11,11 @@ from typing import Any
 from repro.launch.request import Order
 
 VARIABLE = "REPRO_SCRATCH"
-"""Names the folder; the job's script sets it from the profile's `scratch`."""
+"""The environment variable with the folder's path; the job's script sets it from the profile's `scratch`."""
 
 
 def stage(data: Path, orders: Iterable[Order]) -> Path:
-    """The folder to read prepared data from: `data`, or where there is scratch, a copy there of what the runs read."""
+    """The folder to read prepared data from: `data`, or if there is scratch, a copy there of what the runs read."""
     if not os.environ.get(VARIABLE) or not data.is_dir():
         return data
     names = {name for order in orders for name in _dataset_names(order.config["data"])}
@@ -24,7 +24,7 @@ def stage(data: Path, orders: Iterable[Order]) -> Path:
     copy.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         staged = copy / path.name
-        if path.is_file() and path.name.partition(".")[0] in names:  # cifar100.npz, imdb.jsonl.xz; no folders
+        if path.is_file() and path.name.partition(".")[0] in names:  # cifar100.npz, imdb.jsonl.xz; folders are linked
             _copy_if_changed(path, staged)
         elif not os.path.lexists(staged):
             _link(path, staged)
@@ -32,7 +32,7 @@ def stage(data: Path, orders: Iterable[Order]) -> Path:
 
 
 def _dataset_names(content: Any) -> Iterator[str]:
-    """The name of every data set in a config that is plain data, however deep."""
+    """The names of all data sets in a config given as plain data, at any depth."""
     if isinstance(content, dict):
         if "dataset" in content:
             yield content["dataset"]["name"]
@@ -43,7 +43,7 @@ def _dataset_names(content: Any) -> Iterator[str]:
 
 
 def _copy_if_changed(path: Path, copy: Path) -> None:
-    """Copy a file unless it is there with the same size and time; whole or not at all."""
+    """Copy a file atomically, unless a copy with the same size and modification time exists."""
     there, here = path.stat(), copy.stat() if copy.is_file() and not copy.is_symlink() else None
     if here is not None and (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
         return
@@ -57,4 +57,4 @@ def _link(path: Path, link: Path) -> None:
     try:
         link.symlink_to(path)
     except FileExistsError:
-        return  # another job of ours made it just now
+        return  # another of our jobs has just made it

@@ -1,4 +1,4 @@
-"""Submit runs to Slurm through submitit: an array of jobs for each level of the graph of runs."""
+"""Submit runs to Slurm through submitit: one array of jobs for each level of the graph of runs."""
 
 import contextlib
 import io
@@ -22,14 +22,14 @@ from repro.store import TIME_FORMAT, Store
 from repro.tracking.mirror import Mode
 
 SAFE_NAME = re.compile(r"[^\w.-]")
-"""What squeue could not find, or tell, in the name of a job."""
+"""Characters in a job name that squeue could not search for or print unambiguously."""
 MAX_TIMEOUTS = 100
-"""How often a job may come back. submitit also counts preemptions of jobs of up to ten minutes."""
+"""How often a job may time out and be requeued. For time limits up to ten minutes, submitit counts preemptions too."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """Jobs of one level, each a list of runs; they start when `after_level` and the jobs `after_ids` have ended."""
+    """Jobs of one level, each a list of runs; they start once the level above and the jobs `after_ids` have ended."""
 
     level: int
     jobs: list[list[Request]]
@@ -42,9 +42,10 @@ class Array:
 
 
 def arrange(requests: Sequence[Request], queued: Mapping[str, Task], profile: Profile) -> list[Array]:
-    """Pack runs into jobs and jobs into arrays: runs that wait for nothing, then those that wait for these, ...
+    """Pack runs into jobs and jobs into arrays: first runs without unfinished parents, then those that need them, ...
 
-    `requests` come parents first. Runs of `queued` are in Slurm's queue already; what needs them waits for their jobs.
+    `requests` are ordered parents first. Runs in `queued` are in Slurm's queue already; runs that need them depend on
+    their jobs.
     """
     levels: dict[str, int] = {}
     for request in requests:
@@ -64,7 +65,7 @@ def arrange(requests: Sequence[Request], queued: Mapping[str, Task], profile: Pr
 
 
 def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: Iterable[str]) -> dict[str, Any]:
-    """What is asked of sbatch, by submitit's names, which are sbatch's with `_` for `-`."""
+    """The options for sbatch, under submitit's names: mostly those of sbatch with `_` for `-`."""
     after = ":".join(after_ids)
     parameters: dict[str, Any] = {
         "job_name": name,
@@ -79,18 +80,18 @@ def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: 
         "signal_delay_s": profile.warning_seconds,
         "dependency": f"afterany:{after}" if after else None,
     }
-    # Requeue: what Slurm does after a node failure. A job whose dependency can never be met must not wait for ever.
+    # requeue: after a node failure. kill-on-invalid-dep: a job whose dependency can never be met must not wait forever.
     others = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
     return {key: value for key, value in parameters.items() if value is not None} | {"additional_parameters": others}
 
 
 class Refused(BadInput):
-    """Slurm does not take the jobs."""
+    """Slurm rejects the jobs."""
 
 
 @dataclass(frozen=True)
 class Submitter:
-    """Submits arrays for one launch, and writes each into the ledger before it does."""
+    """Submits the arrays of one launch; each is written to the ledger before it is submitted."""
 
     ledger: Ledger
     store: Store
@@ -102,10 +103,11 @@ class Submitter:
     wandb: Mode = "disabled"
 
     def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
-        """Submit every array, each after those of the level above; a line for each when it is submitted.
+        """Submit every array, each dependent on those of the level above; yield a line for each once it is submitted.
 
-        Raises BadInput if the first is refused, RunFailed if a later one is: the earlier ones stay. Raises BadInput
-        if the disk fails: then none stays, since their runs could not be written either.
+        Raises BadInput if Slurm refuses the first array, RunFailed if it refuses a later one; earlier arrays stay
+        submitted. Raises BadInput if the disk fails; then all arrays are withdrawn, since their runs could not be
+        written either.
         """
         ids: dict[int, list[str]] = {}
         submitted: list[Submission] = []
@@ -131,7 +133,7 @@ class Submitter:
             yield f"submitted {job_id}: {counted(array.runs, 'run')} in {counted(len(array.jobs), 'job')}{waits}"
 
     def _note(self, array: Array) -> Submission:
-        """What the ledger is to say of an array."""
+        """The ledger's entry for an array."""
         token = new_token()
         return Submission(
             token=token,
@@ -143,7 +145,7 @@ class Submitter:
         )
 
     def _submit(self, submission: Submission, array: Array, after: Sequence[str]) -> str:
-        """Write the submission down, submit it, write its job id down. Raises Refused, BadInput if the disk fails."""
+        """Record the submission, submit it, and record its job id. Raises Refused, or BadInput if the disk fails."""
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -152,11 +154,11 @@ class Submitter:
         self.ledger.write(submission)
         try:
             executor = SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
-            # srun of Slurm 22.05 and newer does not take over the number of CPUs from sbatch.
+            # From Slurm 22.05 on, srun does not inherit the number of CPUs from sbatch.
             executor.update_parameters(
                 **parameters, setup=self._setup(), srun_args=[f"--cpus-per-task={self.profile.cpus}"]
             )
-            with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what its errors say
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats its error messages there
                 jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
         except (FailedJobError, FailedSubmissionError) as error:
             raise Refused(f"Slurm refused the jobs: {_in_one_line(error)}") from error
@@ -167,9 +169,9 @@ class Submitter:
         return job_id
 
     def _undo(self, submission: Submission) -> None:
-        """Take back a submission that came to nothing, or only half way: Slurm may have it all the same.
+        """Withdraw a submission that failed or was cut short; Slurm may have accepted it all the same.
 
-        If Slurm does not answer, the note stays, and the next launch takes the jobs back.
+        If Slurm does not answer, the entry stays in the ledger, and the next launch cancels the jobs.
         """
         with contextlib.suppress(BadInput):
             cancel_by_name(submission)
@@ -192,20 +194,20 @@ class Submitter:
         )
 
     def _setup(self) -> list[str]:
-        """The shell lines before the job's command."""
+        """The shell lines that run before the job's command."""
         lines = list(self.profile.preamble)
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.profile.environment.items()]
-        if self.profile.scratch is not None:  # for the node's shell to expand
+        if self.profile.scratch is not None:  # not quoted: the node's shell expands it
             lines += [f'export {SCRATCH}="{self.profile.scratch}" TMPDIR="{self.profile.scratch}"']
             lines += [f'mkdir -p "${SCRATCH}"']
-        # Safe path: else Python would look for the code in the current folder, often a checkout, first.
+        # Without PYTHONSAFEPATH, Python would first look for the code in the current folder, often a checkout.
         code = shlex.quote(str(self.code.absolute()))
         lines.append(f"export PYTHONSAFEPATH=1 PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}")
         return lines
 
 
 def make_now(submitter: Submitter, arrays: Sequence[Array]) -> None:
-    """Call what would be submitted, job after job, in this process: submitit's debug mode."""
+    """Call the jobs that would be submitted, one after another, in this process: submitit's debug mode."""
     from submitit import DebugExecutor
 
     executor = DebugExecutor(submitter.ledger.job_folder("debug"))

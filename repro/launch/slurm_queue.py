@@ -1,4 +1,4 @@
-"""What Slurm's queue holds of our submissions, and taking it out again."""
+"""Find our submissions in Slurm's queue, and cancel them."""
 
 import shutil
 import subprocess
@@ -11,17 +11,17 @@ from repro.launch.ledger import Submission
 PATIENCE_SECONDS = 60.0
 FORMAT = "%j|%F|%K|%T|%r|%N"  # name, array's job id, task, state, reason, nodes
 GIVEN_UP = ("DependencyNeverSatisfied", "JobHoldMaxRequeue", "launch failed requeued held")
-"""Reasons for which a job is pending for ever, through no fault of its own: another in its place may well run."""
+"""Reasons for which a job stays pending forever through no fault of its own; a new job in its place may well run."""
 NEEDS_A_PERSON = (
     "AccountNotAllowed", "BadConstraints", "InvalidAccount", "InvalidQOS", "JobHeldAdmin", "JobHeldUser",
     "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed", "job requeued in held state",
 )  # fmt: skip
-"""Reasons that somebody has to do something about before the job can start: release it, or change the profile."""
+"""Reasons that a person has to resolve before the job can start: release it, or change the profile."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job in the queue. `state` as Slurm says it (PENDING, RUNNING, ...), `reason` why it is pending."""
+    """A job in the queue. `state` is Slurm's (PENDING, RUNNING, ...), and `reason` says why it is pending."""
 
     name: str
     job_id: str
@@ -30,7 +30,7 @@ class Task:
     reason: str
     node: str
     submitted: str = ""
-    """When, as the ledger says."""
+    """The time of submission, from the ledger."""
 
     @property
     def given_up(self) -> bool:
@@ -39,19 +39,19 @@ class Task:
 
     @property
     def needs_a_person(self) -> bool:
-        """Whether it waits until somebody does something about it."""
+        """Whether it cannot start until a person acts."""
         return self.state == "PENDING" and self.reason.replace("_", " ") in NEEDS_A_PERSON
 
 
 def has_slurm() -> bool:
-    """Whether this machine can submit to a Slurm."""
+    """Whether Slurm's commands are installed on this machine."""
     return all(shutil.which(command) for command in ("sbatch", "squeue", "srun", "scancel"))
 
 
 def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
-    """The runs of these submissions that are in the queue, by run id.
+    """The runs of these submissions that are in the queue: run id -> the job that makes it.
 
-    They are found by the names of their jobs: a scheduler that crashed can give a job's id to another job.
+    Jobs are found by name, because a scheduler that crashed may give a job's id to another job.
     Raises BadInput if Slurm does not answer.
     """
     if not submissions:
@@ -70,24 +70,24 @@ def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
 
 
 def cancel(tasks: Iterable[Task]) -> None:
-    """Take jobs out of the queue, and end those that run. Raises BadInput if Slurm does not answer."""
+    """Cancel jobs, pending or running. Raises BadInput if Slurm does not answer."""
     ids = sorted({task.job_id for task in tasks})
-    for start in range(0, len(ids), 500):  # a command line has its limits
+    for start in range(0, len(ids), 500):  # the length of a command line is limited
         call("scancel", *ids[start : start + 500])
 
 
 def cancel_by_name(submission: Submission) -> None:
-    """Take what there may be of a submission out of the queue. Raises BadInput if Slurm does not answer."""
+    """Cancel any jobs of a submission that are in the queue. Raises BadInput if Slurm does not answer."""
     call("scancel", f"--name={submission.name}")
 
 
 def job_state(job_id: str) -> str:
-    """The state of one job, or of one task of an array, as Slurm says it."""
+    """Slurm's state of one job, or of one task of an array."""
     return call("squeue", "--noheader", f"--jobs={job_id}", "--format=%T").strip()
 
 
 def call(*command: str) -> str:
-    """What a command of Slurm's prints. Raises BadInput if it does not answer."""
+    """Run a Slurm command and return its standard output. Raises BadInput if it fails or does not answer."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     except FileNotFoundError as error:

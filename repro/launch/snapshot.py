@@ -1,4 +1,4 @@
-"""A copy of the code as it is now, for jobs that start later."""
+"""Copy the code in its current state, for jobs that start later."""
 
 import json
 import os
@@ -20,17 +20,17 @@ def check_clean() -> None:
 
 
 def take_snapshot(folder: Path) -> Path:
-    """The folder below `folder` that holds a copy of this package, for PYTHONPATH; named after the content.
+    """Copy this package to a folder in `folder` named after a hash of its content, and return it, for PYTHONPATH.
 
-    The same code is copied once; only under the ledger's lock. Raises BadInput if it cannot be written, or if the copy
-    is no longer what it was.
+    The same code is copied only once. Call this only under the ledger's lock. Raises BadInput if the copy cannot be
+    written, or if an existing copy has changed since it was made.
     """
     files = source_files()
     content = content_hash(files)
     place = folder / content
     version = json.dumps(code_version() | {"content": content}, indent=1) + "\n"
     if place.is_dir():
-        if content_hash(source_files(place / "repro")) != content:  # edited, or cleaned up by who owns the disk
+        if content_hash(source_files(place / "repro")) != content:  # edited, or files removed by a clean-up of the disk
             raise BadInput(f"{place}: this copy of the code has changed since it was made; remove it and launch again")
         _note_version(place / SNAPSHOT_FILE, version)
         return place
@@ -54,7 +54,7 @@ def take_snapshot(folder: Path) -> Path:
 
 
 def _note_version(path: Path, version: str) -> None:
-    """Say by which commit the code is known now: what was copied with uncommitted changes may be committed since."""
+    """Update the commit of a copy: code that was copied with uncommitted changes may have been committed since."""
     if path.exists() and path.read_text() == version:
         return
     try:

@@ -1,4 +1,4 @@
-"""How each run of a plan stands, and so which are to be made now."""
+"""The state of each run of a plan, and thus which runs are to be made now."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Stand = Literal["done", "queued", "running", "failed", "blocked", "to make"]
 
 @dataclass(frozen=True)
 class Standing:
-    """`queued`: in Slurm's queue. `failed`, `blocked`: left alone, for `reason`; a parent of a blocked run failed."""
+    """`queued`: in Slurm's queue. `failed`, `blocked` (a parent failed or is blocked): left alone, for `reason`."""
 
     request: Request
     stand: Stand
@@ -22,7 +22,7 @@ class Standing:
 
 
 def sort_out(plan: Sequence[Request], store: Store, queued: Mapping[str, Task], retry_failed: bool) -> list[Standing]:
-    """How the runs of a plan, parents first, stand. Failed runs are to be made only if `retry_failed`."""
+    """The standing of each run of a plan (ordered parents first). Failed runs are made again only if `retry_failed`."""
     found: dict[str, Standing] = {}
     for request in plan:
         standing = _look(request, store, queued, retry_failed)
@@ -35,19 +35,19 @@ def sort_out(plan: Sequence[Request], store: Store, queued: Mapping[str, Task], 
 
 
 def _look(request: Request, store: Store, queued: Mapping[str, Task], retry_failed: bool) -> Standing:
-    """How the run stands, whatever its parents."""
+    """The standing of a run, regardless of its parents."""
     run = store.run(request.run_id)
     task = queued.get(request.run_id)
-    if not run.path.is_dir():  # most runs of a new sweep
+    if not run.path.is_dir():  # true of most runs of a new sweep
         return Standing(request, "queued" if task is not None else "to make")
     state = run.state()
     if state in ("done", "running"):
         return Standing(request, state)
     failure = run.last_failure() if state == "failed" else None
     if task is not None and (failure is None or _is_earlier(failure["time"], task.submitted)):
-        return Standing(request, "queued")  # a later failure is of a run whose job still makes others
+        return Standing(request, "queued")  # a later failure is from this job, which is still making other runs
     if failure is None or failure["parent"] is not None:
-        return Standing(request, "to make")  # what failed for its parent, is tried as soon as that is no longer failed
+        return Standing(request, "to make")  # failed because of its parent: tried once that is no longer failed
     if retry_failed:
         return Standing(replace(request, forgiven=failure["time"]), "to make")
     return Standing(request, "failed", failure["error"])

@@ -1,4 +1,4 @@
-"""How runs stand, as rows for a table or JSON."""
+"""The state of runs, as rows for a table or JSON."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ HOST = re.compile(r" on (\S+) since ")
 
 @dataclass(frozen=True)
 class Named:
-    """A run, and what is known of it beside its record; empty where that is not known."""
+    """A run, and what is known about it besides its record; fields are empty if unknown."""
 
     run: RunDirectory
     label: str = ""
@@ -32,7 +32,7 @@ class Named:
 def status_row(named: Named, task: Task | None = None, end: End | None = None) -> dict[str, Any]:
     """One run as the JSON object documented in docs/architecture.md; null where something is unknown.
 
-    `task` is the job in Slurm's queue that is to make the run, or is making it; `end` how the last such job ended.
+    `task` is the job in Slurm's queue that will make or is making the run; `end` is how the last such job ended.
     """
     run = named.run
     state = run.state()
@@ -48,14 +48,14 @@ def status_row(named: Named, task: Task | None = None, end: End | None = None) -
         row |= {"job": end.job_id, "job_end": end.how}
     try:
         row["error"] = run.failure() if state == "failed" else None
-        missing = not (run.path / "config.json").exists()  # or begun just now
+        missing = not (run.path / "config.json").exists()  # or just started
         return row if missing else _known_of(run, state, named.label, row)
     except Damaged as error:
         return row | {"error": str(error)}
 
 
 def _known_of(run: RunDirectory, state: State, label: str, row: dict[str, Any]) -> dict[str, Any]:
-    """What the record itself says; `row` is what is known without. Raises Damaged."""
+    """Add what the record says to `row`, which holds what is known without it. Raises Damaged."""
     config = run.read_json("config.json")["config"]
     row["epochs"] = config["epochs"]
     row["label"] = (
@@ -77,7 +77,7 @@ def _known_of(run: RunDirectory, state: State, label: str, row: dict[str, Any]) 
 
 
 def _last_attempt(run: RunDirectory) -> dict[str, Any]:
-    """The job and host that worked on the run last."""
+    """Job and host of the run's latest attempt."""
     try:
         attempt = run.read_json("environment.json")["attempts"][-1]
     except FileNotFoundError:
@@ -86,7 +86,7 @@ def _last_attempt(run: RunDirectory) -> dict[str, Any]:
 
 
 def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows, at least one, as an aligned table, with the counts by state beneath."""
+    """The rows (at least one) as an aligned table, followed by the counts by state."""
     sweeps = len({row["sweep"] for row in rows})
     lines = [
         [
@@ -103,16 +103,16 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     headers = ["run", "sweep", "what", "state", "epoch", "last metrics", "job", "host", "written"]
-    # Columns that say nothing, such as the job where there is no Slurm, are left out.
+    # Empty columns, such as the job if there is no Slurm, are left out.
     shown = [i for i, header in enumerate(headers) if header not in OPTIONAL or any(line[i] for line in lines)]
     table = tabulate(
         [[line[i] for i in shown] for line in lines], headers=[headers[i] for i in shown], disable_numparse=True
-    )  # a run id such as 1234567890e1 is no number
+    )  # a run id such as 1234567890e1 is not a number
     return f"{table}\n\n{count_states(rows)}"
 
 
 def count_states(rows: Sequence[Mapping[str, Any]]) -> str:
-    """`24 runs: 20 missing, 4 done; 20 in Slurm's queue`"""
+    """Counts by state, such as `24 runs: 20 missing, 4 done; 20 in Slurm's queue`."""
     counts = Counter(row["state"] for row in rows)
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
     queued = sum(row["job_state"] is not None for row in rows)

@@ -1,4 +1,4 @@
-"""Sweep files: W&B's sweep schema, expanded here without any server."""
+"""Sweep files in W&B's sweep schema, expanded locally, without a server."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +31,7 @@ SWEEP_KEYS = (
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """`["pool=0.25", "trial=[0, 1]"]` to a dict; values are YAML. Raises BadInput."""
+    """Parse settings such as `["pool=0.25", "trial=[0, 1]"]` into a dict; values are YAML. Raises BadInput."""
     settings: dict[str, Any] = {}
     for text in texts:
         key, separator, value = text.partition("=")
@@ -47,7 +47,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
-    """One run of a study: settings of the study by name, anything else as a dotted key of the run's config."""
+    """Request one run of a study. Settings are fields of the study, or dotted keys of the run's config."""
     own = {key: value for key, value in settings.items() if key in study.model_fields}
     rest = {key: value for key, value in settings.items() if key not in study.model_fields}
     parsed = parse_study(study, own)
@@ -60,7 +60,7 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
 
 
 def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
-    """The config of the run that the study asks for, with dotted keys of it changed. Raises BadInput."""
+    """The config of the study's run, with `changes` (by dotted key) applied. Raises BadInput."""
     config = study.config()
     fields = type(config).model_fields
     for key in changes:
@@ -71,12 +71,12 @@ def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
 
 
 def find_sweep(name: str) -> Path:
-    """The sweep file of this name that comes with the suite."""
+    """The path of the suite's sweep file of this name."""
     return SWEEPS / f"{name}.yaml"
 
 
 def all_sweeps() -> list[Path]:
-    """The sweep files that come with the suite, by name."""
+    """All sweep files of the suite, sorted by name."""
     return sorted(SWEEPS.glob("*.yaml"))
 
 
@@ -95,7 +95,7 @@ def read_sweep(path: Path, changes: dict[str, Any]) -> list[Request]:
 
 
 def sweep_studies(path: Path, changes: dict[str, Any]) -> list[Study]:
-    """The same runs as `read_sweep`, as settings of their study."""
+    """The same runs as `read_sweep`, as instances of their study."""
     return _expand(path, changes, parse_study)
 
 
@@ -143,16 +143,16 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
         except BadInput as error:
             at_fault = _setting_at_fault(error.key, settings)
             if at_fault in changes:
-                raise  # the command line's fault, not the file's
+                raise  # the error is in the command line, not in the file
             raise refuse(f"parameters.{at_fault}" if at_fault else "parameters", str(error)) from error
     return made
 
 
 def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:
-    """The most specific of the settings that set the config key `key`, something around it or something in it."""
+    """The most specific setting that sets the config key `key`, a part of its value, or something that contains it."""
 
     def parts(dotted: str) -> list[str]:
-        # Without indices: `teachers.epochs` sets `teachers.0.epochs`.
+        # Indices are dropped, because `teachers.epochs` sets `teachers.0.epochs`.
         return [part for part in dotted.split(".") if not part.isdecimal()]
 
     wanted = parts(key or "")

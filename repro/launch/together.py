@@ -1,8 +1,8 @@
-"""Make one run with several processes, a device each: `torchrun`, started by a worker of `repro.launch.pool`.
+"""Make one run with several processes, one device each: `torchrun`, started by a worker of `repro.launch.pool`.
 
-The processes read the request from a file, and the first writes the outcome beside it. All of them inherit a pipe as
-standard input into which nothing is written: its end, when the worker closes it or dies, asks them to stop, with a
-checkpoint. So no process outlives the worker.
+The processes read the request from a file, and the first one writes the outcome next to it. All of them inherit a pipe
+as standard input, to which nothing is ever written. When the worker closes it or dies, they see its end and stop with
+a checkpoint, so that no process outlives the worker.
 """
 
 import argparse
@@ -26,9 +26,10 @@ POLL_SECONDS = 0.2
 def make_together(
     request: dict[str, Any], runs: Path, data: Path, device: str, processes: int, threads: int, stop: StopRequest
 ) -> None:
-    """Make the requested run with `processes` processes, after whoever is making it now.
+    """Make the requested run with `processes` processes; if another process is making it, wait for that first.
 
-    Raises what the runner raises in the first of them, BadInput or RunFailed; RunFailed if it dies.
+    Raises what the runner raises in the first process, BadInput or RunFailed, or RunFailed if that process dies;
+    Interrupted if asked to stop.
     """
     run = Store(runs).run(request["run_id"])
     while (holder := run.holder()) is not None:
@@ -43,7 +44,7 @@ def make_together(
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command += ["-m", "repro.launch.together", str(path), "--runs", str(runs), "--data", str(data)]
         command += ["--device", device, "--threads", str(threads)]
-        # Slurm sends its warning to every process of a job. torchrun would die of it, before the others have saved.
+        # Slurm's warning goes to every process of a job, and would kill torchrun before the others have saved.
         process = subprocess.Popen(["sh", "-c", 'trap "" USR2; exec "$@"', "sh", *command], stdin=subprocess.PIPE)
         assert process.stdin is not None
         while process.poll() is None:
@@ -57,13 +58,13 @@ def make_together(
         return
     if stop.signal is not None:
         raise Interrupted(message or f"run {run.run_id}: stopped by {stop.signal}")
-    failure = run.failure()  # of the process at fault, which may not be the first
+    failure = run.failure()  # by the process that failed, which may not be the first
     message = failure or message or f"its {processes} processes ended with exit code {process.returncode}"
     raise BadInput(message) if kind == "BadInput" else RunFailed(message)
 
 
 def main() -> int:
-    """One of the processes. Exit code 0 if the run is done, else 1."""
+    """Run one of the processes. Exit code 0 if the run is done, else 1."""
     import torch
 
     from repro.config import parse_config

@@ -1,10 +1,11 @@
-"""The process that makes runs one after another; started and fed by `repro.launch.pool`.
+"""A process that makes runs one after another; started and fed by `repro.launch.pool`.
 
-Each line of standard input asks for a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each is
-answered, in order, by a line of standard output: {"error": ..., "failed": ..., "made_elsewhere": ...}, which are null
-and false if the run is done; `made_elsewhere` comes at once, where another process is making it. The lines before it
-tell how it goes: {"progress": name, "arguments": [...]}, a call of `repro.progress.Progress`. The
-end of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
+Each line of standard input requests a run: {"label": ..., "run_id": ..., "config": ..., "forgiven": ...}. Each request
+is answered, in order, by a line of standard output: {"error": ..., "failed": ..., "made_elsewhere": ...}, with null and
+false if the run is done. If another process is making the run, the answer says `made_elsewhere` at once. The lines
+before the answer report progress: {"progress": name, "arguments": [...]}, a call of `repro.progress.Progress`.
+
+The end of the input ends the worker: at once if it is idle, otherwise at the next step, with a checkpoint. So no worker
 outlives its pool.
 """
 
@@ -29,11 +30,11 @@ from repro.store import Store
 POLL_SECONDS = 0.5
 
 Make: TypeAlias = Callable[[dict[str, Any]], None]
-"""Makes the requested run, or raises BadInput or RunFailed."""
+"""A function that makes the requested run, or raises BadInput or RunFailed."""
 
 
 def main() -> int:
-    """Make the runs that are asked for. Exit code 0 if all of them are done, else 1."""
+    """Make the requested runs. Exit code 0 if all of them are done, else 1."""
     parser = argparse.ArgumentParser(prog="repro.launch.worker")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -55,7 +56,7 @@ def main() -> int:
 
 
 def _alone(options: argparse.Namespace, progress: Progress, stop: StopRequest) -> Make:
-    """What makes a run in this process; imports all that it takes now, before signals become requests to stop."""
+    """A function that makes a run in this process. Its imports happen now, before signals become requests to stop."""
     import torch
 
     from repro.config import parse_config
@@ -73,7 +74,7 @@ def _alone(options: argparse.Namespace, progress: Progress, stop: StopRequest) -
 
 
 def _together(options: argparse.Namespace, stop: StopRequest) -> Make:
-    """What makes a run in several processes of its own."""
+    """A function that makes a run in several child processes."""
 
     def make(request: dict[str, Any]) -> None:
         where = (options.runs, options.data, options.device)
@@ -83,7 +84,7 @@ def _together(options: argparse.Namespace, stop: StopRequest) -> Make:
 
 
 def _outcome(make: Make, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Make one run; the answer to the request."""
+    """Make one run, and return the answer to the request."""
     answer: dict[str, Any] = {"error": None, "failed": False, "made_elsewhere": False}
     try:
         make(request)
@@ -92,30 +93,30 @@ def _outcome(make: Make, request: dict[str, Any], progress: Progress) -> dict[st
     except (BadInput, RunFailed) as error:
         progress.say(f"repro: {error}")
         return answer | {"error": str(error), "failed": not isinstance(error, Interrupted)}
-    except Exception as error:  # a bug: it must not take the worker's other runs with it
+    except Exception as error:  # a bug, which must not stop the worker's other runs
         traceback.print_exc()
         return answer | {"error": repr(error), "failed": True}
     return answer
 
 
 def _take_stdout() -> Callable[[dict[str, Any]], None]:
-    """Keep standard output for answers; what is printed from now on goes to standard error."""
+    """Reserve standard output for answers, and redirect prints to standard error. Return what writes an answer."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
     def answer(outcome: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the pool is gone; the record says how the run stands
+        with contextlib.suppress(BrokenPipeError):  # the pool is gone; the record has the state of the run
             print(json.dumps(outcome), file=answers, flush=True)
 
     return answer
 
 
 def _requests(stop: StopRequest) -> Iterator[dict[str, Any]]:
-    """The requests, as they come, until the input ends or a signal asks to stop."""
+    """Yield requests as they arrive, until the input ends or a signal asks to stop."""
     arrived: queue.Queue[bytes] = queue.Queue()
 
     def read() -> None:
-        # Unbuffered: a buffered reader that is blocked in a thread cannot be torn down at exit.
+        # Unbuffered, because a buffered reader that is blocked in a thread cannot be torn down at exit.
         with open(0, "rb", buffering=0, closefd=False) as stdin:
             for line in stdin:
                 arrived.put(line)

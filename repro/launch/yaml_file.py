@@ -1,4 +1,4 @@
-"""YAML files that a person writes: their content, and in which line each key stands."""
+"""Read YAML files written by hand: their content, and the line number of each key."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from repro.errors import BadInput
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1, but `1e-3` is a number, as everyone but YAML 1.1 thinks, and a date, or a time `12:00:00`, is text."""
+    """YAML 1.1, except that `1e-3` is a number, and that dates and times such as `12:00:00` are text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
         first: [("tag:yaml.org,2002:str", re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$"))]
@@ -21,9 +21,9 @@ class Loader(yaml.SafeLoader):
 
 
 def read_mapping(path: Path, form: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """The content of a YAML file, and the line (from 1) of each of its keys, nested ones as `outer.inner`.
+    """The content of a YAML file, and the line number (from 1) of each key; nested keys are `outer.inner`.
 
-    `form` says what the file should be. Raises BadInput, with the line where there is one.
+    `form` describes the expected form, for the error message. Raises BadInput, with the line number if known.
     """
     try:
         text = path.read_text()
