@@ -1,1 +1,1 @@
-"""Data sets as tensors on the device, which part of them is used, and how batches of images are augmented."""
+"""Data sets as tensors on the device, selection of training examples, and augmentation of image batches."""

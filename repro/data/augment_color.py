@@ -15,7 +15,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 def grayscale(images: Tensor) -> Tensor:
     """The luma of `images` (ITU-R BT.601, with torchvision's rounded weights): (batch, 1, height, width).
 
-    Raises BadInput unless the images have one channel (grey, returned as they are) or three (RGB).
+    Raises BadInput unless the images have one channel (grey, returned unchanged) or three (RGB).
     """
     channels = images.shape[1]
     if channels == 1:
@@ -27,10 +27,10 @@ def grayscale(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, operations: Tensor, factors: Tensor) -> Tensor:
-    """Each image i with its brightness, contrast or saturation (`operations[i]`) scaled by `factors[i]`.
+    """Scale the brightness, contrast or saturation (`operations[i]`) of each image i by `factors[i]`.
 
-    That is factor * image + (1 - factor) * other, clipped to [0, 1], where other is black for BRIGHTNESS, the
-    image's mean grey for CONTRAST and its grey version for SATURATION; a factor of 1 changes nothing.
+    Computes factor * image + (1 - factor) * other, clipped to [0, 1], where other is black for BRIGHTNESS, the
+    image's mean grey for CONTRAST and its grey version for SATURATION. A factor of 1 changes nothing.
     `operations`: int64 (batch,); `factors`: float32 (batch,), at least 0.
     """
     gray = grayscale(images)
@@ -40,10 +40,10 @@ def blend(images: Tensor, operations: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
-    """RGB `images` with all hues turned by `shifts` (float32 (batch,), in turns of the colour circle).
+    """Rotate the hues of RGB `images` by `shifts` (float32 (batch,), in turns of the colour circle).
 
-    The brightest channel and the chroma (HSV's value, and value * saturation) stay as they are, and so do
-    images of one channel.
+    The brightest channel (HSV's value) and the chroma (value * saturation) do not change. Images of one channel
+    are returned unchanged.
     """
     if images.shape[1] == 1:
         return images
@@ -57,23 +57,24 @@ def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
         torch.where(brightest == green, (blue - red).div_(divisor).add_(2), (red - green).div_(divisor).add_(4)),
     )
     hue += 6 * per_image(shifts)
-    # A channel is the brightest within one sixth of its own hue, the darkest beyond two, linear in between.
+    # A channel is the brightest within a sixth of a turn of its own hue, the darkest beyond two, linear in between.
     offset = hue - torch.arange(0, 6, 2, device=images.device).view(1, 3, 1, 1)
     distance = (offset - (offset / 6).round_().mul_(6)).abs_()
     return torch.addcmul(brightest, chroma, distance.sub_(1).clamp_(0, 1), value=-1)
 
 
 def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
-    """`images` after all four operations, each image with its own order and strengths.
+    """Apply all four operations to `images`, each image with its own order and strengths.
 
-    `order`: int64 (batch, 4), each row a permutation of BRIGHTNESS, CONTRAST, SATURATION, HUE, first to last.
-    `factors`: float32 (batch, 4), a column for each operation in that numbering: the factors of `blend` and
-    the shifts of `adjust_hue`.
+    `order`: int64 (batch, 4), each row a permutation of BRIGHTNESS, CONTRAST, SATURATION, HUE: the order of
+    application.
+    `factors`: float32 (batch, 4), one column per operation in that numbering: the factors of `blend` and the shifts
+    of `adjust_hue`.
     """
     factor_in_turn = factors.gather(1, order)
     turn_of_hue = order.argsort(dim=1)[:, HUE]
-    # The costly hue shift is done once: every image has it between its blends of earlier and of later turns,
-    # where a turn that is not due is a blend with factor 1.
+    # The costly hue shift is done once for the whole batch, after the blends that precede it in an image's order and
+    # before those that follow it. A blend that is not due is one with factor 1.
     for turn in (0, 1, 2):
         images = blend(images, order[:, turn], factor_in_turn[:, turn].masked_fill(turn >= turn_of_hue, 1.0))
     images = adjust_hue(images, factors[:, HUE])
@@ -83,10 +84,10 @@ def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
 
 
 class ColorJitter(Augmentation):
-    """Brightness, contrast, saturation and hue changed in random order: torchvision.transforms.ColorJitter.
+    """Change brightness, contrast, saturation and hue in random order, as torchvision.transforms.ColorJitter does.
 
     Each factor is drawn from U[max(0, 1 - strength), 1 + strength], the hue shift from U[-hue, hue].
-    Saturation and hue do nothing to images of one channel.
+    Saturation and hue have no effect on images of one channel.
     """
 
     name: Literal["color_jitter"] = "color_jitter"

@@ -11,9 +11,9 @@ from repro.data.augmentation import Augmentation, draw_events, draw_uniform, per
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
-    """Windows of the original size, cut out of `images` after `padding` black pixels were added on each side.
+    """Pad `images` with `padding` black pixels on each side, then cut out windows of the original size.
 
-    `top`, `left`: int64 (batch,), the window's corner in the padded image, in [0, 2 * padding];
+    `top`, `left`: int64 (batch,), the top left corner of each window in the padded image, in [0, 2 * padding];
     (padding, padding) returns an image unchanged.
     """
     batch, _, height, width = images.shape
@@ -22,16 +22,16 @@ def crop(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
 
 
 def flip(images: Tensor, flipped: Tensor, dim: int) -> Tensor:
-    """`images`, those that are `flipped` (bool (batch,)) mirrored along `dim` (2: rows, 3: columns)."""
+    """Mirror the images that are `flipped` (bool (batch,)) along `dim` (2: rows, 3: columns)."""
     return torch.where(per_image(flipped), images.flip(dim), images)
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """`images` turned counter-clockwise about their centre by `degrees` (float (batch,)).
+    """Rotate `images` counter-clockwise about their centre by `degrees` (float (batch,)).
 
-    Each pixel takes the value of the nearest source pixel, or black where that lies outside of the image.
-    Source positions are rounded as in torchvision's `rotate` of a tensor, so the pixels are the same. They
-    are no matrix product as there, because TF32 or autocast would compute one with too few digits.
+    Each pixel takes the value of the nearest source pixel, or black where that lies outside the image. Source
+    positions are rounded as in torchvision's `rotate` of a tensor, so the pixels are the same. Unlike there, they are
+    not computed as a matrix product, which TF32 or autocast would compute with too few digits.
     """
     height, width = images.shape[2:]
     radians = degrees.double().deg2rad()
@@ -45,7 +45,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 class RandomCrop(Augmentation):
-    """Zero-pad, then cut a window of the original size at a uniformly random place."""
+    """Zero-pad, then cut out a window of the original size at a uniformly random position."""
 
     name: Literal["random_crop"] = "random_crop"
     padding: int = Field(default=4, ge=1)
@@ -80,7 +80,7 @@ class VerticalFlip(Augmentation):
 
 
 class Rotation(Augmentation):
-    """Turn about the centre by an angle from U[-degrees, degrees], nearest neighbour, black outside."""
+    """Rotate about the centre by an angle from U[-degrees, degrees]: nearest neighbour, black outside the image."""
 
     name: Literal["rotation"] = "rotation"
     degrees: float = Field(default=20.0, ge=0, le=180)

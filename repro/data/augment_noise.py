@@ -10,7 +10,7 @@ from repro.data.augmentation import Augmentation, draw_events, per_image
 
 
 class UniformNoise(Augmentation):
-    """Replace whole images by noise, every channel of every pixel independently from U[0, 1]."""
+    """Replace whole images by noise: every channel of every pixel is drawn independently from U[0, 1]."""
 
     name: Literal["uniform_noise"] = "uniform_noise"
     p: float = Field(default=0.2, ge=0, le=1)

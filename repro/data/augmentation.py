@@ -1,9 +1,9 @@
-"""Random changes of a batch of images, and the per-image draws they are made of.
+"""Random augmentation of a batch of images, and helpers to draw per-image parameters.
 
-Every augmentation is split in two: `__call__` draws the random parameters, one set per image, and a pure
-function of the same module applies given parameters to a whole batch. Nothing loops over images, waits for
-the device or makes a shape depend on the data. All randomness comes from the generator that is passed in, and
-how much is drawn depends only on the shape of the batch.
+Every augmentation is split in two: `__call__` draws the random parameters, one set per image, and a pure function of
+the same module applies given parameters to a whole batch. Nothing loops over images, waits for the device or makes a
+shape depend on the data. All randomness comes from the generator that is passed in, and the number of draws depends
+only on the shape of the batch.
 """
 
 from abc import abstractmethod
@@ -21,18 +21,18 @@ class Augmentation(Component):
 
     name: str
     mixes_images: ClassVar[bool] = False
-    """Whether an output image blends several input images, so that no true label belongs to it any more."""
+    """Whether an output image blends several input images, so that it no longer has a true label."""
 
     @abstractmethod
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A changed copy of `images`: float32 (batch, channels, height, width) in [0, 1], in and out.
+        """An augmented copy of `images`. Both are float32 (batch, channels, height, width) in [0, 1].
 
-        `generator` lives on the device of `images`.
+        `generator` must be on the device of `images`.
         """
 
 
 def augment(images: Tensor, augmentations: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
-    """`images` after all `augmentations`, applied in the order given."""
+    """Apply all `augmentations` to `images`, in the order given."""
     for augmentation in augmentations:
         images = augmentation(images, generator)
     return images

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the suite: labelled examples in memory, as they are stored."""
+"""The interface of a data set: labelled examples in memory, in the format in which they are stored."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Split:
 
 
 class Reader(Protocol):
-    """Reads examples of a data set that is too large for the memory, in any process."""
+    """Reads examples of a data set that does not fit in memory. Works in any process."""
 
     def read(self, number: int, seed: int | None) -> Tensor:
-        """Example `number` as it would be stored: an image as uint8 (channels, height, width).
+        """Example `number` as a `Split` would store it: an image as uint8 (channels, height, width).
 
-        Of a training image `seed` alone decides the random view; without it, the view is the test set's.
-        Raises RunFailed if the example cannot be read.
+        The random view of a training image depends on `seed` alone. Without a seed, the view is the one used for the
+        test set. Raises RunFailed if the example cannot be read.
         """
 
 
@@ -42,8 +42,8 @@ class Reader(Protocol):
 class LabeledData:
     """A data set in memory. `test` is empty (n = 0) for sets that only serve as a pool of inputs.
 
-    One that is too large for it brings a `reader`, and its inputs are the numbers, int64 (n,), that the reader knows
-    the examples by.
+    A data set that does not fit in memory has a `reader`. Its inputs are then the example numbers, int64 (n,), that
+    the reader takes.
     """
 
     train: Split
@@ -52,47 +52,50 @@ class LabeledData:
 
 
 class Dataset(Component):
-    """A data set chosen by name. Subclasses state its classes and image shape and load it."""
+    """A data set, chosen by name. Subclasses define its classes and input shape, and load it."""
 
     name: str
     class_names: ClassVar[tuple[str, ...]] = ()
     input_kind: ClassVar[Literal["images", "texts"]] = "images"
-    """What it holds; models and augmentations are made for one of them."""
+    """The kind of its inputs. Every model and augmentation is made for one kind."""
     stays_in_files: ClassVar[bool] = False
     """Whether `load` returns a `reader`."""
 
     @property
     @abstractmethod
     def num_classes(self) -> int:
-        """How many classes there are; subclasses may make it a plain class attribute."""
+        """The number of classes. Subclasses may make it a plain class attribute."""
 
     @property
     @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input; of images (channels, height, width). Networks are built for it."""
+        """The shape of one input, for which networks are built; for images (channels, height, width)."""
 
     def mismatch(self, other: "Dataset") -> str | None:
-        """Why inputs of `other` mean something else to a network made for this data set; None if they do not."""
+        """Why inputs of `other` do not fit a network made for this data set, or None if they do."""
         if other.input_shape == self.input_shape:
             return None
         return f"{other.name} has {other.input_kind} {other.input_shape}, {self.name} has {self.input_shape}"
 
     @property
     def train_size(self) -> int | None:
-        """How many train examples there are, where that is known without reading them; for estimates of cost."""
+        """The number of train examples if it is known without reading them, else None. Used to estimate costs."""
         return None
 
     @property
     def test_size(self) -> int | None:
-        """How many test examples there are, in the same way."""
+        """The number of test examples if it is known without reading them, else None."""
         return None
 
     @abstractmethod
     def load(self, directory: Path) -> LabeledData:
-        """Read the data set, from `directory` if it needs a file. Raises BadInput if that file is no good."""
+        """Read the data set, from `directory` if it needs files. Raises BadInput if they are missing or damaged."""
 
     def load_checked(self, directory: Path) -> LabeledData:
-        """`load`, whose result is checked: what comes from a class of one's own may be anything. Raises BadInput."""
+        """`load`, then check the result, since a user-defined class may return anything.
+
+        Raises BadInput as `load` does, or if types, shapes or labels are wrong.
+        """
         data = self.load(directory)
         dtype, shape = torch.uint8, self.input_shape
         if data.reader is not None:
@@ -122,28 +125,29 @@ class Dataset(Component):
     def fingerprint(self, directory: Path) -> str:
         """A short digest of the stored images and labels that `load` starts from, cheap to compute.
 
-        It is kept in every run's record, so that a run is never continued, reused or compared on other data.
-        What the options make of the stored images, the config says. Raises BadInput as `load` does, but
-        damage inside of an array only `load` notices.
+        Every run's record keeps it, so that a run is never resumed, reused or compared on other data. It does not
+        cover what the options make of the stored images: that follows from the config. Raises BadInput as `load`
+        does, except that only `load` notices damage inside an array.
         """
 
 
 def as_channels_first(images: Tensor) -> Tensor:
-    """uint8 (n, height, width) or (n, height, width, channels) to contiguous (n, channels, height, width)."""
+    """Convert (n, height, width) or (n, height, width, channels) to contiguous (n, channels, height, width)."""
     if images.ndim == 3:
         return images.unsqueeze(1).contiguous()
     return images.permute(0, 3, 1, 2).contiguous()
 
 
 def to_unit_cube(images: Tensor) -> Tensor:
-    """Floats in [0, 1] to the networks' input range [-1, 1] (the paper's "unitcube" scaling, Appendix A)."""
+    """Scale floats in [0, 1] to the networks' input range [-1, 1] (the paper's "unitcube" scaling, Appendix A)."""
     return images * 2.0 - 1.0
 
 
 def as_input(inputs: Tensor) -> Tensor:
-    """Stored inputs as a network takes them.
+    """Convert stored inputs to the inputs of a network.
 
-    Images, uint8 or float32 in [0, 1], become float32 in [-1, 1], channels last; tokens (other integers) stay.
+    Images, uint8 or float32 in [0, 1], become float32 in [-1, 1], channels last. Tokens (other integers) are returned
+    unchanged.
     """
     if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
         return inputs
@@ -152,5 +156,5 @@ def as_input(inputs: Tensor) -> Tensor:
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [0, 1]."""
+    """Convert uint8 images to float32 in [0, 1]."""
     return images.to(torch.float32).div_(255.0)

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: the embedded data set, for a machine without network or data."""
+"""scikit-learn's handwritten digits: a data set that needs neither a download nor a data folder."""
 
 import hashlib
 from importlib.util import find_spec
@@ -19,8 +19,8 @@ TEST_IMAGES = 597
 class Digits(Dataset):
     """1,797 images of digits, 8x8 pixels with 17 grey levels, enlarged bilinearly to `image_size`.
 
-    Source: UCI "Optical Recognition of Handwritten Digits" (the part that scikit-learn ships). It has
-    no test split: 597 images, stratified by class, are set aside once and for all; 1,200 are for training.
+    Source: UCI "Optical Recognition of Handwritten Digits" (the part that scikit-learn ships). It has no test split,
+    so a fixed set of 597 images, stratified by class, is held out for testing; the other 1,200 are for training.
     """
 
     name: Literal["digits"] = "digits"
@@ -58,8 +58,8 @@ class Digits(Dataset):
 def _grey_levels() -> tuple[np.ndarray, np.ndarray]:
     """Grey levels float32 (1797, 8, 8) in [0, 16], and labels int64 (1797,).
 
-    They are read from scikit-learn's own file, as its `load_digits` does, because importing it takes a second and every
-    process of a sweep would.
+    Read from scikit-learn's own file, as `load_digits` does: importing scikit-learn would cost every process of a
+    sweep a second.
     """
     package = find_spec("sklearn")
     assert package is not None and package.origin is not None

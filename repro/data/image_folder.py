@@ -1,4 +1,4 @@
-"""Data sets that are folders of image files, ImageNet among them. The images stay on the disk."""
+"""Data sets that are folders of image files, ImageNet among them. The images stay on disk."""
 
 import hashlib
 import os
@@ -22,9 +22,12 @@ LAYOUT = "expected are train/<class>/*.jpg and val/<class>/*.jpg (docs/imagenet.
 class ImageFiles(Dataset):
     """Images in `<data directory>/<folder>/train/<class>/` and `.../val/<class>/`; val is the test set.
 
-    Classes are numbered in the order of their folders' names. The views are torchvision's standard ones. In training,
-    a RandomResizedCrop (8 to 100 % of the area, aspect 3/4 to 4/3) to `image_size` and a horizontal flip with
-    p = 0.5, or with `train_view` center the same as in test: the shorter side resized to `resize`, then the center.
+    Classes are numbered in the order of their folders' names. The views are torchvision's standard ones:
+
+    - test, and training with `train_view` center: the shorter side resized to `resize`, then a center crop of
+      `image_size`;
+    - training with `train_view` random: a RandomResizedCrop (8 to 100 % of the area, aspect 3/4 to 4/3) to
+      `image_size`, and a horizontal flip with p = 0.5.
     """
 
     stays_in_files: ClassVar[bool] = True
@@ -46,7 +49,10 @@ class ImageFiles(Dataset):
 
     @abstractmethod
     def choose_classes(self, found: list[str], folder: Path) -> list[str]:
-        """Of the class folders found in `folder`, in order, those used. Raises BadInput if they are too few or many."""
+        """The class folders to use, of those `found` in `folder`, in the same order.
+
+        Raises BadInput if there are too few or too many.
+        """
 
     @property
     def num_classes(self) -> int:
@@ -64,12 +70,12 @@ class ImageFiles(Dataset):
             numbers = torch.arange(len(names), len(names) + len(files))
             names += [os.fsencode(f"{part}/{file.path}") for file in files]
             splits.append(Split(numbers, torch.tensor([file.label for file in files], dtype=torch.int64)))
-        # One array, not a list: worker processes would copy the memory of every Python string that they look at.
+        # One array, not a list: worker processes would copy the memory of every Python string that they access.
         reader = ImageReader(root, np.array(names), self.image_size, self.resize, self.train_view == "random")
         return LabeledData(train=splits[0], test=splits[1], reader=reader)
 
     def fingerprint(self, directory: Path) -> str:
-        """A digest of every image's class, name and size in bytes: no image is opened."""
+        """A digest of every image's class, name and size in bytes. No image is opened."""
         root, digest = self.root(directory), hashlib.sha256()
         for part, files in self._parts(root):
             for file in files:
@@ -81,7 +87,7 @@ class ImageFiles(Dataset):
         return digest.hexdigest()[:16]
 
     def _parts(self, root: Path) -> Iterator[tuple[str, list["_File"]]]:
-        """Train and val, and the files of each."""
+        """The names train and val, each with its files."""
         classes = self.choose_classes(_class_folders(root / "train"), root / "train")
         for part in ("train", "val"):
             unequal = set(classes) ^ set(self.choose_classes(_class_folders(root / part), root / part))
@@ -92,7 +98,7 @@ class ImageFiles(Dataset):
 
 
 class ImageFolder(ImageFiles):
-    """Your own images: a folder in the data directory, with `classes` class folders in train and in val."""
+    """User-supplied images: a folder in the data directory, with `classes` class folders in both train and val."""
 
     name: Literal["image_folder"] = "image_folder"
     folder: str = Field(min_length=1)
@@ -107,9 +113,9 @@ class ImageFolder(ImageFiles):
 
 
 class ImageNet(ImageFiles):
-    """ILSVRC 2012, 1,281,167 train images and its 50,000 validation images to test on (arXiv 1409.0575).
+    """ILSVRC 2012: 1,281,167 train images, and its 50,000 validation images as the test set (arXiv 1409.0575).
 
-    `classes` below 1,000 keeps the first ones by WordNet id.
+    With `classes` below 1,000, only the first classes by WordNet id are used.
     """
 
     name: Literal["imagenet"] = "imagenet"
@@ -133,7 +139,7 @@ class ImageNet(ImageFiles):
 
 
 class ImageReader:
-    """Opens image files as the views of `ImageFiles`; goes to worker processes."""
+    """Reads image files as the views of `ImageFiles`. It is sent to worker processes."""
 
     def __init__(self, root: Path, names: np.ndarray, image_size: int, resize: int, random_view: bool) -> None:
         self.root = os.fsencode(root)
@@ -144,15 +150,15 @@ class ImageReader:
 
     def read(self, number: int, seed: int | None) -> Tensor:
         from PIL import Image
-        from torchvision.transforms import v2  # only here: it takes seconds, and no other data set needs it
+        from torchvision.transforms import v2  # imported here: it takes seconds, and no other data set needs it
 
         path = os.path.join(self.root, self.names[number])  # noqa: PTH118  (bytes, which pathlib does not take)
         try:
             with Image.open(path) as file:
-                if file.mode.startswith(("I", "F")):  # which `convert` cuts off at 255
+                if file.mode.startswith(("I", "F")):  # `convert` would clip these at 255
                     raise ValueError("its pixels have more than 8 bits a channel: scale them to 8")
                 image = file.convert("RGB")
-        # SyntaxError: PIL's for some broken PNGs. DecompressionBombError: for a size that no picture has.
+        # PIL raises SyntaxError for some broken PNGs, DecompressionBombError for an implausible image size.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RunFailed(f"{os.fsdecode(path)}: cannot be read as an image ({error})") from error
         if seed is None or not self.random_view:
@@ -166,7 +172,7 @@ class ImageReader:
 
 class _File(NamedTuple):
     path: str
-    """Below train or val: class folder and name."""
+    """Class folder and file name, relative to train or val."""
     label: int
 
 
@@ -178,7 +184,7 @@ def _as_tensor(image: object) -> Tensor:
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, without the hidden things that file managers and notebooks leave there."""
+    """The entries of a folder, without the hidden ones that file managers and notebooks leave there."""
     return (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
 
 

@@ -27,18 +27,18 @@ from repro.lock import try_lock
 
 @dataclass(frozen=True)
 class Download:
-    """How torchvision gives a data set, and what makes a prepared file of it."""
+    """How to get a data set from torchvision and convert it to a prepared file."""
 
     torchvision_class: str
     train: Mapping[str, Any]
-    """Arguments of the class for the train split, and `test` for the test split."""
+    """Arguments of the class for the train split; `test` holds those for the test split."""
     test: Mapping[str, Any]
     axes: tuple[int, ...]
-    """The order in which torchvision's axes become (n, height, width) or (n, height, width, channels)."""
+    """The permutation of torchvision's axes that gives (n, height, width) or (n, height, width, channels)."""
     labels: str = "targets"
     """The attribute that holds the labels."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of prepared images, as far as known. torchvision itself checks the MD5 of every archive."""
+    """Checksums of prepared image arrays, where known. torchvision itself checks the MD5 of every archive."""
 
 
 TRAIN, TEST = {"train": True}, {"train": False}
@@ -55,7 +55,7 @@ DOWNLOADS = {
         },
     ),
     "fashion_mnist": Download("FashionMNIST", TRAIN, TEST, GRAY),
-    # Published transposed: swapping height and width turns the images upright, like MNIST's.
+    # Published transposed: swapping height and width makes the images upright, like MNIST's.
     "emnist": Download("EMNIST", {"split": "bymerge", **TRAIN}, {"split": "bymerge", **TEST}, (0, 2, 1)),
     "cifar10": Download("CIFAR10", TRAIN, TEST, COLOR),
     "cifar100": Download(
@@ -76,11 +76,11 @@ def prepared_datasets() -> dict[str, type[PreparedFile]]:
 
 
 def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
-    """Make the prepared file of data set `name` in `directory`, unless a good one is there; its path.
+    """Make the prepared file of data set `name` in `directory` unless a valid one exists, and return its path.
 
-    A damaged file is replaced, unless the data set is one's own. Raises BadInput for an unknown name, a set of one's
-    own whose file is no good, a file that is not to be read or a directory that is not to be written to, RunFailed if
-    the data cannot be had; either way no new file is left behind.
+    A damaged file is replaced, except for a user-defined data set, which cannot be downloaded. Raises BadInput for an
+    unknown name, a missing or damaged file of a user-defined data set, an unreadable file or a directory that cannot
+    be written to; RunFailed if the data cannot be obtained. On an error, no new file is left behind.
     """
     known = prepared_datasets()
     if name not in known:
@@ -123,8 +123,8 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
 def _workspace(directory: Path, name: str) -> Iterator[Path]:
     """A hidden folder in `directory` to download into, removed at the end. Raises BadInput if it cannot be made.
 
-    Those that killed processes left are removed first: their locks are free. Where the file system has no locks, they
-    stay.
+    Folders that killed processes left behind are removed first; they are recognised by their free locks. Where the
+    file system has no locks, they stay.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _workspace(directory: Path, name: str) -> Iterator[Path]:
         with lock:
             with contextlib.suppress(BadInput):
                 try_lock(lock)
-                (folder / "new lock").rename(folder / "lock")  # it is locked when others find it
+                (folder / "new lock").rename(folder / "lock")  # other processes only ever find it locked
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -152,7 +152,7 @@ def _is_free(lock: Path) -> bool:
 
 
 def _make(dataset: PreparedFile, folder: Path, path: Path) -> str:
-    """Download into `folder`, then write `path`; what it holds, in words."""
+    """Download into `folder`, then write `path`. Returns its counts in words."""
     if isinstance(dataset, PreparedTexts) and dataset.archive is not None:
         return prepare_texts(dataset, dataset.archive, folder, path)
     if isinstance(dataset, PreparedDataset) and dataset.name in DOWNLOADS:
@@ -181,7 +181,7 @@ def _download(source: Download, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _check(arrays: Mapping[str, np.ndarray], dataset: PreparedDataset, sha256: Mapping[str, str]) -> None:
-    """Raise ValueError unless the download is what `dataset` expects, with the known checksums."""
+    """Raise ValueError unless the download is what `dataset` expects and has the known checksums."""
     dataset.from_arrays(arrays)
     for name, expected in sha256.items():
         actual = hashlib.sha256(arrays[name].data).hexdigest()

@@ -1,4 +1,4 @@
-"""From a public archive of texts to the prepared file of `repro.data.texts`."""
+"""Convert a public archive of texts to the prepared file of `repro.data.texts`."""
 
 import json
 import lzma
@@ -11,9 +11,9 @@ from repro.data.texts import Archive, PreparedTexts
 
 
 def prepare_texts(dataset: PreparedTexts, archive: Archive, folder: Path, path: Path) -> str:
-    """Download the archive into `folder`, make the file `path` of it; its counts in words.
+    """Download the archive into `folder` and convert it to the file `path`. Returns the file's counts in words.
 
-    Raises OSError, RuntimeError (a wrong checksum) or ValueError if that cannot be; then `path` is as it was.
+    Raises OSError, RuntimeError (wrong checksum) or ValueError on failure, in which case `path` is left unchanged.
     """
     from torchvision.datasets.utils import download_url
 
@@ -31,7 +31,7 @@ def prepare_texts(dataset: PreparedTexts, archive: Archive, folder: Path, path: 
 
 
 def _texts(path: Path, folder: str, labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The labelled texts of the archive in the order of split, label and id, whatever order it has them in."""
+    """The labelled texts of the archive, sorted by split, label and id, whatever their order in the archive."""
     texts = []
     with tarfile.open(path) as archive:
         for member in archive:

@@ -1,7 +1,7 @@
-"""Image data sets kept as one prepared file each, `<data directory>/<name>.npz`, and the checks when one is read.
+"""Image data sets that are each read from one prepared file, `<data directory>/<name>.npz`, with its checks.
 
-The file holds `x_train y_train x_test y_test`: uint8 images (n, height, width) or (n, height, width,
-channels) and int64 labels (n,). A set without a test split (a pool of images) leaves the last two out.
+The file holds the arrays `x_train y_train x_test y_test`: uint8 images (n, height, width) or (n, height, width,
+channels) and int64 labels (n,). A data set without a test split (a pool of images) omits the last two.
 `repro data prepare NAME` makes the file (`repro.data.prepare`).
 """
 
@@ -22,16 +22,16 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 class PreparedFile(Dataset):
-    """A data set that is kept as one file, made by `repro data prepare`."""
+    """A data set that is read from one file, made by `repro data prepare`."""
 
     suffix: ClassVar[str]
 
     published_size: ClassVar[int | None] = None
-    """Train examples of the published set, of which a prepared file may hold fewer; None: a set of one's own, that
-    cannot be downloaded."""
+    """The number of train examples of the published set, though a prepared file may hold fewer. None for a
+    user-defined data set, which cannot be downloaded."""
 
     published_test_size: ClassVar[int | None] = None
-    """Its test examples."""
+    """The number of test examples of the published set."""
 
     @property
     def train_size(self) -> int | None:
@@ -73,14 +73,15 @@ class PreparedDataset(PreparedFile):
             raise BadInput(f"{path}: {problem}; {remedy}") from problem
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> LabeledData:
-        """The data set in the arrays of a prepared file. Raises ValueError if they are not as it must be."""
+        """The data set from the arrays of a prepared file. Raises ValueError if their names, types, shapes or labels
+        are wrong."""
         train = self._split(arrays, "train")
         if "x_test" in arrays or "y_test" in arrays:
             return LabeledData(train, self._split(arrays, "test"))
         return LabeledData(train, Split(train.inputs[:0], train.labels[:0]))
 
     def fingerprint(self, directory: Path) -> str:
-        """The arrays' CRC-32 checksums, which the archive's directory holds: no image is read."""
+        """The CRC-32 checksums of the arrays, from the archive's directory. No image is read."""
         path, remedy = self.file(directory), self.remedy(directory)
         with _opened(path, remedy) as archive:
             checksums = {entry.filename.removesuffix(".npy"): entry.CRC for entry in archive.infolist()}
@@ -107,7 +108,7 @@ class PreparedDataset(PreparedFile):
 def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
     """The arrays of a prepared file. Raises BadInput, ending in `remedy`, if it is missing or damaged."""
     with _opened(path, remedy) as archive:
-        # All checksums first: nothing is to be made of a header that may be damaged.
+        # All checksums first, so that no damaged header is ever parsed.
         damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
@@ -120,7 +121,7 @@ def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
-    """The archive `path`. What keeps it from being opened or read becomes a BadInput ending in `remedy`."""
+    """The open archive `path`. Errors in opening or reading it are raised as BadInput ending in `remedy`."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -159,9 +160,9 @@ DIGITS = 10
 class EMNIST(PreparedDataset):
     """Handwritten characters, by-merge split, 697,932 train and 116,323 test (Cohen et al. 2017, arXiv 1702.05373).
 
-    The published files hold each image transposed; the prepared file holds them upright, like MNIST.
-    The original code of the paper used them as published: `transposed` does the same. `letters` leaves out the
-    digits, classes 0 to 9; the other classes keep their numbers.
+    The published files hold each image transposed; the prepared file holds them upright, like MNIST. With
+    `transposed`, images are used as published, as the paper's original code does. With `letters`, the digits (classes
+    0 to 9) are left out; the other classes keep their numbers.
     """
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"letters"})

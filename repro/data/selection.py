@@ -1,4 +1,4 @@
-"""Which training images of a data set a run sees: disjoint halves and stratified subsets, seeded."""
+"""Select the training images that a run sees: seeded, stratified subsets and disjoint halves."""
 
 import heapq
 from typing import Literal
@@ -12,15 +12,15 @@ Half = Literal["D0", "D1"]
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
-    """A random order of the examples (int64 indices) of which every prefix is stratified.
+    """A random order of the examples (int64 indices) in which every prefix is stratified.
 
-    In the first k examples each class has its share of k, to within less than one example. Hence subsets of
+    Among the first k examples, each class has its share of k to within less than one example. Hence subsets of
     growing size are nested, and cutting the order in two gives two stratified halves. `labels` is int64 (n,),
     none below 0.
 
-    That holds if and only if the j-th of a class's m examples (from 0) stands at one of the places
-    floor(j n / m) to ceil((j + 1) n / m) - 1. Filling each place with the example that has to be placed first
-    meets all of these (Tijdeman 1980, "The chairman assignment problem", 10.1016/0012-365X(80)90269-1).
+    This holds if and only if the j-th of a class's m examples (from 0) is at one of the places floor(j n / m) to
+    ceil((j + 1) n / m) - 1. Filling each place with the allowed example whose last allowed place comes first satisfies
+    all of these conditions (Tijdeman 1980, "The chairman assignment problem", 10.1016/0012-365X(80)90269-1).
     """
     total = len(labels)
     shuffled = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
@@ -33,7 +33,7 @@ def stratified_order(labels: Tensor, seed: int) -> Tensor:
     first_place = rank * total // size
     end_place = -(-(rank + 1) * total // size)
 
-    # One number orders by the end place, then by the shuffled position, which it also holds.
+    # One number that sorts by end place, then by shuffled position, and from which the position can be read back.
     urgency = end_place * total + torch.arange(total)
     by_first_place = first_place.argsort()
     arrivals = zip(first_place[by_first_place].tolist(), urgency[by_first_place].tolist(), strict=True)
@@ -52,8 +52,8 @@ def select(labels: Tensor, *, half: Half | None, size: int | None, fraction: flo
     """Ascending int64 indices of the chosen examples among those with `labels` (n,).
 
     `size` (examples) or `fraction` (of all) keeps a stratified subset; `half` then keeps one of its two disjoint
-    stratified halves, D0 the smaller if the number is odd. Raises ValueError if more is asked for than is there,
-    or nothing.
+    stratified halves, D0 being the smaller if the number is odd. Raises ValueError if the selection is empty or larger
+    than the data set.
     """
     order = stratified_order(labels, stream_seed(seed, "selection"))
     count = len(order)

@@ -1,4 +1,4 @@
-"""Images made on the spot, for smoke tests and benches of studies whose real data are large."""
+"""Synthetic images, for smoke tests and benches of studies whose real data are large."""
 
 import hashlib
 from pathlib import Path
@@ -11,9 +11,9 @@ from repro.data.dataset import Dataset, LabeledData, Split
 
 
 class Synthetic(Dataset):
-    """Each class is a fixed random colour pattern, each image its class's pattern under noise; 10 classes.
+    """Ten classes, each a fixed random colour pattern; an image is its class's pattern plus noise.
 
-    `images` train images and half as many test images, balanced over classes, drawn from `seed`.
+    There are `images` train images and half as many test images, balanced over classes and drawn from `seed`.
     """
 
     name: Literal["synthetic"] = "synthetic"
@@ -34,7 +34,7 @@ class Synthetic(Dataset):
     def test_size(self) -> int:
         return self.images // 2
 
-    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (made on the spot: needs no file)
+    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (synthetic: needs no file)
         generator = torch.Generator().manual_seed(self.seed)
         patterns = torch.rand(self.num_classes, *self.input_shape, generator=generator)
 

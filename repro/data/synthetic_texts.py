@@ -1,4 +1,4 @@
-"""Texts made on the spot, for smoke tests of studies whose real data are files."""
+"""Synthetic texts, for smoke tests of studies whose real data are files."""
 
 import hashlib
 from pathlib import Path
@@ -11,13 +11,14 @@ from repro.data.dataset import LabeledData
 from repro.data.texts import Text, TextDataset
 
 WORDS = 20
-"""Different words of each class, and as many that both use."""
+"""The number of distinct words of each class, and of distinct words that both classes use."""
 
 
 class SyntheticTexts(TextDataset):
-    """Half of a text's words are its class's own, half are everybody's; lengths are from 0 to twice `tokens`.
+    """Each word of a text is specific to its class or common to both, with equal probability.
 
-    `texts` train texts and half as many test texts, balanced over two classes, drawn from `seed`.
+    Texts have 0 to 2 * `tokens` words. There are `texts` train texts and half as many test texts, balanced over two
+    classes and drawn from `seed`.
     """
 
     name: Literal["synthetic_texts"] = "synthetic_texts"
@@ -34,7 +35,7 @@ class SyntheticTexts(TextDataset):
     def test_size(self) -> int:
         return self.texts // 2
 
-    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (made on the spot: needs no file)
+    def load(self, directory: Path) -> LabeledData:  # noqa: ARG002  (synthetic: needs no file)
         return self.encode(*self._made())
 
     def fingerprint(self, directory: Path) -> str:  # noqa: ARG002

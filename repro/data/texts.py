@@ -1,7 +1,7 @@
 """Labelled texts: as rows of token numbers in memory, and as one prepared file, `<data directory>/<name>.jsonl.xz`.
 
-Each line of that file is a JSON object with `split` ("train" or "test"), `label` (one of the class names) and
-`text`; other keys are ignored. Any labelled texts can be written like that (docs/extending.md).
+Each line of the file is a JSON object with `split` ("train" or "test"), `label` (one of the class names) and
+`text`; other keys are ignored. Any labelled texts can be stored in this format (docs/extending.md).
 """
 
 import contextlib
@@ -29,10 +29,10 @@ class Text(NamedTuple):
 class TextDataset(Dataset):
     """Texts as int32 (n, tokens): the numbers of each text's first `tokens` tokens, then `PADDING`.
 
-    The vocabulary comes from all texts of the train split, whatever part of them a run selects, and never from the
-    test split: the `max_words` most frequent of the words seen at least `minimum_count` times, see
-    `repro.data.tokens`. A network is built for `max_words` words however many there are, so that its shape follows
-    from the config alone.
+    The vocabulary (see `repro.data.tokens`) holds the `max_words` most frequent of the words that occur at least
+    `minimum_count` times in the train split. It is built from the whole train split, whatever part of it a run
+    selects, and never from the test split. A network is always built for `max_words` words, even if there are fewer,
+    so that its shape follows from the config alone.
     """
 
     input_kind: ClassVar[Literal["images", "texts"]] = "texts"
@@ -42,7 +42,7 @@ class TextDataset(Dataset):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(tokens, how many different numbers a token can have)."""
+        """(tokens, number of distinct values of a token)."""
         return (self.tokens, SPECIAL_TOKENS + self.max_words)
 
     def mismatch(self, other: Dataset) -> str | None:
@@ -53,7 +53,7 @@ class TextDataset(Dataset):
         return f"{other.name} and {self.name} number their words each in its own way: use one text data set in a run"
 
     def encode(self, train: Sequence[Text], test: Sequence[Text]) -> LabeledData:
-        """Both splits in numbers."""
+        """Both splits as token numbers, with the vocabulary of `train`."""
         vocabulary = Vocabulary.of((text for text, _ in train), self.minimum_count, self.max_words)
 
         def split(texts: Sequence[Text]) -> Split:
@@ -65,7 +65,7 @@ class TextDataset(Dataset):
 
 
 class Archive(NamedTuple):
-    """A public tar.gz that holds `<folder>/<split>/<label>/<id>_<anything>.txt`, a text each."""
+    """A public tar.gz of files `<folder>/<split>/<label>/<id>_<anything>.txt`, each of which holds one text."""
 
     url: str
     md5: str
@@ -73,11 +73,11 @@ class Archive(NamedTuple):
 
 
 class PreparedTexts(TextDataset, PreparedFile):
-    """A text data set read from its prepared file. Subclasses state `name`, `num_classes` and `class_names`."""
+    """A text data set read from its prepared file. Subclasses define `name`, `num_classes` and `class_names`."""
 
     suffix: ClassVar[str] = ".jsonl.xz"
     archive: ClassVar[Archive | None] = None
-    """Where `repro data prepare` gets the texts; None for a set of one's own."""
+    """Where `repro data prepare` gets the texts; None for a user-defined data set."""
 
     def load(self, directory: Path) -> LabeledData:
         path, remedy = self.file(directory), self.remedy(directory)
@@ -86,7 +86,10 @@ class PreparedTexts(TextDataset, PreparedFile):
         return self.encode(train, test)
 
     def read(self, path: Path) -> tuple[list[Text], list[Text]]:
-        """The train and the test texts of a prepared file, in its order. Raises ValueError if a line is not right."""
+        """The train and the test texts of a prepared file, in file order.
+
+        Raises ValueError if a line is invalid or there are no train texts.
+        """
         splits: dict[str, list[Text]] = {"train": [], "test": []}
         with lzma.open(path) as lines:
             for number, line in enumerate(lines, start=1):
@@ -100,7 +103,7 @@ class PreparedTexts(TextDataset, PreparedFile):
         return splits["train"], splits["test"]
 
     def fingerprint(self, directory: Path) -> str:
-        """Of the decompressed lines, so that it does not depend on how well they were compressed."""
+        """A digest of the decompressed lines, so that it does not depend on how they were compressed."""
         path, remedy = self.file(directory), self.remedy(directory)
         with _readable(path, remedy), lzma.open(path) as lines:
             return hashlib.file_digest(lines, "sha256").hexdigest()[:16]
@@ -121,7 +124,7 @@ class PreparedTexts(TextDataset, PreparedFile):
 
 @contextlib.contextmanager
 def _readable(path: Path, remedy: str) -> Iterator[None]:
-    """What keeps the file from being read becomes a BadInput ending in `remedy`."""
+    """Raise errors in reading the file as BadInput ending in `remedy`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -137,7 +140,7 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
 class IMDB(PreparedTexts):
     """Film reviews, negative or positive, 25,000 train and 25,000 test (Maas et al. 2011, ACL P11-1015).
 
-    20,576 words are seen at least ten times in its train texts, so the default `max_words` keeps all of them.
+    20,576 words occur at least ten times in the train texts, so the default `max_words` keeps all of them.
     """
 
     name: Literal["imdb"] = "imdb"

@@ -1,1 +1,1 @@
-"""Networks that make images: their architectures, losses, samples, and how good the samples are."""
+"""Generative networks for images: architectures, losses, sampling, and sample quality."""

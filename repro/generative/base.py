@@ -1,4 +1,4 @@
-"""What a generative adversarial network must offer: a schema that builds its two networks."""
+"""The interface of a generative adversarial network: a schema that builds its two networks."""
 
 from abc import abstractmethod
 
@@ -13,7 +13,7 @@ class GenerativeModel(Component):
 
     name: str
     latent_size: int = Field(default=128, ge=1)
-    """The generator's input is this many independent standard normal numbers an image."""
+    """The size of the generator's input: independent standard normal numbers per image."""
 
     @abstractmethod
     def build_generator(self, image_shape: tuple[int, ...]) -> nn.Module:

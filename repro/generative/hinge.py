@@ -4,10 +4,10 @@ from torch import Tensor
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """mean(max(0, 1 - real)) + mean(max(0, 1 + fake)) of two sets of scores (n,)."""
+    """mean(max(0, 1 - real)) + mean(max(0, 1 + fake)) over two sets of scores (n,)."""
     return (1.0 - real_scores).relu().mean() + (1.0 + fake_scores).relu().mean()
 
 
 def generator_loss(fake_scores: Tensor) -> Tensor:
-    """-mean(fake) of the discriminator's scores (n,) of generated images."""
+    """-mean(fake) over the discriminator's scores (n,) of generated images."""
     return -fake_scores.mean()

@@ -1,8 +1,8 @@
-"""How good generated images are: Fréchet inception distance and inception score, by torch-fidelity.
+"""Quality of generated images: Fréchet inception distance and inception score, computed by torch-fidelity.
 
-Heusel et al. 2017 (arXiv:1706.08500) and Salimans et al. 2016 (arXiv:1606.03498). Both see images through the Inception
-network of the original definitions, whose weights are a file of 91 MB to be downloaded once. The distance is taken
-between its pool features (2048 numbers an image), the score from its class logits.
+Heusel et al. 2017 (arXiv:1706.08500) and Salimans et al. 2016 (arXiv:1606.03498). Both use the Inception network of
+the original definitions, whose weights are a 91 MB file to be downloaded once. The distance compares its pool features
+(2048 numbers per image); the score is computed from its class logits.
 """
 
 import hashlib
@@ -27,15 +27,16 @@ Extractor = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def inception(directory: Path, device: torch.device) -> Extractor:
-    """The Inception network with the weights kept in `directory`.
+    """The Inception network with the weights in `directory`.
 
-    Raises BadInput, which says what to install or to download and where to put it, if something is missing or damaged.
+    If torch-fidelity or the weights are missing, or the weights damaged, raises BadInput that says what to install, or
+    what to download and where to put it.
     """
     path = directory / WEIGHTS_FILE
     remedy = f"download {WEIGHTS_URL} to {path}"
     if not path.is_file():
         raise BadInput(f"FID and inception score need the weights of the Inception network: {remedy}")
-    # Checked before it is opened, since the library unpickles it.
+    # Check the file before it is opened, since the library unpickles it.
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(WEIGHTS_SHA256_START):
         raise BadInput(f"{path}: damaged (SHA-256 {digest[:8]}..., not {WEIGHTS_SHA256_START}...); {remedy}")
@@ -50,8 +51,8 @@ def inception(directory: Path, device: torch.device) -> Extractor:
 def measure_quality(real: Tensor, generated: Tensor, extract: Extractor) -> dict[str, Any]:
     """FID of `generated` against `real`, and the inception score of `generated`.
 
-    Both are uint8 images (n, 1 or 3 channels, height, width), at least two and `SPLITS` of them. The keys of the
-    result: fid, inception_score, inception_score_std (over the `SPLITS` parts), samples, real_images.
+    Both are uint8 images (n, 1 or 3 channels, height, width): at least two real and `SPLITS` generated ones. Keys of
+    the result: fid, inception_score, inception_score_std (over the `SPLITS` parts), samples, real_images.
     """
     real_features, _ = _extract(real, extract)
     features, logits = _extract(generated, extract)
@@ -85,7 +86,7 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def _extract(images: Tensor, extract: Extractor) -> tuple[Tensor, Tensor]:
-    """Features and logits of all images; gray ones are shown as RGB."""
+    """Features and logits of all images. Grey images are converted to RGB."""
     parts = [extract(batch.expand(-1, 3, -1, -1)) for batch in torch.split(images, BATCH)]
     features, logits = zip(*parts, strict=True)
     return torch.cat(features), torch.cat(logits)

@@ -1,4 +1,4 @@
-"""Images drawn from a generator, and a picture of them."""
+"""Draw images from a generator, and arrange them in a picture."""
 
 import io
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 BATCH = 128
-"""The paper's batch; with batch statistics what is drawn together decides what is drawn."""
+"""The paper's batch size. With batch statistics, an image depends on the batch that it is drawn in."""
 
 
 @dataclass(frozen=True)
 class ImageSampler:
-    """A finished generator to draw images from.
+    """A trained generator to draw images from.
 
-    batch_statistics: normalise by the statistics of the images drawn together, as the original code of the paper
-    does (it samples in training mode); by default by those of training, so that an image is its latent's alone.
+    batch_statistics: normalise by the statistics of the batch that is drawn, as the paper's original code does (it
+    samples in training mode). By default, normalise by the running statistics of training, so that an image depends
+    only on its latent.
     """
 
     network: nn.Module
@@ -30,8 +31,8 @@ class ImageSampler:
         return generate(self.network, latents, self.batch_statistics)
 
     def fixed_set(self, count: int, seed: int, device: torch.device) -> Tensor:
-        """The first `count` images of the sequence that `seed` gives: uint8, as other data sets hold them."""
-        # Drawn on the CPU, so that all devices make the same images, to within rounding.
+        """The first `count` images of the sequence that `seed` determines, as uint8, like those of a `Dataset`."""
+        # Latents are drawn on the CPU, so that all devices make the same images to within rounding.
         random = torch.Generator().manual_seed(seed)
         batches = -(-count // BATCH)
         latents = [torch.randn(BATCH, self.latent_size, generator=random).to(device) for _ in range(batches)]
@@ -41,10 +42,10 @@ class ImageSampler:
 
 @torch.no_grad()
 def generate(network: nn.Module, latents: Tensor, batch_statistics: bool = False) -> Tensor:
-    """The images of `latents` (n, latent_size), float32 in [0, 1]; the network is left as it was."""
+    """The images of `latents` (n, latent_size), float32 in [0, 1]. The network is left unchanged."""
     was_training = network.training
     network.train(batch_statistics)
-    # Copies: BatchNorm moves its running statistics in training mode, and they normalise other images to come.
+    # Copies, because BatchNorm in training mode updates its running statistics, which normalise later images.
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     images: Tensor = functional_call(network, buffers, (latents,))
     network.train(was_training)
@@ -52,7 +53,7 @@ def generate(network: nn.Module, latents: Tensor, batch_statistics: bool = False
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1] as uint8, rounded to the nearest."""
+    """Convert images in [0, 1] to uint8, rounding to the nearest."""
     return images.mul(255.0).round_().to(torch.uint8)
 
 

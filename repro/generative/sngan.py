@@ -1,12 +1,12 @@
-"""SN-GAN: residual networks for small images, spectral norm in the discriminator.
+"""SN-GAN: residual networks for small images with spectral norm in the discriminator.
 
-Miyato et al. 2018, arXiv:1802.05957. As the published ResNet for CIFAR-10: the generator maps the latent linearly to
-4x4 pixels and doubles the resolution in every block (nearest neighbour); the discriminator has four blocks, of which
-the first two halve the resolution (2x2 means), and scores the sum over pixels. Every shape-changing block has a 1x1
-convolution as its shortcut. With the published widths and 32x32 RGB images the generator has 4,276,739 parameters,
-the discriminator 1,053,825.
+Miyato et al. 2018, arXiv:1802.05957. The architecture is that of the published ResNet for CIFAR-10. The generator maps
+the latent linearly to 4x4 pixels and doubles the resolution in every block (nearest neighbour). The discriminator has
+four blocks, of which the first two halve the resolution (2x2 means), and computes the score from the sum over pixels.
+Every shape-changing block has a 1x1 convolution as its shortcut. With the published widths and 32x32 RGB images, the
+generator has 4,276,739 parameters and the discriminator 1,053,825.
 
-Images of other sizes start from another small square: 8 = 4 * 2, 28 = 7 * 2^2, 32 = 4 * 2^3.
+The side of the first feature map depends on the image size: 8 = 4 * 2, 28 = 7 * 2^2, 32 = 4 * 2^3.
 """
 
 import math
@@ -25,7 +25,7 @@ RESIDUAL_GAIN = math.sqrt(2.0)
 
 
 def _initialized(layer: nn.Module, gain: float = 1.0) -> nn.Module:
-    """The convolution or linear layer with Glorot-uniform weights and zero bias, as in the published code."""
+    """Initialise a convolution or linear layer as the published code does: Glorot-uniform weights and zero bias."""
     assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
     nn.init.xavier_uniform_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
@@ -37,7 +37,7 @@ def _convolution(in_channels: int, out_channels: int, kernel_size: int = 3, gain
 
 
 class UpBlock(nn.Module):
-    """shortcut(upsample(x)) + branch(x); the branch upsamples before its first convolution."""
+    """shortcut(upsample(x)) + branch(x), where the branch upsamples before its first convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -76,9 +76,9 @@ class GeneratorNetwork(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """shortcut(x) + branch(x), both halving the resolution at their ends if `halves`.
+    """shortcut(x) + branch(x), both of which end by halving the resolution if `halves`.
 
-    The first block of the network sees raw pixels: no activation before its first convolution.
+    The first block of the network takes raw pixels, so it has no activation before its first convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, halves: bool, first: bool = False) -> None:
@@ -97,7 +97,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.halves:
-            # A 1x1 convolution and a mean over pixels commute; this order convolves a quarter of the pixels.
+            # A 1x1 convolution commutes with a mean over pixels; in this order it convolves a quarter of the pixels.
             output: Tensor = F.avg_pool2d(self.branch(x), 2) + self.shortcut(F.avg_pool2d(x, 2))
         else:
             output = self.branch(x) + self.shortcut(x)
@@ -124,7 +124,7 @@ class DiscriminatorNetwork(nn.Module):
 
 
 class SNGAN(GenerativeModel):
-    """The residual SN-GAN; the defaults are the published widths."""
+    """The residual SN-GAN. The default widths are the published ones."""
 
     name: Literal["sngan"] = "sngan"
     generator_width: int = Field(default=256, ge=1)
@@ -140,7 +140,7 @@ class SNGAN(GenerativeModel):
 
 
 def _layout(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Image channels, pixels a side that the generator starts from, and how often it doubles them."""
+    """The image channels, the side of the generator's first feature map, and the number of times it is doubled."""
     channels, height, width = image_shape
     start, blocks = height, 0
     while start % 2 == 0 and start > LARGEST_START:

@@ -1,4 +1,4 @@
-"""What a network must offer: a schema that builds it, and the names of its stages."""
+"""The interface of a network: a schema that builds it, and the names of its stages."""
 
 from abc import abstractmethod
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ class Staged(Protocol):
     """A network whose intermediate representations have names."""
 
     stages: tuple[str, ...]
-    """Names of the submodules whose outputs are the representations that CKA compares, input side first."""
+    """Names of the submodules whose outputs are the representations that CKA compares, from input to output."""
 
 
 class Model(Component):
@@ -21,21 +21,21 @@ class Model(Component):
 
     name: str
     input_kind: ClassVar[Literal["images", "texts"]] = "images"
-    """What it reads."""
+    """The kind of inputs it takes."""
     compiles: ClassVar[bool] = True
-    """Whether `torch.compile` makes kernels of its whole forward pass."""
+    """Whether `torch.compile` can compile its whole forward pass."""
     classifier: ClassVar[str] = "classifier"
-    """The submodule that makes logits of features. All the rest is the *trunk*, which another data set can use."""
+    """The submodule that maps features to logits. All the rest is the *trunk*, which can be reused on another data
+    set."""
 
     @abstractmethod
     def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
-        """A freshly initialised network for inputs of `input_shape`: images (channels, height, width), texts
-        (tokens, how many different numbers a token can have).
+        """A freshly initialised network for inputs of `input_shape`.
 
-        Weights are drawn from torch's global generator. The network maps inputs, images as floats in [-1, 1]
-        (batch, channels, height, width) or texts as integers (batch, tokens), to logits (batch, num_classes) and has
-        the attribute `stages`.
-        Raises BadInput if the architecture does not fit the shape.
+        `input_shape` is (channels, height, width) for images, (tokens, number of distinct values of a token) for
+        texts. Weights are drawn from torch's global generator. The network maps inputs, images as floats in [-1, 1]
+        (batch, channels, height, width) or texts as integers (batch, tokens), to logits (batch, num_classes), and has
+        the attribute `stages`. Raises BadInput if the architecture does not fit the shape.
         """
 
 

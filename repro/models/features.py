@@ -1,4 +1,4 @@
-"""Reach a network's intermediate representations without repeating its forward pass."""
+"""Access a network's intermediate representations without repeating its forward pass."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +15,12 @@ from repro.models.base import Model, Staged
 def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """A dict that every forward pass of `network` inside the `with` block fills with its stages' outputs.
 
-    Keys are the names in `network.stages`; a later pass replaces the outputs of an earlier one. The tensors
-    are the network's own, neither copied nor detached: without `torch.no_grad()` they keep the graph alive.
-    The hooks go when the block ends, also by an error. A network that `torch.compile` has already compiled
-    runs past new hooks and fills nothing: pass and call the uncompiled network.
+    Keys are the names in `network.stages`; a later pass replaces the outputs of an earlier one. The tensors are
+    neither copied nor detached: without `torch.no_grad()` they keep the graph alive. The hooks are removed when the
+    block ends, also after an error. A network already compiled by `torch.compile` ignores new hooks, and the dict
+    stays empty: pass and call the uncompiled network.
 
-    Raises BadInput if the network has no `stages`, or if a stage is none of its submodules.
+    Raises BadInput if the network has no `stages`, or if a stage is not one of its submodules.
     """
     if not isinstance(network, Staged):
         raise BadInput(f"{type(network).__name__} does not name its stages: it needs an attribute `stages`")
@@ -46,11 +46,11 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 @functools.lru_cache(maxsize=256)
 def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
-    """The shape of each stage's output for one input, input side first.
+    """The shape of each stage's output for one input, from input to output.
 
-    Of networks for images on the meta device, where nothing is computed. Those for texts have to see a text, for their
-    shapes depend on its length. torch's global generator is left as it was. Raises BadInput as `Model.build`, or if the
-    network has no stages or no logits (batch, num_classes).
+    Image networks run on the meta device, where nothing is computed. Text networks run on the CPU, since they need the
+    values of a text's tokens to find its length. The state of torch's global generator is preserved. Raises BadInput as
+    `Model.build` does, or if the network has no stages or does not return logits (batch, num_classes).
     """
     device = "meta" if model.input_kind == "images" else "cpu"
     inputs = torch.zeros(1, *input_shape) if device == "meta" else torch.zeros(1, input_shape[0], dtype=torch.int64)

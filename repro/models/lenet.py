@@ -10,19 +10,18 @@ from repro.models.base import Model
 
 
 class LeNetNetwork(nn.Module):
-    """Two convolutions with average pooling, then fully connected layers of 120, 84 and `num_classes` units; all but
-    the last `width` times as wide.
+    """Two convolutions with average pooling, then fully connected layers of 120, 84 and `num_classes` units.
 
-    Its stages are what each part hands on: the two pooled feature maps (6x14x14 and 16x5x5) and the 84
-    hidden units, each times `width`, all after their ReLU. A stage ends after the pooling, so no in-place ReLU can
-    overwrite it.
+    All layers but the last are `width` times as wide. The stages are the two pooled feature maps (6x14x14 and 16x5x5)
+    and the 84 hidden units, each `width` times as wide and all after their ReLU. A convolutional stage ends after the
+    pooling, so no in-place ReLU can overwrite its output.
     """
 
     stages: tuple[str, ...] = ("stage1", "stage2", "hidden")
 
     def __init__(self, num_classes: int, channels: int, width: int = 1) -> None:
         super().__init__()
-        # ReLU in place: allocating the feature maps anew costs about a fifth of the training speed on CPU.
+        # In-place ReLU: allocating new feature maps would cost about a fifth of the training speed on a CPU.
         self.stage1 = nn.Sequential(
             nn.Conv2d(channels, 6 * width, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(2)
         )
@@ -42,7 +41,7 @@ class LeNetNetwork(nn.Module):
 
 
 class LeNet5(Model):
-    """LeNet-5: 61,706 parameters for grey images and 10 classes. Torch's default initialization.
+    """LeNet-5 with torch's default initialization: 61,706 parameters for grey images and 10 classes.
 
     `width` multiplies the channels and units of every hidden layer.
     """

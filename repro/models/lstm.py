@@ -13,10 +13,10 @@ from repro.models.base import Model
 
 
 class Encoder(nn.Module):
-    """Token numbers, integers (batch, tokens), to the top layer's last hidden states in both directions.
+    """Maps token numbers, integers (batch, tokens), to the top layer's last hidden states in both directions.
 
-    A text is as long as its row without padding; padding changes nothing, as packed sequences leave it out. Of a text
-    without a token one token of padding is read, whose embedding is zero. The result is (batch, 2 * cell).
+    The result is (batch, 2 * cell). Padding does not affect it, since packed sequences leave padding out. Of a text
+    without tokens, one padding token is read, whose embedding is zero.
     """
 
     def __init__(self, words: int, embedding: int, cell: int, layers: int) -> None:
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(embedding, cell, layers, bidirectional=True, batch_first=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Packing wants the lengths on the CPU; on a GPU this is the one place that waits for it.
+        # Packing needs the lengths on the CPU. This is the only place that waits for the GPU.
         lengths = (tokens != PADDING).sum(dim=1).clamp_(min=1).cpu()
         packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
         _, (hidden, _) = self.lstm(packed)
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 
 
 class LSTMNetwork(nn.Module):
-    """The encoder, whose output is the one stage, and a linear classifier."""
+    """The encoder, whose output is the only stage, and a linear classifier."""
 
     stages: tuple[str, ...] = ("encoder",)
 
@@ -48,11 +48,11 @@ class LSTMNetwork(nn.Module):
 
 
 class LSTM(Model):
-    """A bidirectional LSTM for texts; the defaults are the paper's. Torch's default initialization."""
+    """A bidirectional LSTM for texts with torch's default initialization. The default sizes are the paper's."""
 
     name: Literal["lstm"] = "lstm"
     input_kind: ClassVar[Literal["images", "texts"]] = "texts"
-    compiles: ClassVar[bool] = False  # every batch has another number of tokens, and the recurrence is left out anyway
+    compiles: ClassVar[bool] = False  # the number of tokens varies by batch, and recurrences are not compiled anyway
     embedding: int = Field(default=128, ge=1)
     cell: int = Field(default=70, ge=1)
     layers: int = Field(default=2, ge=1)

@@ -1,9 +1,9 @@
 """Pre-activation residual networks for small images (He et al. 2016, arXiv:1603.05027).
 
-As the paper uses them: a 3x3 convolution to 16 channels; three stages of widths 16, 32 and 64, of which the
-second and third halve the resolution; norm, ReLU, mean over pixels, linear classifier. Convolutions have no
-bias. Below depth 44 a block is two 3x3 convolutions, from 44 on a bottleneck (1x1, 3x3, 1x1) whose output
-has 4 times the width. With RGB images and 100 classes ResNet-20 has 278,132 parameters, ResNet-56 613,556.
+As the paper uses them: a 3x3 convolution to 16 channels; three stages of widths 16, 32 and 64, of which the second and
+third halve the resolution; norm, ReLU, mean over pixels, linear classifier. Convolutions have no bias. Below depth 44,
+a block is two 3x3 convolutions; from depth 44 on, it is a bottleneck (1x1, 3x3, 1x1) whose output has 4 times the
+width. With RGB images and 100 classes, ResNet-20 has 278,132 parameters and ResNet-56 has 613,556.
 """
 
 from itertools import count
@@ -23,7 +23,7 @@ SMALLEST_IMAGE = 8
 
 
 def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the resolution at stride 1; He-normal weights by fan-out."""
+    """A convolution without bias that keeps the resolution at stride 1. Its weights are He-normal by fan-out."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return convolution
@@ -32,16 +32,16 @@ def _convolution(in_channels: int, out_channels: int, kernel_size: int, stride: 
 def _normalization(kind: Norm, channels: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    # One group: every image is normalised over its own channels and pixels. The scale and shift are one per
-    # channel, as in batch norm, so both kinds have equally many parameters and fit any image size.
+    # One group: every image is normalised over all of its channels and pixels. Scale and shift are per channel, as in
+    # batch norm, so both kinds have the same number of parameters and fit any image size.
     return nn.GroupNorm(1, channels)
 
 
 class ResidualBlock(nn.Module):
-    """shortcut(x) + branch(x), the branch being norm, ReLU, convolution repeated for each of `convolutions`.
+    """shortcut(x) + branch(x), where the branch is norm, ReLU, convolution for each of `convolutions`.
 
-    Where the block changes the shape, the shortcut is a 1x1 convolution of the raw input x (not of its
-    normalised activation); elsewhere it is the identity. Without `skip_connection` the block is its branch.
+    If the block changes the shape, the shortcut is a 1x1 convolution of the raw input x (not of its normalised
+    activation); otherwise it is the identity. Without `skip_connection` the block is branch(x) alone.
     """
 
     def __init__(self, convolutions: list[nn.Conv2d], stride: int, norm: Norm, skip_connection: bool) -> None:
@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
 
 
 class PreResNetNetwork(nn.Module):
-    """The network; its stages are the raw outputs of each stage's last block, before norm and ReLU."""
+    """The network. Its stages' outputs are those of each stage's last block, before norm and ReLU."""
 
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3")
 
@@ -114,11 +114,11 @@ def _is_valid_depth(depth: int) -> bool:
 class PreResNet(Model):
     """PreResNet-`depth`. `norm="layer"` is the LayerNorm ResNet of the paper's section 6.
 
-    The original release has no LayerNorm network. Ours replaces each batch norm by a group norm with one
-    group (Wu and He 2018, arXiv:1803.08494): layer norm over channels and pixels. A prediction then depends
-    on the weights and the image alone, so equal weights predict equally, which section 6 needs.
+    The original release has no LayerNorm network. This one replaces each batch norm by a group norm with one group
+    (Wu and He 2018, arXiv:1803.08494), which is layer norm over channels and pixels. A prediction then depends only on
+    the weights and the image, so networks with equal weights predict the same, which section 6 needs.
 
-    `skip_connections=False` gives the plain network: the same branches, no shortcuts.
+    `skip_connections=False` gives the plain network: the same branches without shortcuts.
     """
 
     name: Literal["preresnet"] = "preresnet"

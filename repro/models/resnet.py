@@ -9,14 +9,14 @@ from repro.models.base import Model
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 DOWNSAMPLING = 32
-"""The last stage sees the image this many times smaller along each side."""
+"""The factor by which the last stage's output is smaller than the image along each side."""
 
 
 class ResNet(Model):
     """torchvision's ResNet-`depth`, from random weights. ResNet-50 has 25,557,032 parameters with 1,000 classes.
 
-    In depths of 50 and more it is the "v1.5" whose 3x3 convolutions carry the bottlenecks' strides. Its stages are
-    the outputs of the four groups of blocks.
+    From depth 50 on it is the "v1.5" variant, in which the 3x3 convolutions of the bottlenecks have the stride. Its
+    stages are the four groups of blocks.
     """
 
     name: Literal["resnet"] = "resnet"
@@ -24,7 +24,7 @@ class ResNet(Model):
     depth: Literal[18, 34, 50, 101, 152] = 50
 
     def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
-        import torchvision  # only here: it takes seconds, and no other network needs it
+        import torchvision  # imported here: it takes seconds, and no other network needs it
 
         channels, height, width = input_shape
         if channels != 3 or min(height, width) < DOWNSAMPLING:

@@ -11,14 +11,15 @@ from repro.errors import BadInput
 from repro.models.base import Model
 
 EMBEDDING_STD = 0.02
-"""Of initial embeddings, as in BERT (arXiv:1810.04805): torch's standard normal ones would drown what layers add."""
+"""Standard deviation of initial embeddings, as in BERT (arXiv:1810.04805). torch's default of 1 would drown out what
+the layers add."""
 
 
 class Encoder(nn.Module):
-    """Token numbers, integers (batch, tokens), to the mean of the top layer's outputs over each text's own tokens.
+    """Maps token numbers, integers (batch, tokens), to the mean of the top layer's outputs over each text's tokens.
 
-    Padding changes nothing: no token looks at it, and the mean leaves it out. Of a text without a token one token of
-    padding is read, whose embedding is zero. Rows may be shorter than `tokens`. The result is (batch, width).
+    The result is (batch, width). Padding does not affect it: no token attends to padding, and the mean leaves it out.
+    Of a text without tokens, one padding token is read, whose embedding is zero. Rows may be shorter than `tokens`.
     """
 
     def __init__(self, tokens: int, words: int, options: "Transformer") -> None:
@@ -29,7 +30,7 @@ class Encoder(nn.Module):
             with torch.no_grad():
                 embedding.weight *= EMBEDDING_STD
         self.dropout = nn.Dropout(options.dropout)
-        # Not nn.TransformerEncoder, which starts all of its layers from the same weights.
+        # Not nn.TransformerEncoder, which initialises all of its layers with the same weights.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 options.width,
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         padding = tokens == PADDING
-        padding[:, 0] = False  # only a text without a token begins with padding
+        padding[:, 0] = False  # only a text without tokens begins with padding
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         outputs = self.dropout(self.embedding(tokens) + self.position(positions))
         for layer in self.layers:
@@ -57,7 +58,7 @@ class Encoder(nn.Module):
 
 
 class TransformerNetwork(nn.Module):
-    """The encoder, whose output is the one stage, and a linear classifier."""
+    """The encoder, whose output is the only stage, and a linear classifier."""
 
     stages: tuple[str, ...] = ("encoder",)
 
@@ -74,8 +75,8 @@ class TransformerNetwork(nn.Module):
 class Transformer(Model):
     """A small Transformer encoder for texts: 1.7 million parameters with 25,002 words, 100 tokens and two classes.
 
-    Token and position embeddings are added; each layer is norm, self-attention, norm, a GELU layer of `feedforward`
-    units. Embeddings start small, all else as torch does it.
+    Token and position embeddings are added. Each layer is norm, self-attention, norm, and an MLP with `feedforward`
+    hidden units and GELU. Embeddings start small (`EMBEDDING_STD`); all else has torch's default initialization.
     """
 
     name: Literal["transformer"] = "transformer"

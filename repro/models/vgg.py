@@ -12,7 +12,7 @@ CONVOLUTIONS_PER_STAGE = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 def _stage(in_channels: int, width: int, convolutions: int, batch_norm: bool) -> nn.Sequential:
-    """3x3 convolutions, each with (batch norm and) ReLU, then 2x2 max-pooling."""
+    """3x3 convolutions, each followed by (batch norm and) ReLU, then 2x2 max-pooling."""
     layers: list[nn.Module] = []
     for _ in range(convolutions):
         convolution = nn.Conv2d(in_channels, width, 3, padding=1)
@@ -30,9 +30,9 @@ def _stage(in_channels: int, width: int, convolutions: int, batch_norm: bool) ->
 class VGGNetwork(nn.Module):
     """Five stages down to 512x1x1, then the classifier.
 
-    The classifier is 512-512-`num_classes`: two hidden layers of 512 units with ReLU, each preceded
-    by dropout 0.5, and a linear output; torch's default initialization. It replaces the two 4096-unit layers
-    of the ImageNet network. The network's stages are the outputs of the five max-poolings.
+    The classifier is two hidden layers of 512 units with ReLU, each preceded by dropout 0.5, and a linear output, with
+    torch's default initialization. The hidden layers replace the two 4096-unit layers of the ImageNet network. The
+    stages' outputs are those of the five max-poolings.
     """
 
     stages: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4", "stage5")
