@@ -1,4 +1,4 @@
-"""`python -m repro`: the same as the console script."""
+"""`python -m repro`, which does the same as the console script."""
 
 import sys
 

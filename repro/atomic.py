@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said where they cannot be written or read."""
+"""Atomic file writes, and clear errors for files that cannot be written or read."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ from repro.errors import BadInput, Damaged, RunFailed
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that, whatever happens, `path` holds either its old content or the new, whole.
+    """Write a file atomically: whatever happens, `path` holds either its old content or all of the new.
 
-    Raises RunFailed if it cannot be written, say on a full disk.
+    Raises RunFailed if it cannot be written, for example because the disk is full.
     """
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say of an error of the system that `path` cannot be written: RunFailed."""
+    """Turn an OSError inside the block into RunFailed, which says that `path` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -46,7 +46,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Say of content that cannot be what was written: Damaged. That a file is missing stays an OSError."""
+    """Turn errors caused by corrupt content of `path` into Damaged. A missing file still raises OSError."""
     try:
         yield
     except (ValueError, KeyError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
@@ -55,7 +55,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Make the folder `path` if it is not there. Raises BadInput, which names the option, where that cannot be."""
+    """Create the folder `path` if it does not exist. Raises BadInput, which names the option, if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What an attempt to make a run leaves of itself: on which machine, a log, and why it failed."""
+"""What an attempt to make a run records about itself: its machine, a log, and the reason if it failed."""
 
 import contextlib
 import logging
@@ -17,8 +17,10 @@ from repro.training.distributed import PeerLost
 
 
 def note_attempt(run: RunDirectory, step: int, machine: Mapping[str, Any]) -> list[str]:
-    """Add an attempt that begins at `step` to `environment.json`; in what the machine differs from that whose work it
-    goes on with."""
+    """Append an attempt that begins at `step` to `environment.json`.
+
+    Returns the keys in which the machine differs from that of the attempt it resumes, if it resumes one.
+    """
     path = run.path / "environment.json"
     attempts = run.read_json(path.name)["attempts"] if path.exists() else []
     attempt = {
@@ -36,15 +38,15 @@ def note_attempt(run: RunDirectory, step: int, machine: Mapping[str, Any]) -> li
 
 
 def write_failure(run: RunDirectory, error: Exception) -> None:
-    """Leave the reason in the record, unless the disk is what failed: then the caller's message has to do."""
+    """Write the reason to the record. If the disk itself fails, only the caller's message reports the reason."""
     if isinstance(error, PeerLost) and run.failure() is not None:
-        return  # the one who was lost has left its reason
+        return  # the process that was lost has recorded its reason
     with contextlib.suppress(OSError, RunFailed):
         run.write_failure(str(error), traceback.format_exc())
 
 
 class _RunLog(logging.FileHandler):
-    """Lines are lost where the disk is full: then the record cannot be written either, and that is what is told."""
+    """Drops lines if the disk is full: the record cannot be written then either, and that error is reported."""
 
     def handleError(self, record: logging.LogRecord) -> None: ...  # noqa: N802
 
@@ -55,7 +57,7 @@ class _RunLog(logging.FileHandler):
 
 @contextlib.contextmanager
 def run_log(run: RunDirectory, writes: bool) -> Iterator[logging.Logger]:
-    """A logger that writes `run.log`; nothing in a process that leaves this to another."""
+    """A logger that writes `run.log`, or nothing unless `writes` (in processes that leave the log to another one)."""
     log = logging.getLogger(f"repro.run.{run.run_id}")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -71,5 +73,5 @@ def run_log(run: RunDirectory, writes: bool) -> Iterator[logging.Logger]:
 
 
 def now() -> str:
-    """The time, as records have it."""
+    """The current time in the format of the records."""
     return time.strftime(TIME_FORMAT)

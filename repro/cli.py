@@ -28,18 +28,18 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Do the work, and say on stderr in one line why it could not be done."""
+    """Call `work` and return the exit code; a failure is reported on stderr in one line."""
     try:
         work()
     except (BadInput, RunFailed) as error:
-        # One line, whatever the message quotes; under torchrun it says which process it comes from.
+        # One line, even if the message quotes several; under torchrun it names the process it comes from.
         process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""
         print(f"repro: {process}" + " ".join(str(error).splitlines()), file=sys.stderr)
         return 2 if isinstance(error, BadInput) else 1
-    except PermissionError as error:  # as of runs that belong to somebody else
+    except PermissionError as error:  # for example, the runs belong to another user
         print(f"repro: {error.filename}: this user may not do that ({error.strerror})", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -1,17 +1,17 @@
-"""How long a run has been worked on."""
+"""The time spent on a run."""
 
 import time
 
 
 class Clock:
-    """Seconds of work over all attempts, and when the next checkpoint is due."""
+    """Counts the seconds spent on a run over all attempts, and says when the next checkpoint is due."""
 
     def __init__(self, checkpoint_seconds: float) -> None:
         self.start = self.last = time.monotonic()
         self.checkpoint_seconds = checkpoint_seconds
 
     def add(self, seconds: float) -> None:
-        """Count the work of earlier attempts, as their checkpoint knows it."""
+        """Add the seconds of earlier attempts, as stored in their checkpoint."""
         self.start -= seconds
 
     def seconds(self) -> float:

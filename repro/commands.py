@@ -1,4 +1,4 @@
-"""What each command does. Options come parsed from `repro.cli`; output for people goes to stdout as tables."""
+"""What each command does. `repro.cli` passes the parsed options; results are printed to stdout as tables."""
 
 import argparse
 import contextlib
@@ -147,10 +147,10 @@ def _runner(options: argparse.Namespace) -> Runner:
 
 @contextlib.contextmanager
 def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iterator[None]:
-    """Let `repro status` and `repro wandb sync` know later what the runs were made for, unless the input is bad."""
+    """Record what the runs are made for, for `repro status` and `repro wandb sync`; undone if the input is bad."""
     ledger = Ledger(store.root)
     with ledger.lock():  # the same command in another terminal writes the same file
-        # Under the study's name, as W&B is told while they are made; and apart from a sweep of this name.
+        # Under the study's name, as in W&B; the origin keeps it apart from a sweep of the same name.
         forget = ledger.remember_sweep(request.study, {"run": request.run_id}, plan)
     try:
         yield

@@ -1,8 +1,8 @@
 """The base of every config: strict schemas, and *components*, the parts of a run that are chosen by name.
 
 A component is one class in one file: its fields are what a config may set, its methods do the work.
-Writing the class registers it; every module of the package it lies in is imported when the run schema
-(`repro.config`) is built. So a new network, data set, augmentation or objective is one new file.
+Defining the class registers it, because every module of its package is imported when the run schema
+(`repro.config`) is built. A new network, data set, augmentation or objective is therefore one new file.
 """
 
 import importlib
@@ -14,21 +14,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Schema(BaseModel):
-    """A frozen record that refuses unknown keys, wrong types, NaN and infinity."""
+    """A frozen record that rejects unknown keys, wrong types, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     later_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields added since run ids were first given out, whose default means what was done before there was a choice.
+    """Fields added after run ids were first assigned; their default is the behaviour from before they existed.
 
-    At its default such a field is left out of the run id, so that records made before it keep theirs. A subclass
-    that adds some unites them with its base's.
+    Such a field is left out of the run id at its default, so that earlier records keep their ids. A subclass that
+    adds some takes the union with its base's.
     """
 
     def corrections(self) -> list[str]:
-        """What an earlier version of this code computed wrongly where a config says this.
+        """Corrections of errors in earlier versions of this code that change what this config computes.
 
-        They are part of the run id, so that records from before are not taken for such runs, and all others are.
+        They are part of the run id: records from before a correction no longer count for such runs, and all other
+        records stay valid.
         """
         return []
 
@@ -36,8 +37,8 @@ class Schema(BaseModel):
 class Component(Schema):
     """A part of a run chosen by its `name`.
 
-    A direct subclass opens a *kind* of part (`Model`, `Dataset`, ...). A subclass of a kind that declares
-    `name: Literal["x"] = "x"` is one choice of that kind and is kept in the kind's `registry`.
+    A direct subclass defines a *kind* of part (`Model`, `Dataset`, ...). A subclass of a kind that declares
+    `name: Literal["x"] = "x"` is one choice of that kind and is added to the kind's `registry`.
     """
 
     registry: ClassVar[dict[str, type[Any]]] = {}
@@ -50,7 +51,7 @@ class Component(Schema):
             return
         if "name" not in cls.__annotations__:
             return  # an intermediate base class, not a choice of its own
-        # As pydantic resolved it, since a module may ask for annotations that are strings.
+        # As resolved by pydantic: with `from __future__ import annotations` it would be a string.
         annotation: Any = cls.model_fields["name"].annotation
         if get_origin(annotation) is not Literal:
             raise TypeError(f"{cls.__module__}.{cls.__name__} must state its name as a Literal, not {annotation}")
@@ -62,7 +63,7 @@ class Component(Schema):
 
 
 def choices(kind: type[Component]) -> Any:
-    """The schema type "one of the registered components of this kind", told apart by `name`."""
+    """The schema type "one of the registered components of this kind", discriminated by `name`."""
     members = tuple(kind.registry.values())
     if len(members) == 1:
         return members[0]
@@ -70,6 +71,6 @@ def choices(kind: type[Component]) -> Any:
 
 
 def discover(package: ModuleType) -> None:
-    """Import every module of `package`, so that the components written there are registered."""
+    """Import every module of `package`, so that the components defined there are registered."""
     for module in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
         importlib.import_module(module.name)

@@ -55,7 +55,7 @@ PrecisionName: TypeAlias = Literal["float32", "tfloat32", "bfloat16"]
 
 
 class BaseRunConfig(Schema):
-    """What every kind of run has."""
+    """The fields that every kind of run has."""
 
     kind: str
     data: DataConfig
@@ -73,15 +73,15 @@ class BaseRunConfig(Schema):
     def stream_seed(self, *names: str | int) -> int:
         """The seed of one of the run's random streams.
 
-        The kind is part of it: a teacher and a student that share a `seed` share no stream. Otherwise such a
-        student would start from its teacher's initial weights and see the images in its teacher's order, as it does
-        where that teacher is a student of its seed.
+        It depends on the kind of run, so that a teacher and a student with the same `seed` share no stream.
+        Otherwise the student would start from its teacher's initial weights and see the images in its teacher's
+        order, which still happens if the teacher is itself a student with the same seed.
         """
         return stream_seed(self.seed, self.kind, *names)
 
 
 class TrainingConfig(BaseRunConfig):
-    """What teachers and students have in common. All of it can change a number, so all of it is hashed."""
+    """The fields that teachers and students share. All of them can change a result, so all are hashed."""
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"last_batch", "micro_batch_size", "frozen_trunk", "compiled"})
 
@@ -93,20 +93,20 @@ class TrainingConfig(BaseRunConfig):
     schedule: AnySchedule
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    """Images of a training step, those of streams included."""
+    """Images per training step, including those of streams."""
     last_batch: Literal["keep", "drop"] = "keep"
-    """What becomes of an epoch's last batch if it is not full."""
+    """Whether an epoch's last batch is kept or dropped if it is not full."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """If given, a batch is computed as the sum over micro-batches of this size, on one process or shared by several;
-    BatchNorm normalises each by itself. The result does not depend on the number of processes."""
+    """If given, a batch is computed as the sum over micro-batches of this size, on one process or shared among several;
+    BatchNorm normalises each micro-batch separately. The result does not depend on the number of processes."""
     evaluate_every: int = Field(ge=1)
-    """Epochs between rows of metrics; the last epoch always makes one."""
+    """Epochs between rows of metrics; the last epoch always has one."""
     precision: PrecisionName = "float32"
-    """What a training step computes in which floating-point format: `repro.training.precision`."""
+    """The floating-point formats of a training step: see `repro.training.precision`."""
     compiled: bool = False
-    """Make a training step of kernels that `torch.compile` fuses: `repro.training.compiled`."""
+    """Run training steps through `torch.compile`: see `repro.training.compiled`."""
     frozen_trunk: bool = False
-    """Train the classifier alone; all else stays as `init` gave it: see `repro/training/start.py`."""
+    """Train only the classifier and leave the rest as `init` set it: see `repro/training/start.py`."""
 
     def corrections(self) -> list[str]:
         found = super().corrections()
@@ -131,18 +131,18 @@ class TrainingConfig(BaseRunConfig):
 
     @property
     def stage_shapes(self) -> Mapping[str, Shape]:
-        """The network's stages, input side first, and the shape of each one's output for one input."""
+        """The output shape of each of the network's stages for one input, input side first."""
         dataset = self.data.train.dataset
         return stage_shapes(self.model, dataset.num_classes, dataset.input_shape)
 
     @property
     def stream_counts(self) -> tuple[int, ...]:
-        """How many images of a full batch come from each stream: its share, rounded (half up)."""
+        """How many images of a full batch come from each stream: its share, rounded half up."""
         return tuple(math.floor(stream.share * self.batch_size + 0.5) for stream in self.data.streams)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The objective of each part of a batch: of the run's own images, then of each stream's."""
+        """The objective for each part of a batch: for the run's own images, then for each stream's."""
         at = (stream.temperature for stream in self.data.streams)
         return (self.objective, *(self.objective if tau is None else self.objective.at_temperature(tau) for tau in at))
 
@@ -184,7 +184,7 @@ class StudentConfig(TrainingConfig):
 
     @property
     def merging(self) -> Callable[[Tensor], Tensor] | None:
-        """Makes one teacher's logits of all teachers'; None for an ensemble."""
+        """Merges all teachers' logits into those of one teacher; None for an ensemble."""
         return None if self.merge is None else functools.partial(self.merge.merge, known=self.known_classes)
 
     @model_validator(mode="after")
@@ -199,8 +199,8 @@ class StudentConfig(TrainingConfig):
 class GeneratorConfig(BaseRunConfig):
     """A generator trained against a discriminator on images alone (`repro/generative`).
 
-    An epoch is `steps_per_epoch` steps of the generator, each after `discriminator_steps` of the discriminator with a
-    batch of real and one of generated images. Both networks have the optimizer and the schedule.
+    An epoch is `steps_per_epoch` generator steps, each preceded by `discriminator_steps` discriminator steps on a batch
+    of real and a batch of generated images. The optimizer and the schedule apply to both networks.
     """
 
     kind: Literal["generator"] = "generator"
@@ -213,9 +213,9 @@ class GeneratorConfig(BaseRunConfig):
     discriminator_steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Keep the exponential moving average of the generator over its steps (None: its last weights)."""
+    """Keep an exponential moving average of the generator's weights over its steps; None keeps the last weights."""
     evaluate_every: int = Field(ge=1)
-    """Epochs between rows of metrics and sample grids; the last epoch always makes them."""
+    """Epochs between rows of metrics and sample grids; the last epoch always has both."""
     precision: Literal["float32"] = "float32"
 
     @model_validator(mode="after")
@@ -235,14 +235,14 @@ class GeneratorConfig(BaseRunConfig):
 
 ClassifierConfig = Annotated[TeacherConfig | StudentConfig, Field(discriminator="kind")]
 RunConfig = Annotated[TeacherConfig | StudentConfig | GeneratorConfig, Field(discriminator="kind")]
-Pretrained.model_rebuild()  # like these it names runs, which are only known here
+Pretrained.model_rebuild()  # like the schemas below, it refers to run configs, which are only defined here
 for _schema in (GeneratedStream, GeneratedImages, DataConfig, TeacherConfig, StudentConfig, GeneratorConfig):
     _schema.model_rebuild()
 _RUN: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
 
 
 def parse_config(content: Any) -> RunConfig:
-    """A run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
+    """Parse a run config from JSON-like data. Raises BadInput: one line with the key, what was given, what is valid."""
     try:
         return _RUN.validate_json(as_json(content))
     except ValidationError as error:

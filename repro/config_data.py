@@ -20,12 +20,12 @@ else:
 
 
 class Selection(Schema):
-    """A part of a data set's training images; without options all of them.
+    """A part of a data set's training images; by default all of them.
 
     `size` (images) or `fraction` takes a stratified subset; `half` then takes one of its two disjoint stratified
-    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested. Of all these `classes` keeps the images of
-    some classes, so that selections of disjoint classes share out what one without `classes` takes. A network keeps its
-    output for every class of the data set, and its test images are those of all.
+    halves (Section 5.2: D0 and D1). Subsets with the same seed are nested. Of the images chosen so far, `classes` keeps
+    those of the given classes, so that selections of disjoint classes partition the one without `classes`. The network
+    still has an output for every class of the data set and is tested on images of all classes.
     """
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"classes"})
@@ -56,12 +56,12 @@ class Selection(Schema):
 
 
 class Stream(Schema):
-    """Images mixed into every batch of a student, without labels: see `repro/training/streams.py`."""
+    """Images without labels that are mixed into every batch of a student: see `repro/training/streams.py`."""
 
     share: float = Field(gt=0.0, lt=1.0)
-    """Of the images of a batch, rounded to whole ones; the run's own images take the rest."""
+    """The stream's share of a batch, rounded to whole images; the run's own images take the rest."""
     temperature: float | None = Field(default=None, gt=0.0)
-    """tau of the objective on these images; None: as on all others."""
+    """tau of the objective on these images; None: the same as on the run's own images."""
 
 
 class DatasetStream(Stream):
@@ -72,13 +72,13 @@ class DatasetStream(Stream):
 
 
 class NoiseStream(Stream):
-    """Noise, every channel of every pixel independently from U[0, 1], fresh at every step and not augmented."""
+    """Noise: every channel of every pixel is drawn from U[0, 1] independently, anew at every step; not augmented."""
 
     name: Literal["noise"] = "noise"
 
 
 class GeneratedStream(Stream):
-    """Images that a finished generator makes, fresh at every step and not augmented.
+    """Images from a finished generator, drawn anew at every step; not augmented.
 
     `batch_statistics` draws them with the generator in training mode, as the original code does.
     """
@@ -92,9 +92,9 @@ AnyStream = Annotated[DatasetStream | NoiseStream | GeneratedStream, Field(discr
 
 
 class GeneratedImages(Schema):
-    """A fixed set of images that a finished generator makes: the first `images` of the sequence that `seed` gives.
+    """A fixed set of images from a finished generator: the first `images` of the sequence determined by `seed`.
 
-    They are augmented like the run's own. `batch_statistics` as in `GeneratedStream`.
+    They are augmented like the run's own. `batch_statistics` is as in `GeneratedStream`.
     """
 
     generator: "GeneratorConfig"
@@ -106,13 +106,13 @@ class GeneratedImages(Schema):
 class DataConfig(Schema):
     """The images a run trains on. Its test images are the whole test split of `train.dataset`.
 
-    `pools` add images without their labels, which a student does not need, `generated` images that never had one: all
-    are shuffled together, and each comes once an epoch. `streams` give every batch a fixed number of images beside
-    these.
+    `pools` add images whose labels are withheld, since a student does not need them; `generated` adds images that never
+    had labels. All are shuffled together, and each is seen once per epoch. `streams` add a fixed number of further
+    images to every batch.
 
-    `validation` is for choosing hyperparameters: so many train images of `train.dataset`, the last ones of the order
-    whose first ones `train.size` takes, are the test images instead. No selection may contain one of them, neither the
-    run's own nor those of its teachers and whatever else it learns from.
+    `validation` is for choosing hyperparameters: this many train images of `train.dataset` become the test images
+    instead. They are the last ones in the order from whose start `train.size` takes its images. No selection may
+    contain any of them: neither the run's own nor those of its teachers and of any other run it learns from.
     """
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"streams", "generated", "validation"})
@@ -136,12 +136,12 @@ class DataConfig(Schema):
 
     @property
     def datasets(self) -> frozenset[Dataset]:
-        """Every data set that is read."""
+        """Every data set that the run reads."""
         return frozenset(selection.dataset for selection in self.selections)
 
     @property
     def tested(self) -> int | None:
-        """How many test images the run has; None where that is not known without reading them."""
+        """How many test images the run has; None if this is not known without reading them."""
         return self.train.dataset.test_size if self.validation is None else self.validation
 
     @property
@@ -152,6 +152,6 @@ class DataConfig(Schema):
 
     @property
     def generators(self) -> tuple["GeneratorConfig", ...]:
-        """The generators that make some of the images, each once."""
+        """The generators that make some of the images, without duplicates."""
         streamed = (stream.generator for stream in self.streams if isinstance(stream, GeneratedStream))
         return tuple(dict.fromkeys((*(images.generator for images in self.generated), *streamed)))

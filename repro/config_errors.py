@@ -1,4 +1,4 @@
-"""Turn pydantic's account of a bad config into one line: the key, what was given, what would be right."""
+"""Turn pydantic's errors about a config into one line: the key, what was given, what is valid."""
 
 import types
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from repro.errors import BadInput, did_you_mean
 def explain(
     error: ValidationError, content: Any, roots: Sequence[type[BaseModel]], noun: str = "config key"
 ) -> BadInput:
-    """One line about the first problem of `content`, which should have been one of `roots`.
+    """A one-line BadInput about the first problem of `content`, which does not match any of the schemas `roots`.
 
-    `noun` is what a key of `content` is called.
+    `noun` is what the message calls a key of `content`.
     """
     problems = _without_consequences(error.errors(include_url=False))
-    # A misspelt key shows twice: as unknown and, where it was required, as missing. The first explains both.
+    # A misspelt key is reported twice: as unknown and, if it is required, as missing. The former explains both.
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     path = _without_tags(first["loc"], content)
@@ -53,7 +53,7 @@ def explain(
 
 
 def _without_consequences(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave out the lists that are too short only because elements of theirs are wrong."""
+    """Leave out lists that are reported as too short only because some of their elements are invalid."""
     places = [problem["loc"] for problem in problems]
     return [
         problem

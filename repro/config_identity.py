@@ -7,15 +7,15 @@ from repro.component import Schema
 from repro.errors import BadInput
 
 SCHEMA_VERSION = 1
-"""Part of every run id. Raise it when every config comes to mean another computation; where it is only some, as after
-most corrections, give them `corrections` (`repro.component.Schema`)."""
+"""Part of every run id. Raise it when the meaning of every config changes. If only some configs are affected, as after
+most corrections, give those `corrections` instead (`repro.component.Schema`)."""
 
 
 def canonical_json(config: Schema) -> str:
-    """The config with every default written out, keys sorted, and the schema version.
+    """The config as JSON with every default written out and keys sorted, together with the schema version.
 
-    Left out are only `later_fields` at their defaults, so that a new option leaves the ids of old runs alone. Added are
-    the `corrections` of each part that has some.
+    Only `later_fields` at their defaults are left out, so that a new option does not change the ids of earlier runs.
+    The `corrections` of each part that has some are added.
     """
     content = {"schema_version": SCHEMA_VERSION, "config": _identity(config)}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -36,9 +36,9 @@ def _identity(value: Any) -> Any:
 
 
 def as_json(content: Any) -> str:
-    """JSON text to validate: in strict mode its lists become tuples, and nothing else is converted.
+    """JSON text for pydantic to validate: in strict mode its lists become tuples, and nothing else is converted.
 
-    Raises BadInput for what JSON cannot hold, such as the dates of YAML.
+    Raises BadInput for values that JSON cannot represent, such as YAML dates.
     """
     try:
         return json.dumps(content)

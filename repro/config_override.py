@@ -10,14 +10,14 @@ from repro.errors import BadInput
 def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     """The config with values replaced at dotted keys: {"optimizer.learning_rate": 0.1, "teachers.epochs": 5}.
 
-    A key that meets a list without an index changes every element. A new `name` drops the options of the
-    component that was there; the order of `changes` does not matter. Raises BadInput for unknown keys.
+    A key that reaches a list without an index changes every element. A new `name` drops the options of the
+    previous component. The order of `changes` does not matter. Raises BadInput for unknown keys.
     """
     content = config.model_dump(mode="json")
 
     def place(key: str) -> tuple[int, bool, int]:
-        """The outermost first, of one component its name, and all of a list before one, so that no change undoes
-        another."""
+        """Sort key: outer keys first, a component's name before its options, and a whole list before one element,
+        so that no change undoes another."""
         parts = key.split(".")
         return sum(not part.isdecimal() for part in parts), parts[-1] != "name", len(parts)
 
@@ -27,7 +27,7 @@ def override(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
 
 
 def _assign(content: Any, path: list[str], value: Any, key: str) -> None:
-    """Set what `path`, the rest of `key`, leads to; unknown keys are left for `parse_config` to refuse."""
+    """Set the value at `path`, the rest of `key`. Unknown keys are left for `parse_config` to reject."""
     head, *rest = path
     place: str | int = head
     if isinstance(content, dict):

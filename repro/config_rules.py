@@ -1,6 +1,6 @@
-"""Which parts of a run go together: what its config refuses beyond each part's own bounds.
+"""Which parts of a run can be combined: the checks of its config beyond each part's own bounds.
 
-Every rule raises ValueError, which says what does not fit; `repro.config` calls them when a config is made.
+Every rule raises a ValueError that says what does not fit; `repro.config` calls the rules when a config is created.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_training(config: "TrainingConfig") -> None:
-    """Raise ValueError if parts of a teacher or student do not go together."""
+    """Raise ValueError if parts of a teacher or student are incompatible."""
     _check_trunk(config)
     _check_compiled(config)
     _check_inputs(config)
@@ -30,7 +30,7 @@ def check_training(config: "TrainingConfig") -> None:
 
 
 def check_student(config: "StudentConfig") -> None:
-    """Raise ValueError if a student and its teachers do not go together."""
+    """Raise ValueError if a student and its teachers are incompatible."""
     _check_merge(config)
     _check_teachers(config)
     _check_compiled_teachers(config)

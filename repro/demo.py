@@ -20,13 +20,13 @@ from repro.tracking.mirror import Mode, mirrored
 from repro.training.hardware import keep_freed_memory, processors
 
 WORKERS = 4
-"""Runs side by side, where there are so many processors."""
+"""The number of runs made side by side, if there are as many processors."""
 
 
 def run_demo(out: Path, wandb: Mode) -> None:
-    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table, draw their figure into `out`.
+    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table and save their figure to `out`.
 
-    wandb: how the runs are shown in W&B meanwhile.
+    wandb: the mode in which W&B shows the runs while they are made.
     """
     from analysis.comparison import comparison
     from analysis.digits import FIGURE
@@ -39,7 +39,7 @@ def run_demo(out: Path, wandb: Mode) -> None:
     runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), stop)
     requests = read_sweep(find_sweep("digits"), {})
     plan = parents_first(requests)
-    # As `repro launch` does, so that `repro status` and `repro wandb sync` know later what the runs were made for.
+    # As `repro launch` does, so that `repro status` and `repro wandb sync` know what the runs were made for.
     ledger = Ledger(runner.store.root)
     with ledger.lock():
         ledger.remember_sweep("digits", {}, plan)

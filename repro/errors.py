@@ -1,13 +1,13 @@
-"""The two ways a command ends other than well. Anything else that escapes is a bug and shows its traceback."""
+"""The two ways in which a command can fail. Any other exception is a bug and shows its traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class BadInput(Exception):
-    """The user asked for something that cannot be; the message is the one line they see (exit code 2).
+    """The user asked for something impossible; the message is the one line they see (exit code 2).
 
-    `key` is the dotted config key at fault, where it is one.
+    `key` is the dotted config key at fault, if there is one.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
@@ -16,7 +16,7 @@ class BadInput(Exception):
 
 
 class Damaged(BadInput):
-    """A file of a run's record, or an export, is not what was written, as after a copy that was cut short."""
+    """A file of a run's record, or an export, is corrupt, for example after an incomplete copy."""
 
 
 class RunFailed(Exception):
@@ -24,15 +24,15 @@ class RunFailed(Exception):
 
 
 class Interrupted(RunFailed):
-    """The run was asked to stop; it has written a checkpoint from which it goes on."""
+    """The run was asked to stop; if it was being trained, it has written a checkpoint from which it resumes."""
 
 
 class MadeElsewhere(RunFailed):
-    """Another process is making the run, and whoever asked for it has something better to do than to wait."""
+    """Another process is making the run, and the caller does not want to wait for it."""
 
 
 def did_you_mean(given: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of `valid`, or `; valid: a, b, c` where none is near."""
+    """`; did you mean 'x'?` for the closest match in `valid`, or `; valid: a, b, c` if there is none."""
     candidates = sorted(valid)
     nearest = difflib.get_close_matches(given, candidates, n=1, cutoff=0.5)
     if nearest:

@@ -1,4 +1,4 @@
-"""The kernel's lock on an open file (`flock`), which ends with its holder, however that dies."""
+"""The kernel's lock on an open file (`flock`), which is released when its holder ends, even if that is killed."""
 
 import fcntl
 from typing import IO
@@ -7,9 +7,9 @@ from repro.errors import BadInput
 
 
 def try_lock(file: IO[bytes], shared: bool = False) -> bool:
-    """Lock the file, together with other `shared` locks or alone, without waiting; False if another lock is there.
+    """Try to lock the file without waiting, exclusively or, if `shared`, along with other shared locks.
 
-    Raises BadInput where the file system has no locks.
+    Returns False if another lock prevents it. Raises BadInput if the file system does not support locks.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

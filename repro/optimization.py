@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, as config and as what they do."""
+"""Optimizers and learning-rate schedules: their config and their implementation."""
 
 import math
 from abc import abstractmethod
@@ -20,7 +20,7 @@ class Optimizer(Component):
 
     @abstractmethod
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The torch optimizer over `parameters`; fused, so that a step is one kernel for all of them."""
+        """The torch optimizer for `parameters`; fused, so that a step is one kernel for all of them."""
 
 
 class SGD(Optimizer):
@@ -76,9 +76,9 @@ class AdamW(Optimizer):
 
 
 class Schedule(Component):
-    """How the learning rate moves over a run: linear warm-up from 0 to the peak, then a decay.
+    """The learning rate over a run: linear warm-up from 0 to the peak, then a decay.
 
-    `per` says when it moves: once per epoch (the paper, Appendix A) or at every step.
+    `per` says how often it changes: once per epoch (the paper, Appendix A) or at every step.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Schedule(Component):
 
     @abstractmethod
     def _decay(self, peak: float, progress: float) -> float:
-        """The learning rate at `progress` in [0, 1) of the time after the warm-up."""
+        """The learning rate once the fraction `progress`, in [0, 1), of the time after warm-up has passed."""
 
 
 class Constant(Schedule):

@@ -1,4 +1,4 @@
-"""What a person sees while runs are made: bars with an ETA on a terminal, plain lines elsewhere."""
+"""What the user sees while runs are made: bars with an ETA on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -18,16 +18,16 @@ SHOWN = (
 
 
 class Progress(Protocol):
-    """Told what happens to one run after the other."""
+    """Is told about the progress of runs that are made one after another."""
 
     def say(self, line: str) -> None:
-        """One line of news."""
+        """Show one line of text."""
 
     def start(self, title: str, total_steps: int, done_steps: int) -> None:
-        """A run starts, or goes on, at `done_steps`."""
+        """A run starts, or resumes at `done_steps`."""
 
     def step(self, count: int = 1) -> None:
-        """So many training steps were queued. Must be cheap."""
+        """`count` training steps were queued. Must be cheap."""
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         """An epoch with a row of metrics has ended."""
@@ -50,7 +50,7 @@ class Lines:
         self.say(f"{title}: " + (f"continues at step {done_steps} of {total_steps}" if done_steps else "starts"))
 
     def step(self, count: int = 1) -> None:
-        """Nothing: lines come by epoch."""
+        """Nothing: lines are printed by epoch."""
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         self.say(f"{self.title}: epoch {epoch}/{epochs}  {summarize(metrics)}")
@@ -60,7 +60,7 @@ class Lines:
 
 
 class Bars:
-    """One bar a run on stderr, gone when the run ends; in the line `position`, if there are several at a time."""
+    """One bar per run on stderr, removed when the run ends. `position` is its line if several are shown at a time."""
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -95,7 +95,7 @@ class Bars:
 
 
 class Silence:
-    """Says nothing: for processes whose work another one reports."""
+    """Shows nothing: for processes whose work is reported by another one."""
 
     def say(self, line: str) -> None: ...
 
@@ -109,10 +109,10 @@ class Silence:
 
 
 class Report:
-    """Passes on what it is told to a process that shows it: `tell` gets the name and the arguments of each call."""
+    """Forwards every call to a process that shows it: `tell` gets the name and the arguments of the call."""
 
     SECONDS = 0.2
-    """Steps are passed on so often."""
+    """The interval at which steps are forwarded."""
 
     def __init__(self, tell: Callable[[str, list[Any]], None]) -> None:
         self.tell = tell
@@ -145,17 +145,17 @@ class Report:
 
 
 def for_this_output(position: int = 0) -> Progress:
-    """Bars if stderr is a terminal, lines if not; the bar in the line `position`, if there are several at a time."""
+    """Bars if stderr is a terminal, lines if not. `position` is the bar's line if several are shown at a time."""
     return Bars(position) if sys.stderr.isatty() else Lines()
 
 
 def bar_of_runs(total: int) -> "tqdm[Never]":
-    """A bar above those of runs side by side, which counts them; nothing where stderr is no terminal."""
+    """A bar that counts runs, above the bars of those made side by side; hidden if stderr is not a terminal."""
     return tqdm(total=total, desc="runs", unit="run", leave=False, dynamic_ncols=True, disable=None)
 
 
 def summarize(metrics: Mapping[str, float | None]) -> str:
-    """The metrics worth a line: `loss 0.012  accuracy 85.1%  agreement 99.2%  kl 0.004`."""
+    """The main metrics in one line: `loss 0.012  accuracy 85.1%  agreement 99.2%  kl 0.004`."""
     parts = []
     for key in SHOWN:
         value = metrics.get(key)

@@ -1,4 +1,4 @@
-"""What made a record: the git commit of this package's checkout, whether it was changed since, its content; the job."""
+"""What made a record: this package's git commit, whether it was changed since, a hash of its content; the Slurm job."""
 
 import functools
 import hashlib
@@ -10,15 +10,15 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 SNAPSHOT_FILE = "snapshot.json"
-"""Beside the package in a snapshot of it (`repro.launch.snapshot`): what `code_version` said where it was taken."""
+"""Next to the package in a snapshot of it (`repro.launch.snapshot`): the `code_version` of the original."""
 
 
-@functools.cache  # while this process lives it runs the code that it started with
+@functools.cache  # a process keeps running the code that it started with
 def code_version() -> dict[str, Any]:
-    """{"commit": ..., "dirty": ..., "content": ...} of this package; of a snapshot, as it was when it was taken.
+    """{"commit": ..., "dirty": ..., "content": ...} of this package; for a snapshot, those at the time it was taken.
 
-    `commit` and `dirty` are None where the package does not lie in a git checkout. `content` is the hash of the
-    source files themselves.
+    `commit` and `dirty` are None if the package is not in a git checkout. `content` is the hash of the source files
+    themselves.
     """
     snapshot = PACKAGE.parent / SNAPSHOT_FILE
     if snapshot.exists():
@@ -31,20 +31,20 @@ def code_version() -> dict[str, Any]:
 
 
 def slurm_job_id() -> str | None:
-    """The Slurm job that this process belongs to, `12`, or `12_3` in an array; None outside of Slurm."""
+    """The Slurm job that this process belongs to: `12`, or `12_3` in a job array; None outside Slurm."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array is not None else os.environ.get("SLURM_JOB_ID")
 
 
 def source_files(package: Path | None = None) -> dict[str, bytes]:
-    """Every file of this package, or of the copy at `package`, by its path in it; without what Python compiled."""
+    """Every file of this package, or of the copy at `package`, by its path inside it; compiled files are left out."""
     top = package or PACKAGE
     paths = sorted(path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
 
 
 def content_hash(files: dict[str, bytes]) -> str:
-    """12 hexadecimal digits that change with any file's name or content."""
+    """12 hexadecimal digits that change if any file's name or content does."""
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

@@ -1,4 +1,4 @@
-"""The data that a run reads: known again by their fingerprints, and fit for it."""
+"""Checks of the data that a run reads: their fingerprints, and whether they suit the run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def fingerprint_all(config: RunConfig, directory: Path) -> dict[Dataset, str]:
 
 
 def as_recorded(fingerprints: Mapping[Dataset, str]) -> dict[str, str]:
-    """Fingerprints by the data sets' names. Several data sets can have one name and differ in their options."""
+    """Fingerprints by data set name. Data sets that differ in their options can share a name."""
     by_name: dict[str, set[str]] = {}
     for dataset, fingerprint in fingerprints.items():
         by_name.setdefault(dataset.name, set()).add(fingerprint)
@@ -25,10 +25,10 @@ def as_recorded(fingerprints: Mapping[Dataset, str]) -> dict[str, str]:
 
 
 def check_same_data(recorded: Mapping[str, str], present: Mapping[Dataset, str], run: RunDirectory) -> None:
-    """Raise BadInput if a data set is another than the one that `run` was begun with.
+    """Raise BadInput if a data set differs from the one that `run` was started with.
 
-    `recorded`: what `as_recorded` made of the fingerprints then. `present`: the fingerprints now, of all or some of the
-    data sets.
+    `recorded`: the fingerprints at that time, as returned by `as_recorded`. `present`: the current fingerprints of all
+    or some of the data sets.
     """
     for dataset, fingerprint in present.items():
         if fingerprint not in recorded[dataset.name].split(SEPARATOR):
@@ -39,7 +39,7 @@ def check_same_data(recorded: Mapping[str, str], present: Mapping[Dataset, str],
 
 
 def check_data_of_parents(config: RunConfig, present: Mapping[Dataset, str], store: Store) -> None:
-    """Raise BadInput if a data set that a parent, which is done, shares with this run has changed since."""
+    """Raise BadInput if a data set that this run shares with a finished parent has changed since that was made."""
     for parent in config.parents():
         run = store.run(parent.run_id)
         if run.is_done():
@@ -48,7 +48,7 @@ def check_data_of_parents(config: RunConfig, present: Mapping[Dataset, str], sto
 
 
 def check_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> None:
-    """Raise BadInput if the run has no images to be tested on."""
+    """Raise BadInput if the run needs test images and has none."""
     dataset = config.data.train.dataset
     has_some = len(datasets[dataset].test) > 0 or config.data.validation is not None
     if not isinstance(config, GeneratorConfig) and not has_some:

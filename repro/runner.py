@@ -48,10 +48,10 @@ class Runner:
     ranks: Ranks = ALONE
     """The processes that make each run together; the first writes its record."""
     loader_workers: int = field(default_factory=hardware.count_loader_workers)
-    """Processes that decode files for this one; 0: it does so itself."""
+    """Worker processes that decode files for this process; 0: it decodes them itself."""
 
     def check(self, configs: Iterable[RunConfig]) -> None:
-        """Raise BadInput if data, parts or precision of any of these runs are no good, before one is begun."""
+        """Raise BadInput, before any run is started, if the data, parts or precision of one of them are unusable."""
         datasets: dict[Dataset, LabeledData] = {}
         smallest: dict[object, int] = {}  # the runs of a sweep share most of their data and architectures
         checked: set[object] = set()
@@ -83,12 +83,13 @@ class Runner:
     def make(
         self, config: RunConfig, title: str, forgiven: str | Literal["any"] | None = "any", waits: bool = True
     ) -> None:
-        """Finish the run of `config`, whose parents are done; at once if its record is complete.
+        """Finish the run of `config`, whose parents must be done. Returns at once if its record is complete.
 
-        If its record holds a failure of its own, it is tried again only if that happened at the time `forgiven`, or
-        if that is "any". Where another process is making it, that is waited for, or unless it `waits` MadeElsewhere
-        raised. Raises BadInput if its data are missing or are not those that its record was begun with, or a parent
-        made with; Interrupted if asked to stop; RunFailed if it cannot finish (the reason stays in `failure.json`).
+        If the record holds a failure of the run itself, the run is tried again only if it failed at the time `forgiven`
+        or if that is "any". If another process is making the run, this waits for it or, unless `waits`, raises
+        MadeElsewhere. Raises BadInput if data are missing or differ from those that the record was started with or a
+        parent was made with; Interrupted if asked to stop; RunFailed if the run cannot finish (the reason is kept in
+        `failure.json`).
         """
         run = self._record(config)
         fingerprints = fingerprint_all(config, self.data_directory)
@@ -113,7 +114,7 @@ class Runner:
             self.progress.say(f"{title}: waiting, {holder} is training it")
 
         with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
-            if self.ranks.first_decides(run.is_done()):  # by the one we waited for
+            if self.ranks.first_decides(run.is_done()):  # made by the process we waited for
                 return
             self._refuse_if_failed(run, title, forgiven)
             run.forget_failure()
@@ -121,7 +122,7 @@ class Runner:
             with run_log(run, writes=self.ranks.is_first) as log:
                 try:
                     self._train(run, config, title, datasets, fingerprints, log)
-                    self.ranks.wait_for_all()  # a parent's weights are there when any process goes on to its child
+                    self.ranks.wait_for_all()  # a parent's weights must exist before any process starts its child
                 except (Interrupted, BadInput):
                     raise
                 except Exception as error:
@@ -153,7 +154,7 @@ class Runner:
     ) -> None:
         hardware.use_exact_kernels()
         clock = Clock(self.checkpoint_seconds)
-        trainer = self._training(config, datasets)  # which asks the teachers
+        trainer = self._training(config, datasets)  # this already evaluates the teachers
         checkpoint = run.checkpoint()
         if checkpoint is not None:
             check_same_data(checkpoint["data"], fingerprints, run)
@@ -218,7 +219,7 @@ class Runner:
         log.info("done  %s", summarize(result.metrics))
 
     def _training(self, config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> Training:
-        """The run in memory, at its start."""
+        """The run in memory, before its first step."""
         generators = self.generators(config)
         if isinstance(config, GeneratorConfig):
             check_shares(config, self.ranks)
@@ -227,19 +228,19 @@ class Runner:
         return Trainer(config, datasets, teachers, self.device, generators, self.ranks, self.loader_workers, source)
 
     def teachers(self, config: RunConfig) -> Ensemble | None:
-        """The trained teachers of a student, from their records; None for a run without."""
+        """The trained teachers of a student, from their records; None for a run without teachers."""
         if not isinstance(config, StudentConfig):
             return None
         return Ensemble([self.finished_network(teacher) for teacher in config.teachers], config.merging)
 
     def source(self, config: RunConfig) -> nn.Module | None:
-        """The trained network whose trunk a run starts from, from its record; None for a run without."""
+        """The trained network whose trunk the run starts from, from its record; None for a run without a source."""
         if isinstance(config, GeneratorConfig) or config.source is None:
             return None
         return self.finished_network(config.source)
 
     def generators(self, config: RunConfig) -> dict[GeneratorConfig, nn.Module]:
-        """The trained generators of a run's data, from their records, on the device."""
+        """The trained generators of a run's data, loaded from their records onto the device."""
         return {parent: self.finished_network(parent).to(self.device) for parent in config.data.generators}
 
     def finished_network(self, config: RunConfig) -> nn.Module:

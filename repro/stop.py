@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Requests to stop, sent as signals."""
 
 import contextlib
 import signal
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-"""Ctrl-C; what ends a process politely; what Slurm sends, as the launcher asks for it, before it takes a job away."""
+"""Ctrl-C; the usual request to terminate; and the signal that the launcher has Slurm send before it ends a job."""
 
 
 class StopRequest:
-    """Set by a signal; the training loop looks at it after every step."""
+    """Set by a signal; the training loop checks it after every step."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGNALS as requests; the second SIGINT interrupts at once."""
+        """Treat SIGNALS as requests to stop; a SIGINT that follows one of them interrupts at once."""
         previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield

@@ -1,7 +1,7 @@
 """Run directories: the record of every run, on disk. See docs/architecture.md for what each file holds.
 
-Every file appears whole or not at all, a run has one writer at a time, and `summary.json` comes last: a run
-whose summary exists is done.
+Files are written atomically (`metrics.jsonl` and `run.log` grow line by line), a run has one writer at a time, and
+`summary.json` is written last: a run whose summary exists is done.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from repro.atomic import reading, write_atomically, writing
 from repro.errors import BadInput
 from repro.lock import try_lock
 
-if TYPE_CHECKING:  # importing torch takes seconds, which whoever only looks at records need not spend
+if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads records need not spend
     from torch import Tensor
 
     from repro.config import RunConfig
 
 ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
-"""Files that some runs have and that go along as they are: a loss surface, generated images and their quality."""
+"""Files that some runs have and that are copied unchanged: a loss surface, generated images and their quality."""
 LOCK_POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
-"""Who holds a lock for longer than this is writing the run, and not just asking whether somebody does."""
+"""A process that holds a lock for longer than this is writing the run, not just checking whether another one is."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
@@ -50,7 +50,7 @@ class RunDirectory:
         return (self.path / "summary.json").exists()
 
     def state(self) -> State:
-        """Where the run stands. Never blocks and changes nothing."""
+        """The state of the run. Never blocks and changes nothing."""
         if self.is_done():
             return "done"
         if self.holder() is not None:
@@ -77,7 +77,7 @@ class RunDirectory:
         return failure["error"] if failure is not None else None
 
     def last_failure(self) -> dict[str, Any] | None:
-        """What `write_failure` wrote, if the last attempt failed."""
+        """What `write_failure` wrote if the last attempt failed, else None."""
         try:
             failure = self.read_json("failure.json")
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class RunDirectory:
             return {key: failure[key] for key in ("error", "traceback", "parent", "time")}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`, oldest first; none if there is no such file yet."""
+        """The rows of `metrics.jsonl`, oldest first; an empty list if there is no such file yet."""
         path = self.path / "metrics.jsonl"
         # A line without its newline is one that a killed writer did not finish.
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
@@ -94,7 +94,7 @@ class RunDirectory:
             return [json.loads(line) for line in lines]
 
     def last_metrics(self) -> dict[str, Any] | None:
-        """The last whole row of `metrics.jsonl`, without reading all of it."""
+        """The last complete row of `metrics.jsonl`, without reading the whole file."""
         try:
             with (self.path / "metrics.jsonl").open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -135,12 +135,12 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self, on_wait: Callable[[str], None], while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Be the run's one writer; where there is one already, say so through `on_wait` and wait for it.
+        """Become the run's only writer. If it already has one, call `on_wait` with its name and wait for it.
 
-        `while_waiting` is called a few times a second. Both may raise, to wait no longer.
+        `while_waiting` is called a few times a second. Both may raise an exception to stop waiting.
 
-        The lock is the kernel's (flock) and ends with its holder, however that dies; the file's content only
-        names the holder.
+        The lock is the kernel's (flock) and is released when its holder ends, even if that is killed; the file's
+        content only names the holder.
         """
         with self._open_lock() as file:
             since: float | None = None
@@ -159,7 +159,7 @@ class RunDirectory:
             yield
 
     def holder(self) -> str | None:
-        """Who is writing this run, or None. Raises BadInput where the file system has no locks."""
+        """Who is writing this run, or None. Raises BadInput if the file system does not support locks."""
         path = self.path / "lock"
         if not path.exists():
             return None
@@ -167,7 +167,7 @@ class RunDirectory:
             return None if try_lock(file, shared=True) else _holder_named_in(file)
 
     def seconds_since_write(self) -> float:
-        """The age of the newest file of the record; 0 if that is of the future, by the clock of another machine."""
+        """The age of the record's newest file; 0 if another machine's clock has dated it in the future."""
         times = []
         for path in self.path.iterdir():
             with contextlib.suppress(FileNotFoundError):  # renamed or removed by the run's writer just now
@@ -185,7 +185,7 @@ class RunDirectory:
         self.write_plain_config(config.run_id, config.model_dump(mode="json"))
 
     def write_plain_config(self, run_id: str, config: dict[str, Any]) -> None:
-        """Keep a config that is plain data already."""
+        """Write a config that is already plain data."""
         self.write_json("config.json", {"run_id": run_id, "config": config})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ class RunDirectory:
         import torch
         from safetensors.torch import save
 
-        # Copies: a weight that a network holds under several names is refused as long as these share memory.
+        # Copied, because safetensors rejects tensors that share memory, such as a weight with several names.
         own = {key: t.detach().cpu().clone(memory_format=torch.contiguous_format) for key, t in tensors.items()}
         write_atomically(self.path / name, save(own))
 
@@ -205,7 +205,7 @@ class RunDirectory:
     def write_checkpoint(self, content: dict[str, Any]) -> None:
         import torch
 
-        # Through memory: where the disk is full, torch would hide the cause behind an error of its own.
+        # Through memory: on a full disk, torch would hide the cause behind an error of its own.
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_atomically(self.path / "checkpoint.pt", buffer.getbuffer())
@@ -218,7 +218,7 @@ class RunDirectory:
             os.fsync(file.fileno())
 
     def truncate_metrics(self, rows: int) -> None:
-        """Forget what was written after the checkpoint: it will be computed again, to the bit."""
+        """Drop the rows written after the checkpoint: they will be computed again, bit for bit."""
         path = self.path / "metrics.jsonl"
         kept = self.metrics()[:rows]
         with reading(path):
@@ -227,7 +227,7 @@ class RunDirectory:
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
-        """Keep why the run could not be finished; `parent` is the run id of the parent whose failure is the reason."""
+        """Record why the run could not be finished; `parent` is the id of the parent run whose failure is the reason."""
         content = {"error": error, "traceback": traceback, "parent": parent, "time": time.strftime(TIME_FORMAT)}
         self.write_json("failure.json", content)
 
@@ -236,9 +236,9 @@ class RunDirectory:
 
 
 class SharedRun(RunDirectory):
-    """The record of a run as a process sees it that trains together with the one that writes it.
+    """The record of a run in a process that trains it together with the process that writes it.
 
-    Nothing is written but the reason of a failure of its own.
+    Nothing is written except the reason if this process fails.
     """
 
     @contextlib.contextmanager
@@ -275,7 +275,7 @@ class Store:
         return RunDirectory(self.root / run_id)
 
     def runs(self) -> list[RunDirectory]:
-        """Every run there is a record of, by id."""
+        """Every run that has a record, ordered by id."""
         if not self.root.is_dir():
             return []
         return [RunDirectory(path) for path in sorted(self.root.iterdir()) if (path / "config.json").exists()]

@@ -1,8 +1,8 @@
 """The loss around a student: distillation loss and agreement on a plane through three networks (Figure 6c).
 
-The plane goes through the teacher, the student as it started and the student as it ended, as in Section 6.2 and in
-Garipov et al. 2018 (arXiv 1802.10026). The result is `surface.json` in the student's run folder; docs/architecture.md
-says what it holds.
+The plane goes through the teacher, the initial student and the trained student, as in Section 6.2 and in Garipov et al.
+2018 (arXiv 1802.10026). The result is `surface.json` in the student's run folder; docs/architecture.md describes its
+content.
 """
 
 import copy
@@ -32,10 +32,10 @@ from repro.training.trainer import Trainer
 ANCHORS = ("teacher", "student_initial", "student_final")
 MEASURES = ("train/loss", "train/agreement", "test/loss", "test/agreement")
 MARGIN = 0.25
-"""How far the grid goes beyond the three networks on every side, as a share of their larger extent."""
+"""How far the grid extends beyond the three networks on every side, as a fraction of their larger extent."""
 COLLINEAR = 1e-6
-"""Three networks span no plane if one is nearer to a line through the others than this share of their distance:
-it would only be made of the rounding errors of float32 weights."""
+"""Three networks span no plane if one is closer than this fraction of their distance to the line through the others:
+the plane would be determined only by the rounding errors of float32 weights."""
 
 Point = tuple[float, float]
 Measured = dict[str, float | None]
@@ -46,8 +46,8 @@ class Plane:
     """The plane through three networks of one architecture, with orthonormal coordinates in weight space.
 
     The first network is the origin, the second lies on the x axis (x > 0), the third at y > 0. Distances are
-    Euclidean, over all parameters. Every point is an affine combination of the three networks, its floating-point
-    buffers included, though they do not count in distances. Integer buffers are the first network's.
+    Euclidean, over all parameters. Every point is an affine combination of the three networks, including their
+    floating-point buffers, although these do not count towards distances. Integer buffers are the first network's.
     """
 
     states: tuple[Mapping[str, Tensor], ...]
@@ -75,7 +75,7 @@ class Plane:
         return cls(states, ((0.0, 0.0), (x2, 0.0), (x3, y3)))
 
     def shares(self, point: Point) -> tuple[float, float, float]:
-        """What each network contributes at a point, 1 in all. At a network itself exactly 1, and 0 of the others."""
+        """The weight of each network at a point; they sum to 1. At a network, exactly 1 for it and 0 for the others."""
         _, (x2, _), (x3, y3) = self.coordinates
         third = point[1] / y3
         second = (point[0] - third * x3) / x2
@@ -92,7 +92,7 @@ class Plane:
         return state
 
     def axes(self, points: int) -> tuple[list[float], list[float]]:
-        """`points` evenly spaced values of x and of y that cover the three networks and a margin around them."""
+        """`points` evenly spaced values of x, and of y, that cover the three networks and a margin around them."""
         columns = list(zip(*self.coordinates, strict=True))
         margin = MARGIN * max(max(values) - min(values) for values in columns)
         x, y = (
@@ -105,18 +105,19 @@ class Plane:
 class Surface:
     """What is measured at a point of the plane: the run's own objective and the agreement, in evaluation mode.
 
-    Both on the same images at every point: at most `images` of the run's fixed train sample (augmented, as its
-    record describes) and as many of the test images. The loss is without weight decay.
+    Both use the same images at every point: at most `images` of the run's fixed train sample (augmented, as its record
+    describes) and at most as many of the test images. The loss does not include weight decay.
 
-    A BatchNorm network that is not one of the three has no statistics of its own, and combining theirs means nothing
-    (a variance may even be negative): they are taken from one pass over the train images that are measured.
+    A BatchNorm network that is not one of the three has no statistics of its own, and combining those of the three is
+    meaningless (a variance may even be negative): its statistics are computed in one pass over the measured train
+    images.
     """
 
     def __init__(self, trainer: Trainer, trained: Mapping[str, Tensor], images: int) -> None:
-        """`trainer`: of the student before its first step, with one teacher; `trained`: its final weights."""
+        """`trainer`: that of the student before its first step, with one teacher; `trained`: its final weights."""
         assert trainer.teachers is not None
         self.config: TrainingConfig = trainer.config
-        self.progress = 1.0 - 1.0 / trainer.total_steps  # where training ended, for objectives that change in it
+        self.progress = 1.0 - 1.0 / trainer.total_steps  # the last step, for objectives that change during training
         self.network = copy.deepcopy(trainer.network)
         self.network.load_state_dict(trained)
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.network.modules())
@@ -132,12 +133,13 @@ class Surface:
 
     @torch.no_grad()
     def at(self, point: Point, own_statistics: bool = False) -> Measured:
-        """The four MEASURES at a point; None where a value is not finite.
+        """The four MEASURES at a point; None for values that are not finite.
 
-        `own_statistics` keeps the BatchNorm statistics of the plane: right, and exact, at the three networks.
+        `own_statistics` keeps the BatchNorm statistics of the plane, which are meaningful, and exact, at the three
+        networks.
 
-        One network at a time: stacking the points' weights (`torch.func.vmap`) took more than twice as long per
-        point for a ResNet-20 on a CPU, as its convolutions become grouped ones.
+        Networks are evaluated one at a time: stacking the weights of several points (`torch.func.vmap`) took more than
+        twice as long per point for a ResNet-20 on a CPU, because its convolutions become grouped convolutions.
         """
         self.network.load_state_dict(self.plane.state(point))
         if self.has_batch_norm and not own_statistics:
@@ -161,7 +163,7 @@ class Surface:
 
 
 def _some(examples: EvaluationSet, count: int, seed: int) -> EvaluationSet:
-    """At most `count` of the examples, drawn from `seed`."""
+    """At most `count` of the examples, chosen at random by `seed`."""
     order = torch.randperm(len(examples.inputs), generator=torch.Generator().manual_seed(seed))
     chosen = order[:count].sort().values.to(examples.inputs.device)
     labels = None if examples.labels is None else examples.labels[chosen]
@@ -169,11 +171,12 @@ def _some(examples: EvaluationSet, count: int, seed: int) -> EvaluationSet:
 
 
 def make_surface(runner: Runner, config: RunConfig, title: str, points: int, images: int) -> Path:
-    """Measure a finished student's surface on a grid of `points` x `points`; the path of its `surface.json`.
+    """Measure a finished student's surface on a grid of `points` x `points`; returns the path of its `surface.json`.
 
-    The file is there whole or not at all. Killed at any moment, the same call goes on with the row of the grid that
-    was being measured. A surface with these settings that is there already is left alone, one with others replaced.
-    Raises BadInput if the run or its teacher is not done, was made with other data, or spans no plane.
+    The file is written atomically. If killed at any moment, the same call resumes with the row of the grid that was
+    being measured. An existing surface with these settings is kept; one with other settings is replaced. Raises
+    BadInput if the run or its teacher is not done, if the run was made with other data, or if the networks span no
+    plane.
     """
     run = runner.store.run(config.run_id)
     teacher = _only_teacher(config, title)
@@ -211,7 +214,7 @@ def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirecto
 
 
 def _measure(surface: Surface, run: RunDirectory, runner: Runner, title: str, settings: dict[str, Any]) -> None:
-    """Row after row into `surface_progress.json`, which becomes `surface.json`."""
+    """Measure row by row into `surface_progress.json`, which then becomes `surface.json`."""
     content = _known(run, "surface_progress.json", settings)
     if content is None:
         content = settings | _empty(surface, settings["points"])
@@ -233,7 +236,7 @@ def _measure(surface: Surface, run: RunDirectory, runner: Runner, title: str, se
 
 
 def _empty(surface: Surface, points: int) -> dict[str, Any]:
-    """A surface of which only the three networks are measured."""
+    """A surface with only the three networks measured."""
     anchors = {
         name: {"x": point[0], "y": point[1], **surface.at(point, own_statistics=True)}
         for name, point in zip(ANCHORS, surface.plane.coordinates, strict=True)
@@ -244,7 +247,7 @@ def _empty(surface: Surface, points: int) -> dict[str, Any]:
 
 
 def _known(run: RunDirectory, name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is there under this name if it was made with these settings. Raises Damaged."""
+    """The content of the file if it exists and was made with these settings, else None. Raises Damaged."""
     path = run.path / name
     if not path.exists():
         return None
