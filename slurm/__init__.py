@@ -1,1 +1,1 @@
-"""What a Slurm user needs beside the launcher: profiles, and a one-machine cluster to try them on."""
+"""For Slurm users, in addition to the launcher: profiles, and a one-machine cluster to try them on."""

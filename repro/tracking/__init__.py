@@ -1,4 +1,4 @@
-"""W&B as a mirror of the records on disk: it shows them all, and can never hurt a run.
+"""W&B as a mirror of the records on disk: it shows all of them, and a failure of W&B never affects a run.
 
-Whatever W&B holds is read from the record by a process of its own, live or later, so training never calls the client.
+A separate process reads the records and sends them to W&B, live or later, so training never calls the client.
 """

@@ -1,6 +1,6 @@
-"""`repro wandb agent`: W&B's own sweep agent, with an honest exit code, and nothing left behind.
+"""`repro wandb agent`: W&B's own sweep agent, but with a correct exit code and no leftover processes.
 
-By itself `wandb agent` exits with 0 whatever becomes of its runs, and when it is told to stop it leaves them alone.
+On its own, `wandb agent` exits with 0 even if its runs fail, and leaves them running when it is told to stop.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from repro.progress import counted
 from repro.tracking.report import REPORT
 
 STOP_SECONDS = 120.0
-"""So long runs may take to save themselves when the agent is told to stop; then they are killed."""
+"""How long runs may take to save a checkpoint when the agent is told to stop; then they are killed."""
 
 
 def run_agent(sweep: str, count: int | None) -> int:
     """Work on a W&B sweep (ENTITY/PROJECT/ID or ID) until it has no points left, and return how many runs were made.
 
-    Raises RunFailed if one of the runs failed, was killed or could not be started, or if the agent was stopped or could
-    not work.
+    Raises RunFailed if a run failed, was killed or could not be started, or if the agent was stopped; BadInput if the
+    agent could not work on the sweep at all.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
@@ -36,41 +36,41 @@ def run_agent(sweep: str, count: int | None) -> int:
         command = [sys.executable, "-m", "wandb", "agent", "--forward-signals"]
         command += [] if count is None else ["--count", str(count)]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        # Our own `repro` comes first, also where it was called by its path.
+        # This `repro` comes first, even if it was called by its path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         environment |= {REPORT: str(report), "WANDB_DIR": folder, "PATH": path}
         code, stopped_by = _work([*command, sweep], environment)
         words = Counter(report.read_text().split())
-        # For each point that it is given the agent writes this file, before it starts the point's command: a command
-        # that could not start, or was refused by our command line, has reported nothing.
+        # The agent writes this file for each point, before it starts the point's command. Count them, because a command
+        # that could not start, or that our command line refused, has reported nothing.
         points = len(list(Path(folder).glob("wandb/sweep-*/config-*.yaml")))
     if stopped_by is not None:
         raise RunFailed(f"stopped by {stopped_by} after {counted(words['done'], 'run')}; `repro launch` makes the rest")
     if code != 0 and not points:
         raise BadInput(f"wandb agent could not work on the sweep {sweep} (its reason stands above)")
-    begun = max(points, words["begun"])  # W&B may hand out a point again
+    begun = max(points, words["begun"])  # W&B may hand out a point twice
     if code != 0 or words["done"] < begun:
         raise RunFailed(f"{begun - words['done']} of {counted(begun, 'run')} of the sweep {sweep} failed")
     return words["done"]
 
 
 def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str | None]:
-    """Run the agent to its end and that of all it started: its exit code, and the signal that ended it early."""
+    """Run the agent and all it starts to their end; return its exit code, and the signal that stopped it, if any."""
     received: list[int] = []
     agent: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, _: FrameType | None) -> None:
         received.append(number)
         if agent is not None:
-            agent.send_signal(signal.SIGTERM)  # it forwards this to its run, which saves itself, and waits for it
+            agent.send_signal(signal.SIGTERM)  # forwarded to its run, which saves a checkpoint first
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as `nohup` has it
+        if handler != signal.SIG_IGN:  # ignored under `nohup`
             signal.signal(number, stop)
     family: dict[int, psutil.Process] = {}
     try:
-        # A group of its own: Ctrl-C reaches it through us, once.
+        # In its own process group, so that Ctrl-C reaches it only through us, once.
         agent = subprocess.Popen(command, env=environment, process_group=0)
         if received:
             agent.send_signal(signal.SIGTERM)
@@ -82,7 +82,7 @@ def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
                 break
             except subprocess.TimeoutExpired:
                 continue
-        # Whatever the agent did not wait for ends now: a run first saves itself.
+        # End whatever the agent did not wait for; a run first saves a checkpoint.
         left = [one for one in family.values() if one.is_running()]
         for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,7 +1,8 @@
-"""A finished record as one file of its run in W&B, so that the analysis can be made from W&B alone.
+"""A finished record as a single file of its run in W&B, so that the analysis can be done from W&B alone.
 
-It holds what `repro.records` reads: config, rows, summary, attempts, small attachments, and the predictions on test as
-they are; of those on training images only the first few, which are drawn. Weights stay behind. torch is not imported.
+The file holds what `repro.records` reads: config, rows, summary, attempts, small attachments, and all predictions on
+the test set. Of the predictions on training images it has only the first few, which figures show. It has no weights.
+torch is not imported.
 """
 
 import hashlib
@@ -16,14 +17,14 @@ from repro.errors import RunFailed
 from repro.store import ATTACHMENTS, RunDirectory
 
 SHOWN = 8
-"""Of so many training images a figure may show what was predicted: the first of the data set, as `repro.records`."""
+"""How many training images keep their predictions for figures: the first of the data set, as in `repro.records`."""
 PREDICTIONS = "predictions.safetensors"
 SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
-"""The summary comes last: a record that has it is whole."""
+"""The summary comes last, so that a record that has one is complete."""
 
 
 def digest(record: RunDirectory) -> str:
-    """SHA-256 of what the record says; its predictions follow from the rest."""
+    """SHA-256 of the record's small files; its predictions are determined by the rest."""
     found = hashlib.sha256()
     for name in SMALL:
         path = record.path / name
@@ -34,7 +35,7 @@ def digest(record: RunDirectory) -> str:
 
 
 def file_name(digest: str) -> str:
-    """What the file is called in W&B: a changed record is another file, so none is taken for another."""
+    """The file's name in W&B. It depends on the content, so that a changed record is never mistaken for the old one."""
     return f"record-{digest[:16]}.zip"
 
 
@@ -51,7 +52,7 @@ def pack(record: RunDirectory) -> bytes:
 
 
 def unpack(content: bytes, record: RunDirectory) -> None:
-    """Write the record anew. Raises RunFailed if `content` is damaged."""
+    """Write the record from the zip file `content`, over any old one. Raises RunFailed if `content` is damaged."""
     record.path.mkdir(parents=True, exist_ok=True)
     (record.path / "summary.json").unlink(missing_ok=True)
     try:
@@ -65,7 +66,7 @@ def unpack(content: bytes, record: RunDirectory) -> None:
 
 def _predictions(record: RunDirectory) -> bytes:
     with safe_open(record.path / PREDICTIONS, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     if "train_indices" in tensors:
         shown = tensors["train_indices"].argsort()[:SHOWN]
         tensors = {name: tensor[shown] if name.startswith("train_") else tensor for name, tensor in tensors.items()}

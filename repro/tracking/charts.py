@@ -1,6 +1,6 @@
-"""Charts of shares between 0 and 1, drawn with Pillow.
+"""Charts of fractions between 0 and 1, drawn with Pillow.
 
-They are drawn beside training, and importing matplotlib and drawing with it would take most of the mirror's time.
+They are drawn during training, and importing and using matplotlib would take most of the mirror's time.
 """
 
 from typing import Any, TypeAlias
@@ -25,9 +25,9 @@ def chart(
     ticks: tuple[str, ...] = (),
     line: Array | None = None,
 ) -> Image.Image:
-    """Bars side by side, and over them a line from (x, y) to (x, y), with the diagonal to compare it with.
+    """Draw a bar chart; with `line`, also a polyline over the bars, and the diagonal to compare it with.
 
-    bars: (n,), in [0, 1]. ticks: texts at equal distances along the whole x axis. line: (points, 2), in [0, 1].
+    bars: (n,), in [0, 1]. ticks: texts, evenly spaced along the x axis. line: (points, 2), the (x, y) in [0, 1].
     """
     picture = Image.new("RGB", (SIZE, SIZE), "white")
     draw = ImageDraw.Draw(picture)

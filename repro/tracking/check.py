@@ -1,4 +1,4 @@
-"""Read back what W&B shows of a run, and compare it with the record."""
+"""Read a run back from W&B, and compare it with the record."""
 
 import itertools
 import math
@@ -14,9 +14,9 @@ PAGE_ROWS = 1000
 
 
 def check(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, folder: Path) -> str | None:
-    """What W&B does not show of a run's rows and, if it is done, of its end and its record; None if it shows all.
+    """What W&B lacks of a run's rows and, if the run is done, of its final state and record; None if it has it all.
 
-    That all of a finished run is there is noted in `folder`, for `is_checked`.
+    If W&B has all of a finished run, that is noted in `folder`, for `is_checked`.
     """
     carried: str | None = dict(shown.summary).get("record_digest")
     problem = _difference(shown, rows, done, carried)
@@ -27,19 +27,19 @@ def check(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, folder: Pat
 
 
 def is_checked(url: str, run_id: str, digest: str, folder: Path) -> bool:
-    """Whether the run at this address was once found to show all of the record with this digest."""
+    """Whether an earlier `check` found that the run at this address has all of the record with this digest."""
     note = _note(folder, run_id)
     return note.exists() and note.read_text() == _seen(url, digest)
 
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Without metrics that are undefined: W&B has no way to show them."""
+    """The row without undefined metrics, which W&B cannot show."""
     return {name: value for name, value in row.items() if value is not None}
 
 
 def _difference(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, carried: str | None) -> str | None:
     steps = [row["step"] for row in rows]
-    # The client asks for one range of steps after the other, whether or not there are rows in it.
+    # The client pages through ranges of steps, whether or not they contain rows.
     gap = min((after - before for before, after in itertools.pairwise(steps)), default=1)
     there = list(shown.scan_history(page_size=PAGE_ROWS * max(gap, 1), use_cache=False))
     if [row["_step"] for row in there] != steps:

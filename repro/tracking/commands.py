@@ -27,7 +27,7 @@ def sync(options: argparse.Namespace) -> None:
     store = Store(options.runs)
     records = _of_sweep(store, options) if options.sweep is not None else _of_folder(store)
     begun = [(record, label) for record, label in records if (record.path / "environment.json").exists()]
-    # Parents before children: a config contains those of its parents.
+    # Parents before children: a config contains its parents' configs, so it is larger.
     begun.sort(key=lambda entry: (entry[0].path / "config.json").stat().st_size)
     if not begun:
         raise BadInput(f"{store.root}: holds no folder of a run to send (an export is not enough); see --runs")
@@ -70,7 +70,7 @@ def agent(options: argparse.Namespace) -> None:
 
 
 def records_folder(options: argparse.Namespace) -> Path:
-    """Where the records are that a command of the analysis is to read: `--runs`, or brought here from W&B."""
+    """The folder of records that an analysis command reads: `--runs`, or a local copy of records from W&B."""
     if options.source == "runs":
         runs: Path = options.runs
         return runs
@@ -86,8 +86,8 @@ def records_folder(options: argparse.Namespace) -> Path:
 
 
 def _prepare_client(*packages: str) -> None:
-    """Set the client up before it is imported. Raises BadInput if one of its packages is not installed."""
-    os.environ.pop("WANDB_SERVICE", None)  # that of whoever started us, say an agent, is not to be shared
+    """Configure the client before it is imported. Raises BadInput if one of `packages` is not installed."""
+    os.environ.pop("WANDB_SERVICE", None)  # do not share the service of a parent process such as an agent
     os.environ.setdefault("WANDB_SILENT", "true")
     for package in packages:
         if importlib.util.find_spec(package) is None:
@@ -96,7 +96,7 @@ def _prepare_client(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _failures_of_w_and_b() -> Iterator[None]:
-    """Turn what the client raises where W&B cannot be used into RunFailed, or BadInput."""
+    """Turn the client's errors when W&B cannot be used into RunFailed, or BadInput for wrong settings."""
     from pydantic import ValidationError
 
     from repro.tracking.failures import FAILURES, reason
@@ -119,7 +119,7 @@ def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirect
 
 
 def _of_folder(store: Store) -> list[tuple[RunDirectory, Label | None]]:
-    """Every run there is a record of, named as the first sweep that was launched here names it, or not at all."""
+    """Every run with a record; its label is from the first launched sweep with this run, None if there is none."""
     labels: dict[str, Label] = {}
     for sweep, runs in Ledger(store.root).sweeps().items():
         for run in runs:

@@ -1,7 +1,7 @@
-"""`repro wandb dashboard`: a saved workspace for the project and a report for every study, from code.
+"""`repro wandb dashboard`: a saved workspace for the project and a report for every study, generated from code.
 
-Both are found again, the workspace by a fixed name and a report by its title, so saving again updates them. What is
-changed by hand in these two is overwritten; copies under another name are left alone.
+Saving again updates them: the workspace is found by a fixed name, a report by its title. Changes made to them by hand
+are overwritten; copies under another name are left alone.
 """
 
 import inspect
@@ -23,13 +23,13 @@ from repro.tracking.panels import groups
 
 WORKSPACE = "Knowledge distillation"
 WORKSPACE_NAME = "repro"
-"""In the address of the saved workspace: `?nw=repro`."""
+"""Part of the saved workspace's address: `?nw=repro`."""
 PAGE = 100
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A view that W&B now holds. panels: how many. action: created or updated."""
+    """A workspace or report saved in W&B. panels: their number. action: created or updated."""
 
     kind: str
     name: str
@@ -39,9 +39,9 @@ class Saved:
 
 
 def save_dashboards(to: Destination, names: Collection[str]) -> Iterator[Saved]:
-    """Save the workspace, and the reports of these studies (of all that have runs in W&B, if none is named).
+    """Save the workspace, and the reports of the studies in `names` (of all that have runs in W&B, if empty).
 
-    Raises BadInput if the project has no runs, or none of a study that is named; wandb.Error where W&B cannot be used.
+    Raises BadInput if the project has no runs, or none of a named study; wandb.Error if W&B cannot be used.
     """
     api = Api()
     entity = str(to.entity or api.default_entity)
@@ -62,11 +62,11 @@ def save_dashboards(to: Destination, names: Collection[str]) -> Iterator[Saved]:
 
 
 def _metrics(api: Api, entity: str, project: str) -> dict[str, dict[str, set[str]]]:
-    """What runs have in their summaries, metrics and names of pictures, by study and preset."""
+    """The names in the runs' summaries (metrics and pictures), by study and preset."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     try:
         for run in api.runs(f"{entity}/{project}", per_page=PAGE, lazy=False):
-            if {"study", "preset"} <= run.config.keys():  # others may have runs in the project
+            if {"study", "preset"} <= run.config.keys():  # the project may have other runs
                 names = found[run.config["study"]][run.config["preset"]]
                 names |= {name for name in run.summary.keys() if not name.startswith("_")}  # noqa: SIM118
     except ValueError as error:
@@ -86,7 +86,7 @@ def _save_workspace(entity: str, project: str, metrics: Set[str]) -> Saved:
     )
     url = urlunparse(("https", "wandb.ai", f"{entity}/{project}", "", f"nw={WORKSPACE_NAME}", ""))
     existing = _existing_workspace(url)
-    # There is no public way to choose the name under which a workspace can be found again.
+    # There is no public API to set the name under which a workspace can be found again.
     workspace._internal_name = f"nw-{WORKSPACE_NAME}-v"
     if existing is not None:
         workspace._internal_id = existing._internal_id
@@ -99,14 +99,14 @@ def _save_workspace(entity: str, project: str, metrics: Set[str]) -> Saved:
 def _existing_workspace(url: str) -> ws.Workspace | None:
     try:
         return ws.Workspace.from_url(url)
-    except ValueError:  # there is none of that name
+    except ValueError:  # there is none with that name
         return None
 
 
 def _save_report(
     study: type[Study], entity: str, project: str, metrics: Mapping[str, Set[str]], ids: Mapping[str, str]
 ) -> Saved:
-    """One report, a part for each preset: their numbers are not to be compared."""
+    """Save a study's report, with a part for each preset, since numbers of different presets are not comparable."""
     name = study.model_fields["name"].default
     title = f"Study {name}"
     blocks: list[wr.MarkdownBlock | wr.H1 | wr.H2 | wr.PanelGrid] = [wr.MarkdownBlock(text=_introduction(study))]
@@ -119,7 +119,7 @@ def _save_report(
                 project=project,
                 name=f"{name}, preset {preset}",
                 filters=And(ws.Config("study") == name, ws.Config("preset") == preset),
-                # Its table then counts the runs that are finished, running and failed.
+                # The table then counts finished, running and failed runs.
                 groupby=["State"] if group.title == "Progress" else [],
             )
             blocks += [wr.H2(text=group.title), wr.PanelGrid(runsets=[runset], panels=list(group.panels))]
@@ -133,7 +133,7 @@ def _save_report(
 
 
 def _introduction(study: type[Study]) -> str:
-    """What the study asks, and what makes its runs."""
+    """The study's description, and the commands that make its runs."""
     name = study.model_fields["name"].default
     sweeps = [path.name for path in all_sweeps() if study_of(path) == name]
     commands = "".join(f"- `repro launch sweeps/{sweep}`; `repro status sweeps/{sweep}`\n" for sweep in sweeps)

@@ -9,14 +9,14 @@ from repro.store import RunDirectory
 from repro.tracking.label import Label
 
 PROJECT = "does-distillation-work"
-"""The W&B project unless $WANDB_PROJECT names another."""
+"""The default W&B project; $WANDB_PROJECT overrides it."""
 TAG_CHARACTERS = 64
-"""The longest tag that W&B takes: some conditions are longer, and are whole only in the config."""
+"""The longest tag that W&B accepts. Some conditions are longer; only the config has them in full."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where in W&B, and where the client may keep its own files."""
+    """The project and entity in W&B, and the folder for the client's own files."""
 
     project: str
     entity: str | None
@@ -24,15 +24,15 @@ class Destination:
 
 
 def destination(runs: Path) -> Destination:
-    """As W&B's own environment variables say; the client's files go into `runs`."""
-    # Absolute: the client has a process of its own write them, which may work in another folder.
+    """The destination set by W&B's own environment variables; the client's files go into `runs`."""
+    # Absolute, because the client's own process writes the files and may have another working directory.
     folder = (runs / "wandb").absolute()
-    # A variable that is empty is as one that is not set, also to the client.
+    # The client treats an empty variable as unset, too.
     return Destination(os.environ.get("WANDB_PROJECT") or PROJECT, os.environ.get("WANDB_ENTITY") or None, folder)
 
 
 def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
-    """The run's config as W&B shows it: nested; what it was asked for as; and where it was made."""
+    """The run's config for W&B: the nested config, the study, preset and condition, and where the run was made."""
     content = record.read_json("config.json")
     attempts = record.read_json("environment.json")["attempts"]
     latest = attempts[-1]
@@ -48,7 +48,7 @@ def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
 
 
 def tags(label: Label) -> tuple[str, ...]:
-    """The label's tags as W&B takes them."""
+    """The label's tags, cut to the length that W&B accepts."""
     return tuple(tag if len(tag) <= TAG_CHARACTERS else f"{tag[: TAG_CHARACTERS - 1]}…" for tag in label.tags)
 
 

@@ -1,4 +1,4 @@
-"""What is raised where W&B cannot be used, or where a record cannot be read, and how to say it in one line."""
+"""The errors raised when W&B cannot be used or a record cannot be read, and their one-line messages."""
 
 import wandb
 from pydantic import ValidationError
@@ -6,10 +6,10 @@ from pydantic import ValidationError
 from repro.errors import BadInput, RunFailed
 
 FAILURES = (wandb.Error, OSError, ValidationError)
-"""No server, no or a wrong key, a full disk; what the client cannot read of the environment, or of an answer."""
+"""No server, a missing or wrong key, a full disk; settings or answers that the client cannot parse."""
 
 UNREADABLE = (ValueError, BadInput, RunFailed)
-"""A damaged record: a line that is no JSON, a config that is none."""
+"""A damaged record: a line that is not JSON, or an invalid config."""
 
 
 def reason(error: Exception) -> str:

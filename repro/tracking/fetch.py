@@ -1,4 +1,4 @@
-"""Read records back from W&B: into a folder of runs, from which everything is computed as from one's own."""
+"""Download records from W&B into a folder of runs, which the analysis can read like any other."""
 
 import shutil
 import tempfile
@@ -18,14 +18,14 @@ PAGE = 100
 
 
 def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
-    """Bring the records of all finished runs of a project here, and return their folder.
+    """Download the records of all finished runs of a project, and return their folder.
 
-    One request lists a hundred runs; a record is downloaded once (two requests) and kept in W&B's cache folder. One
-    after the other, and where W&B says that it was asked too often, the client waits. Every record is compared with
-    what W&B says of the run: its digest, and its number of rows.
+    One request lists a hundred runs. A record is downloaded once (two requests) and kept in W&B's cache folder.
+    Requests are sequential, and the client waits if W&B limits their rate. Every downloaded record is checked against
+    the run's digest and number of rows in W&B.
 
-    Raises BadInput if there is no such project, RunFailed if a record is not what it should be, wandb.Error where W&B
-    cannot be used.
+    Raises BadInput if there is no such project, RunFailed if a record is missing, damaged or does not match, and
+    wandb.Error if W&B cannot be used.
     """
     api = Api()
     path = f"{entity or api.default_entity}/{project}"
@@ -50,7 +50,7 @@ def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
 
 
 def _bring(run: Run, record: RunDirectory) -> bool:
-    """Have the run's record here; whether it had to be downloaded."""
+    """Make sure that the run's record is here. Return whether it had to be downloaded."""
     wanted = run.summary["record_digest"]
     if record.is_done() and digest(record) == wanted:
         return False

@@ -1,6 +1,7 @@
-"""The process beside a command that makes runs: `python -m repro.tracking.follow`, started by `repro.tracking.mirror`.
+"""Mirror runs while a command makes them: `python -m repro.tracking.follow`, started by `repro.tracking.mirror`.
 
-Standard input: a line that says which records, and how to name them; its end means that nothing more is written.
+Standard input has one line, which says which records to follow and how to label them. Its end means that nothing more
+will be written.
 """
 
 import contextlib
@@ -23,14 +24,14 @@ NICENESS = 19
 
 
 def main() -> int:
-    """Follow the records to their end. Exit code 1 if W&B could not be brought up to one.
+    """Follow the records to their end. Exit code 1 if W&B could not be brought up to date with one of them.
 
-    The first reason is a line on standard output, as soon as it is known.
+    The first reason is printed as a line on standard output as soon as it is known.
     """
     os.nice(NICENESS)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they are for the training; this ends when its input does
-    # Only now, out of the training's way: half of this process's work is to import the client.
+        signal.signal(number, signal.SIG_IGN)  # signals are for the training; this process ends with its input
+    # Imported only now, at low priority: importing the client is half of this process's work.
     from repro.tracking.failures import FAILURES, UNREADABLE, reason
     from repro.tracking.publish import Publication, ShownElsewhere
 
@@ -41,13 +42,13 @@ def main() -> int:
     waiting = [RunDirectory(runs / run_id) for run_id in labels]
     publications: dict[RunDirectory, Publication] = {}
     elsewhere: set[RunDirectory] = set()
-    # A failed run may be made again, by this command even.
+    # A failed run may be made again, even by this command.
     shown_failures: dict[RunDirectory, dict[str, Any] | None] = {}
     lacking: list[RunDirectory] = []
 
     def lacks(record: RunDirectory, why: str) -> None:
         if not lacking:
-            with contextlib.suppress(BrokenPipeError):  # the command is gone
+            with contextlib.suppress(BrokenPipeError):  # the command has ended
                 print(f"run {record.run_id}: {why}", flush=True)
         lacking.append(record)
 
@@ -56,14 +57,14 @@ def main() -> int:
         ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
         for record in list(waiting):
             try:
-                # Asked first, so that nothing that is written before the end is missed.
+                # Read before the rows, so that nothing that is written before the end is missed.
                 state, failure = record.state(), record.last_failure()
                 if state == "missing" or not (record.path / "environment.json").exists():
                     continue
                 if state == "failed" and shown_failures.get(record) == failure:
                     continue
                 if record in elsewhere and state == "done":
-                    waiting.remove(record)  # to show its end is for whoever showed it
+                    waiting.remove(record)  # the process that showed it also shows its end
                     continue
                 if record not in publications:
                     publications[record] = Publication(record, labels[record.run_id], destination(runs), point)
@@ -82,7 +83,7 @@ def main() -> int:
             except FAILURES as error:
                 lacks(record, why_offline() or reason(error))
                 publications.pop(record, None)
-                waiting.remove(record)  # the client refuses to open a run anew in the same process
+                waiting.remove(record)  # the client refuses to open a run again in the same process
             except UNREADABLE as error:
                 lacks(record, reason(error))
                 waiting.remove(record)

@@ -1,14 +1,14 @@
-"""As what a run was asked for: what its record does not know of itself."""
+"""What a run was requested as, which its record does not contain."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Label:
-    """How a run is called in W&B.
+    """A run's name, group and tags in W&B.
 
-    text: as `repro status` shows it. group: the sweep, or the study where a single run was asked for. tags: study,
-    preset and, where there is one, condition; or none of them.
+    text: as `repro status` shows it. group: the sweep, or the study if a single run was requested. tags: study,
+    preset and, if there is one, condition; or empty.
     """
 
     text: str

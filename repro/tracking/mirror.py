@@ -1,7 +1,7 @@
-"""The live mirror: beside a command that makes runs, a process that watches their records and tells W&B.
+"""The live mirror: a process that watches the records of runs while a command makes them, and sends them to W&B.
 
-The command starts it, closes a pipe at its end, waits a bounded time, and knows no more about W&B than that: the
-training processes never call the client.
+The command starts it, closes a pipe when it is finished, and waits for a bounded time. It has no other contact with
+W&B: the training processes never call the client.
 """
 
 import configparser
@@ -30,29 +30,29 @@ Mode = Literal["online", "offline", "disabled", "auto"]
 
 PROBE_SECONDS = 3.0
 END_SECONDS = 30.0
-"""The longest a command waits for its mirror at its end. It waits only while there is something left to send."""
+"""The longest that a command waits for its mirror at the end. It waits only while there is something left to send."""
 
 FOREIGN = ("WANDB_SERVICE", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")
-"""What an agent gives its runs: with these the client would share its service, and show each run under another id."""
+"""Set by an agent for its runs. The client would share the agent's service, and show each run under another id."""
 
 STOPPED_SECONDS = 5.0
-"""The same for a command that was asked to stop or that failed: whoever stops it does not wait for ever."""
+"""Replaces `END_SECONDS` if the command was asked to stop or failed, since it should then end soon."""
 
 
 @contextlib.contextmanager
 def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[[str], None]) -> Iterator[None]:
     """Show the runs with these labels (by run id) in W&B while the block makes them.
 
-    `online`: always; `auto`: where a server answers and a key is known, else offline. Offline, and disabled, nothing
-    is sent: the records in `runs` hold everything, and `repro wandb sync` sends it later. Never raises; `say` gets at
-    most one line, as soon as something is known to be wrong, perhaps from another thread.
+    `online`: always. `auto`: if a server answers and a key is found, else offline. `offline`, `disabled`: nothing is
+    sent; the records in `runs` hold everything, and `repro wandb sync` sends it later. Never raises. If something goes
+    wrong, `say` gets a single line as soon as that is known, perhaps from another thread.
     """
     if mode == "auto":
         reason = why_offline()
         if reason is not None:
             say(f"W&B: offline ({reason}); later: repro wandb sync --runs {runs}")
             mode = "offline"
-    # What is done by now is not shown while it is made: that is for `repro wandb sync`.
+    # Runs that are already done are left to `repro wandb sync`.
     begun = {run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
     if mode != "online" or not begun:
         yield
@@ -70,7 +70,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            # Ctrl-C is for the training. In the same session, since Linux compares niceness only within one.
+            # Ctrl-C is for the training. Same session, because Linux compares niceness only within a session.
             process_group=0,
             env={name: value for name, value in os.environ.items() if name not in FOREIGN},
         )
@@ -97,7 +97,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
 
 
 def _watch(process: subprocess.Popen[bytes], tell: Callable[[str], None]) -> None:
-    """Tell the mirror's first reason when it comes: training may go on for days."""
+    """Report the mirror's first problem at once, since training may continue for days."""
     assert process.stdout is not None
     reason = process.stdout.readline().decode(errors="replace").strip()
     if reason:
@@ -105,7 +105,7 @@ def _watch(process: subprocess.Popen[bytes], tell: Callable[[str], None]) -> Non
 
 
 def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Let the mirror send what is left, and end it. Its exit code; None if it took longer than `seconds`."""
+    """Let the mirror send what is left, and return its exit code. Kill it after `seconds`, and return None."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
@@ -118,7 +118,7 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _kill_with_children(pid: int) -> None:
-    """End a process and what it started: the client's own processes are in sessions of their own."""
+    """Kill a process and its descendants. Its group is not enough: the client's processes have their own sessions."""
     import psutil
 
     process = psutil.Process(pid)
@@ -128,11 +128,11 @@ def _kill_with_children(pid: int) -> None:
 
 
 def why_offline() -> str | None:
-    """Why W&B cannot be used now; None if it seems it can. Takes at most about `PROBE_SECONDS`."""
+    """Why W&B cannot be used now; None if it seems usable. Takes at most about `PROBE_SECONDS`."""
     noted = _noted_by_login()
     url = os.environ.get("WANDB_BASE_URL") or noted.get("base_url", "https://api.wandb.ai")
     found: list[str | None] = []
-    # In a thread: the limit of `urlopen` is that of each reading, and looking a name up has none.
+    # In a thread, because the timeout of `urlopen` applies to each read, and name resolution has none.
     probe = threading.Thread(target=lambda: found.append(_obstacle(url, noted)), daemon=True)
     probe.start()
     probe.join(PROBE_SECONDS)
@@ -157,10 +157,10 @@ def _obstacle(url: str, noted: Mapping[str, str]) -> str | None:
 
 
 def _noted_by_login() -> dict[str, str]:
-    """What `wandb login` has noted beside the key: the server, if it is not W&B's own. Read as the client does."""
+    """The settings that `wandb login` saved, such as a server other than W&B's own, found as the client finds them."""
     file = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
     parser = configparser.ConfigParser(interpolation=None)
-    with contextlib.suppress(configparser.Error):  # the client passes over such a file
+    with contextlib.suppress(configparser.Error):  # the client ignores such a file
         parser.read([file, "wandb/settings"])
     return dict(parser["default"]) if "default" in parser else {}
 

@@ -1,4 +1,4 @@
-"""Weights of finished runs as W&B artifacts, linked from teacher to student. Only where they are asked for."""
+"""Weights of finished runs as W&B artifacts, linked from teacher to student. Sent only on request."""
 
 import wandb
 
@@ -13,10 +13,10 @@ def artifact_name(run_id: str) -> str:
 
 
 def send_model(run: wandb.Run, record: RunDirectory) -> None:
-    """Log the record's weights as an artifact of `run`, made from the artifacts of its teachers or its generator.
+    """Log the record's weights as an artifact of `run`, with the artifacts of its teachers or generator as inputs.
 
-    The same weights again make no new version. Raises RunFailed if there are no weights, or W&B lacks a parent's or
-    does not take them.
+    Sending the same weights again creates no new version. Raises RunFailed if the record has no weights, or if W&B
+    lacks a parent's weights or rejects these.
     """
     weights = record.path / WEIGHTS
     if not weights.exists():

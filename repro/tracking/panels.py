@@ -1,4 +1,4 @@
-"""Which panels show runs with given metrics: one table for the workspace and for the reports of all studies."""
+"""The panels for runs with given metrics: one table for the workspace and all reports of studies."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import wandb_workspaces.reports.v2 as wr
 GENERALIZATION = ("test/accuracy", "test/nll", "test/ece")
 FIDELITY = ("test/agreement", "test/kl")
 CONDITION = wr.Config("condition")
-"""Runs that differ in nothing but the trial share it."""
+"""Runs that differ only in the trial have the same condition."""
 
 
 Panel: TypeAlias = wr.LinePlot | wr.BarPlot | wr.ScatterPlot | wr.MediaBrowser
@@ -24,7 +24,7 @@ class Group:
 
 
 def groups(metrics: Set[str]) -> list[Group]:
-    """The panels for runs that have these metrics, heading by heading. A metric that no run has is on no panel."""
+    """The panels for runs with these metrics, by heading. Other metrics get no panel; empty groups are left out."""
     found = [
         Group("Progress", [*_bars(metrics, "epoch", by_condition=False), *_curves(metrics, "train/loss")]),
         Group("Fidelity against generalization", list(_scatter(metrics, "test/agreement", "test/accuracy"))),

@@ -1,4 +1,4 @@
-"""The pictures that a finished run shows in W&B, from its predictions. Neither torch nor matplotlib is imported."""
+"""The pictures of a finished run in W&B, drawn from its predictions. Neither torch nor matplotlib is imported."""
 
 import functools
 import json
@@ -15,8 +15,9 @@ BINS = 10
 
 
 def final_pictures(record: RunDirectory) -> dict[str, Image.Image]:
-    """By name, all on test: the reliability diagram, the accuracy by class, of a student the agreement with its
-    teacher by class (where the teachers' records lie beside its own); of a generator its samples.
+    """Draw a run's pictures on the test set, by name: a reliability diagram, the accuracy by class and, for a student,
+    the agreement with its teacher by class (if the teachers' records are in the same folder). For a generator, its
+    samples.
     """
     if (record.path / "samples.png").exists():
         return {"figures/samples": Image.open(record.path / "samples.png")}
@@ -37,9 +38,10 @@ def final_pictures(record: RunDirectory) -> dict[str, Image.Image]:
 
 
 def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
-    """Of the top class, in equal-width bins of confidence: mean confidence, accuracy, number of examples.
+    """Mean confidence in the top class, accuracy, and number of examples, in bins of confidence of equal width.
 
-    The first two are NaN where a bin is empty. probabilities: (n, classes); labels: (n,).
+    probabilities: (n, classes); labels: (n,). Returns three arrays of shape (BINS,); in empty bins the first two are
+    NaN.
     """
     confidence = probabilities.max(-1)
     correct = probabilities.argmax(-1) == labels
@@ -52,14 +54,14 @@ def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Arra
 
 
 def share_by_class(hits: Array, labels: Array) -> Array:
-    """The share of hits among the examples of each class that has any, in the classes' order. Both (n,)."""
+    """The fraction of hits in each class that has examples, in class order. hits, labels: (n,)."""
     counts = np.bincount(labels)
     shares: Array = (np.bincount(labels, hits) / np.maximum(counts, 1))[counts > 0]
     return shares
 
 
 def teacher_probabilities(record: RunDirectory) -> Array | None:
-    """The mean of the teachers' probabilities on test, (n, classes); None if not all their records are there."""
+    """The mean of the teachers' probabilities on test, (n, classes); None if a teacher's record is missing."""
     teachers = [_run_of(Store(record.path.parent), teacher) for teacher in _config(record).get("teachers", ())]
     members = [on_test[0] for teacher in teachers if teacher is not None and (on_test := _on_test(teacher)) is not None]
     if not members or len(members) < len(teachers):
@@ -69,7 +71,7 @@ def teacher_probabilities(record: RunDirectory) -> Array | None:
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities (n, classes)."""
+    """Probabilities from logits, both (n, classes)."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities: Array = powers / powers.sum(-1, keepdims=True)
     return probabilities
@@ -89,7 +91,7 @@ def draw_by_class(name: str, hits: Array, labels: Array) -> Image.Image:
 
 
 def _on_test(record: RunDirectory) -> tuple[Array, Array] | None:
-    """Logits and labels, if the run is done and predicts."""
+    """Logits (n, classes) and labels (n,) on test; None unless the run is done and has predictions."""
     path = record.path / "predictions.safetensors"
     if not record.is_done() or not path.exists():
         return None
@@ -98,7 +100,7 @@ def _on_test(record: RunDirectory) -> tuple[Array, Array] | None:
 
 
 def _run_of(store: Store, config: dict[str, Any]) -> RunDirectory | None:
-    """The run with this config. Found by comparing configs: to compute its id would take torch."""
+    """The run with this config, found by comparing configs, since computing its id would require torch."""
     wanted = json.dumps(config, sort_keys=True)
     return next((run for run in store.runs() if _canonical_config(run) == wanted), None)
 

@@ -1,4 +1,4 @@
-"""The point of a W&B sweep that an agent has this process make."""
+"""The point of a W&B sweep that an agent has started this process for."""
 
 import os
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import yaml
 
 @dataclass(frozen=True)
 class Point:
-    """sweep: W&B's id of it. parameters: what it sets, by name, as in the sweep file."""
+    """sweep: W&B's id of the sweep. parameters: the values at this point, by parameter name in the sweep file."""
 
     sweep: str
     parameters: dict[str, Any]
 
 
 def point_of_agent() -> Point | None:
-    """What `wandb agent` says in the environment; None where none has started this process."""
+    """Read the point that `wandb agent` passes in the environment; None if no agent started this process."""
     sweep = os.environ.get("WANDB_SWEEP_ID")
     if sweep is None:
         return None

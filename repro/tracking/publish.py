@@ -1,4 +1,4 @@
-"""Bring one run in W&B up to its record on disk."""
+"""Bring one run in W&B up to date with its record on disk."""
 
 import contextlib
 import shutil
@@ -22,21 +22,21 @@ FINISH_SECONDS = 20.0
 
 
 class ShownElsewhere(Exception):
-    """Another process sends this run to W&B now: two at once would send rows twice."""
+    """Another process is sending this run to W&B; two at once would send rows twice."""
 
 
 class Publication:
     """A run that is open in W&B.
 
-    Its id is the record's. What is there already is found out from W&B itself, so a run may be published again, after
-    any interruption and by anybody: no row is sent twice, none is left out. Raises wandb.Error where W&B cannot be
-    reached or refuses, ShownElsewhere at once where another process with the same folder of runs does it.
+    Its id is the record's. W&B itself is asked what it already has, so a run may be published again, after any
+    interruption and by anybody: no row is sent twice, and none is left out. Raises wandb.Error if W&B cannot be reached
+    or refuses; raises ShownElsewhere at once if another process with the same folder of runs is publishing this run.
 
-    label: None where it is not known; then what W&B calls the run is left as it is.
-    point: of the W&B sweep whose page shows the run; who leaves it out later, changes nothing there.
-    finish_seconds: so long `finish` waits for W&B to have everything.
+    label: None if unknown; then the run's name, group and tags in W&B stay as they are.
+    point: the point of the W&B sweep whose page shows the run; omitting it later changes nothing there.
+    finish_seconds: how long `finish` waits for W&B to have everything.
 
-    Attributes: `rows` and `done`, the record's rows and whether it was done when its rows were last sent.
+    Attributes: `rows`, the record's rows, and `done`, whether it was done, both as of the last `send_rows`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Publication:
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
         to.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (to.folder / f"{record.run_id}.lock").open("ab")  # until it is closed, or this process ends
+        self._lock = (to.folder / f"{record.run_id}.lock").open("ab")  # held until it is closed or this process ends
         if not try_lock(self._lock):
             self._lock.close()
             raise ShownElsewhere(record.run_id)
@@ -69,7 +69,7 @@ class Publication:
             config={**(point.parameters if point else {}), **nested_config(record, label)},
             dir=to.folder,
             reinit="create_new",
-            mode="online",  # whatever $WANDB_MODE says: that is for the commands that make runs
+            mode="online",  # ignores $WANDB_MODE, which is for the commands that make runs
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -77,7 +77,7 @@ class Publication:
                 finish_timeout=finish_seconds,
                 finish_timeout_raises=True,
                 sweep_id=point.sweep if point else None,
-                # The client would tell of this machine and this process: training may have run on another.
+                # The client would record this machine and process, but training may have run elsewhere.
                 x_disable_machine_info=True,
                 x_save_requirements=False,
             ),
@@ -86,11 +86,11 @@ class Publication:
         self.run.define_metric("*", step_metric="epoch")
         self.next_step = self.run.starting_step
         if label is None and not self.run.resumed:
-            self.run.name = record.run_id  # not one that W&B makes up
+            self.run.name = record.run_id  # instead of a random name from W&B
 
     def send_rows(self) -> int:
         """Send the rows of `metrics.jsonl` that W&B does not have; return their number."""
-        self.done = self.record.is_done()  # asked first: the rows of a record that is done are all there
+        self.done = self.record.is_done()  # read first: once a record is done, its rows are complete
         self.rows = self.record.metrics()
         new = [row for row in self.rows if row["step"] >= self.next_step]
         for row in new:
@@ -99,36 +99,36 @@ class Publication:
         return len(new)
 
     def finish(self) -> str | None:
-        """Close the run as its record stood when its rows were last sent, and return what W&B does not show of that.
+        """Close the run in the state its record had when its rows were last sent, and return what W&B lacks of that.
 
-        Complete: finished, with the final metrics and pictures. Failed: failed, with the reason. Otherwise it is marked
-        as preempted, and whoever publishes it next goes on. Raises TimeoutError if W&B does not have everything
-        in time.
+        A complete run is finished, with its final metrics and pictures; a failed run is failed, with the reason. Any
+        other run is marked as preempted, and the next publication resumes it. Raises TimeoutError if W&B does not have
+        everything in time.
         """
         with self._lock:
-            config, summary = cast(Any, self.run.config), cast(Any, self.run.summary)  # the client gives them no types
-            # Attempts and machine may be others than when it was opened.
+            config, summary = cast(Any, self.run.config), cast(Any, self.run.summary)  # untyped in the client
+            # Attempts and machine may have changed since the run was opened.
             config.update(nested_config(self.record, self.label), allow_val_change=True)
             failure = self.record.failure()
             if failure is not None and not self.done:
                 summary["failure"] = failure
             elif summary.get("failure") is not None:
-                del summary["failure"]  # of an earlier attempt
+                del summary["failure"]  # from an earlier attempt
             if self.done:
                 self._finish_complete()
             else:
                 if failure is None:
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1)
-            # What the server refuses for good, such as a full project does, the client drops without a word.
+            # The client silently drops what the server permanently rejects, as when a project is full.
             shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
             problem = check(shown, self.rows, self.done, self.folder)
             if problem is None:
-                shutil.rmtree(Path(self.run.dir).parent, ignore_errors=True)  # the client's copy of it all
+                shutil.rmtree(Path(self.run.dir).parent, ignore_errors=True)  # the client's local copy
             return problem
 
     def abandon(self) -> None:
-        """Close the run as failed, since its record cannot be read: what is missing stays missing."""
+        """Close the run as failed, because its record cannot be read; missing rows are not sent."""
         with contextlib.suppress(TimeoutError):
             self.run.finish(exit_code=1)
         self._lock.close()

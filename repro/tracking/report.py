@@ -1,4 +1,4 @@
-"""How the commands that `repro wandb agent` has started tell it what became of them."""
+"""How commands started by `repro wandb agent` report their outcome to it."""
 
 import contextlib
 import os
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPORT = "REPRO_AGENT_REPORT"
-"""The file in which every `repro` command under the agent says that it began, and that it ended well."""
+"""The environment variable with the file to which every `repro` command under the agent reports start and success."""
 
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """What the `repro` commands that an agent starts do within: say that they began, and that they did not fail."""
+    """Report to the agent, if any, that the command has begun, and after the block that it succeeded."""
     path = os.environ.pop(REPORT, None)
     _append(path, "begun")
     yield

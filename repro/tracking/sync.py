@@ -1,4 +1,4 @@
-"""`repro wandb sync`: bring W&B up to the records on disk, and check that it is."""
+"""`repro wandb sync`: bring W&B up to date with the records on disk, and verify it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,15 +18,16 @@ from repro.tracking.publish import Publication, ShownElsewhere
 
 PAGE = 100
 FINISH_SECONDS = 300.0
-"""So long W&B may take for what is left of one run when all is handed to the client. Nobody's training waits for it."""
+"""How long W&B may take for the rest of a run once the client has all of it. No training waits for this."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of one run.
+    """The outcome for one run.
 
-    problem: how W&B differs from the record; None if it holds exactly its rows and, of a finished run, the rest; or if
-    it is live: another process sends it now, and it was left alone.
+    rows: in the record. sent: rows sent now. problem: how W&B differs from the record; None if W&B holds exactly its
+    rows and, for a finished run, the rest, or if the run is live. live: another process is sending the run, so it was
+    left alone.
     """
 
     run_id: str
@@ -40,13 +41,13 @@ class Synced:
 def sync(
     records: Iterable[tuple[RunDirectory, Label | None]], to: Destination, models: bool = False
 ) -> Iterator[Synced]:
-    """Send what is missing of each record, in turn; runs that W&B has in full are left alone.
+    """Send what W&B lacks of each record, in turn; runs that W&B has in full are left alone.
 
-    What W&B calls a run is left as it is where there is no label, or W&B knows the study of the run.
+    A run's name, group and tags in W&B are left as they are if there is no label, or if W&B has the run's study.
 
-    With `models` the weights of finished runs too, linked from parent to child: parents must come first.
-    Raises wandb.Error where W&B as a whole cannot be used: no server, no key. What it refuses for one run, or a record
-    that cannot be read, is that run's problem.
+    With `models`, also send the weights of finished runs, linked from parent to child; parents must come first.
+    Raises wandb.Error if W&B cannot be used at all (no server, no key). If W&B refuses a single run, or a record
+    cannot be read, that is reported as the run's `problem`.
     """
     api = Api()
     to = replace(to, entity=to.entity or api.default_entity)
@@ -65,11 +66,11 @@ def sync(
                     or check(api.run(f"{path}/{record.run_id}"), content, True, to.folder) is None
                 )
             ):
-                named = label if known is None or known.study is None else None  # the study that asked for it first
+                named = label if known is None or known.study is None else None  # keep the study that came first
                 rows, sent, problem = _send(record, named, to, models)
         except ShownElsewhere:
             live = True
-        except FAILURES as error:  # of this run alone, such as one that was deleted in W&B?
+        except FAILURES as error:  # perhaps of this run alone, such as one that was deleted in W&B
             if why_offline() is not None:
                 raise
             problem = reason(error)
@@ -79,7 +80,7 @@ def sync(
 
 
 def _send(record: RunDirectory, label: Label | None, to: Destination, models: bool) -> tuple[int, int, str | None]:
-    """Send what W&B lacks of one run: how many rows it has, how many of them were sent, and what is still missing."""
+    """Send what W&B lacks of one run. Return its number of rows, how many were sent, and what is still missing."""
     publication = Publication(record, label, to, finish_seconds=FINISH_SECONDS)
     problem = None
     try:
@@ -98,7 +99,7 @@ def _send(record: RunDirectory, label: Label | None, to: Destination, models: bo
 
 @dataclass(frozen=True)
 class _Shown:
-    """What W&B says of a run: its address and state, how many rows, which record it carries, its weights, its study."""
+    """What W&B has of a run: address, state, number of rows, digest of the record, artifact of the weights, study."""
 
     url: str
     state: str
@@ -109,7 +110,7 @@ class _Shown:
 
 
 def _is_whole(known: _Shown, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
-    """Whether W&B says that it has all of a finished record."""
+    """Whether W&B claims to have all of a finished record."""
     return (
         known.state == "finished"
         and record.is_done()

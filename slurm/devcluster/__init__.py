@@ -1,4 +1,4 @@
-"""A real Slurm on one machine: accounting, two fake GPUs, a preemptible partition; all in one folder."""
+"""A real Slurm on one machine, in one folder: accounting, two fake GPUs, and a preemptible partition."""
 
 from slurm.devcluster.cluster import Cluster
 from slurm.devcluster.daemon import ClusterError

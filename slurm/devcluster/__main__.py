@@ -18,7 +18,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 with one line on stderr; of `status`, 1 if a daemon does not run."""
+    """Run a command. Exit code 0, or 2 with one line on stderr; for `status`, 1 if a daemon is not running."""
     options = _parse(arguments)
     try:
         cluster = Cluster(options.state)

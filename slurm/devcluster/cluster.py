@@ -1,4 +1,4 @@
-"""The cluster: its daemons in the order in which they need each other, its jobs, its clients."""
+"""The cluster: its daemons in order of dependency, its jobs, and its client commands."""
 
 import contextlib
 import fcntl
@@ -17,20 +17,20 @@ from slurm.devcluster.daemon import PROGRAM_PATH, ClusterError, Daemon
 
 INSTALL = "apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge slurmdbd mariadb-server"
 _PROGRAMS = ("munged", "munge", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch")
-_LONGEST_STATE = 80  # characters: the address of a unix socket below it may have 107
+_LONGEST_STATE = 80  # characters: the path of a Unix socket in it may have 107
 
 
 def missing_programs() -> list[str]:
-    """Programs of Slurm and its accounting that are not installed here."""
+    """Programs that Slurm and its accounting need and that are not installed here."""
     return [name for name in _PROGRAMS if shutil.which(name, path=PROGRAM_PATH) is None]
 
 
 class Cluster:
-    """A one-machine Slurm that lives in the folder `state` and survives the process that started it.
+    """A one-machine Slurm in the folder `state`, which survives the process that started it.
 
-    Partitions `main` (default), `low` (its jobs are evicted by those of `high`, and requeued) and `high`; two fake
-    GPUs. The daemons are attributes, to be killed and restarted one by one. Raises ClusterError where `state` cannot
-    hold a cluster.
+    It has the partitions `main` (default), `low` (jobs of `high` preempt and requeue its jobs) and `high`, and two fake
+    GPUs. The daemons are attributes, so that they can be killed and restarted one by one. Raises ClusterError if
+    `state` cannot hold a cluster.
     """
 
     def __init__(self, state: Path) -> None:
@@ -43,7 +43,7 @@ class Cluster:
             "munged",
             [
                 "--foreground",
-                "--force",  # it warns of, instead of refusing, folders closed to other users
+                "--force",  # warn about folders closed to other users, instead of refusing them
                 f"--socket={munge}/socket",
                 f"--key-file={munge}/key",
                 f"--pid-file={munge}/own.pid",
@@ -62,16 +62,16 @@ class Cluster:
         self.slurmdbd = self._daemon("slurmdbd", ["-D"], ["sacctmgr", "--noheader", "show", "cluster"])
         self.slurmctld = self._daemon("slurmctld", ["-D"], ["sinfo"])
         self.slurmd = Daemon("slurmd", self.state, ["-D", "-N", configuration.NODE], self.variables, self._node_is_up)
-        # In the order of their start.
+        # In start order.
         self.daemons = (self.munged, self.mariadbd, self.slurmdbd, self.slurmctld, self.slurmd)
 
     def environment(self) -> dict[str, str]:
-        """The environment of this process, changed so that Slurm's commands talk to this cluster."""
+        """This process's environment, changed so that Slurm's commands talk to this cluster."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
         return inherited | self.variables
 
     def command(self, *arguments: str, timeout: float = 60.0) -> str:
-        """What a client's command such as `squeue` prints. Raises ClusterError if it fails."""
+        """Run a client command such as `squeue`, and return its output. Raises ClusterError if it fails."""
         done = self._client(arguments, timeout)
         if done is None or done.returncode != 0:
             reason = " ".join(done.stderr.split()) if done else f"no answer in {timeout:.0f} s"
@@ -79,7 +79,7 @@ class Cluster:
         return done.stdout
 
     def start(self) -> None:
-        """Start what does not run. Raises ClusterError if a program is missing or a daemon does not come up."""
+        """Start every daemon that is not running. Raises ClusterError if a program is missing or a daemon fails."""
         missing = missing_programs()
         if missing:
             raise ClusterError(f"not installed: {', '.join(missing)}; install with: {INSTALL}")
@@ -94,7 +94,7 @@ class Cluster:
                     self.command("sacctmgr", "--immediate", "add", "cluster", configuration.CLUSTER)
 
     def stop(self) -> None:
-        """Cancel all jobs and end every process of the cluster. Its accounting stays in the folder."""
+        """Cancel all jobs and end every process of the cluster. Accounting data stay in the folder."""
         if not self.state.exists():
             return
         with self._alone():
@@ -107,14 +107,14 @@ class Cluster:
                     os.kill(pid, signal.SIGKILL)
 
     def cancel_jobs(self) -> None:
-        """Cancel every job and wait until the last has left, at most 30 seconds."""
+        """Cancel every job, and wait at most 30 seconds until the last has left the queue."""
         self.command("scancel", f"--user={getpass.getuser()}")
         deadline = time.monotonic() + 30
         while self.command("squeue", "--noheader") and time.monotonic() < deadline:
             time.sleep(0.2)
 
     def job_processes(self) -> list[int]:
-        """Process ids of all that jobs of this cluster have started and that still lives."""
+        """Ids of all live processes that jobs of this cluster have started."""
         ours = os.fsencode(f"SLURM_CONF={self.variables['SLURM_CONF']}")
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
@@ -156,7 +156,7 @@ class Cluster:
                 f"--datadir={self.state}/mariadb",
                 f"--user={getpass.getuser()}",
             ],
-            # A folder of its own: a starting database removes what others like it have just put there.
+            # A separate folder, because a starting database removes temporary files of others that are just starting.
             env=os.environ | {"TMPDIR": str(self.state / "tmp")},
             capture_output=True,
             text=True,
@@ -178,7 +178,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """While it is held, no other process starts or stops this cluster."""
+        """Hold a lock, so that no other process starts or stops this cluster meanwhile."""
         try:
             self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self.state / "lock").open("w")

@@ -1,4 +1,4 @@
-"""The configuration files of the cluster: munge key, slurm.conf, gres.conf, slurmdbd.conf and the database's user."""
+"""The cluster's configuration files: munge key, slurm.conf, gres.conf, slurmdbd.conf, and MariaDB's settings."""
 
 import getpass
 import os
@@ -73,7 +73,7 @@ PartitionName=low Nodes={node} PriorityTier=1 PreemptMode=REQUEUE GraceTime=15 M
 PartitionName=high Nodes={node} PriorityTier=9 PreemptMode=OFF MaxTime=1-00:00:00 State=UP
 """
 
-# Any two character devices do for Slurm to count, and to set CUDA_VISIBLE_DEVICES to 0 and 1.
+# Any two character devices will do: Slurm counts them, and sets CUDA_VISIBLE_DEVICES to 0 and 1.
 _GRES = """\
 AutoDetect=off
 NodeName={node} Name=gpu Type=fake File=/dev/null,/dev/zero
@@ -122,7 +122,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports of 127.0.0.1."""
+    """TCP ports on 127.0.0.1."""
 
     slurmctld: int
     slurmd: int
@@ -131,8 +131,8 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Ports that nobody listens on, below the range from which the kernel serves outgoing connections."""
-    candidates = random.SystemRandom().sample(range(20000, 32000), 200)  # random: two clusters may start at once
+    """Find ports on which nothing listens, below the kernel's range for outgoing connections."""
+    candidates = random.SystemRandom().sample(range(20000, 32000), 200)  # random, as two clusters may start at once
     found = []
     for port in candidates:
         with socket.socket() as probe:

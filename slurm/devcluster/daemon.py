@@ -1,4 +1,4 @@
-"""One daemon of the cluster: started in the background, found again by its pid file, stopped or killed."""
+"""A daemon of the cluster: started in the background, found again by its pid file, stopped or killed."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ class ClusterError(Exception):
 
 
 class Daemon:
-    """A background process of the cluster in the folder `state`, named as its program.
+    """A background process of the cluster in the folder `state`. `name` is also the name of its program.
 
-    It gets `variables` in its environment; by them and its program it is known again, should its pid have gone to
-    another process. `ready` tells whether it answers.
+    `variables` are added to its environment. These and the program identify the process, in case another process has
+    reused its pid. `ready` tells whether it answers.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Daemon:
         self._arguments = list(arguments)
         self._variables = dict(variables)
         self._ready = ready
-        self._child: subprocess.Popen[bytes] | None = None  # kept so that a dead child of ours is reaped
+        self._child: subprocess.Popen[bytes] | None = None  # kept, so that the child is reaped when it dies
 
     def pid(self) -> int | None:
         """The process id while it runs, else None."""
@@ -43,12 +43,12 @@ class Daemon:
             program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None  # no such process, a zombie, or another user's
+            return None  # no such process, a zombie, or another user's process
         ours = all(os.fsencode(f"{name}={value}") in environment for name, value in self._variables.items())
         return pid if ours and Path(os.fsdecode(program)).name == self.name else None
 
     def start(self, timeout: float = 60.0) -> None:
-        """Start it, unless it runs, and wait until it answers. Raises ClusterError after `timeout` seconds."""
+        """Start it unless it is running, and wait until it answers. Raises ClusterError after `timeout` seconds."""
         if self.pid() is None:
             self._launch()
         deadline = time.monotonic() + timeout
@@ -60,13 +60,13 @@ class Daemon:
             time.sleep(0.1)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Ask it to end (SIGTERM) and wait; kill it after `timeout` seconds. Nothing happens if it does not run."""
+        """Ask it to end (SIGTERM) and wait; kill it after `timeout` seconds. Does nothing if it is not running."""
         self._send(signal.SIGTERM)
         if not self._ended(timeout):
             self.kill()
 
     def kill(self) -> None:
-        """kill -9, as a crash does it. Nothing happens if it does not run."""
+        """Send SIGKILL, as in a crash. Does nothing if it is not running. Raises ClusterError if it survives."""
         self._send(signal.SIGKILL)
         if not self._ended(30.0):
             raise ClusterError(f"{self.name} (process {self.pid()}) cannot be killed")
