@@ -1,1 +1,1 @@
-"""From run records to the paper's figures and tables, ours beside theirs: one module each, listed in `catalogue.py`."""
+"""The paper's figures and tables from run records, with our values next to the paper's; `catalogue.py` lists them."""

@@ -1,6 +1,6 @@
-"""`repro bench fidelity --method FILE.py`: the user's own objective on the protocol of the study `methods`.
+"""`repro bench fidelity --method FILE.py`: a user-defined objective under the protocol of the study `methods`.
 
-Nothing at the top imports `repro.config`, which makes the schema of a run from the objectives that are known by then.
+No import at the top may load `repro.config`: it builds the schema of a run from the objectives registered by then.
 """
 
 import argparse
@@ -20,11 +20,11 @@ TRIALS = 3
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Train a student of three trials with the file's objective and print the row of the leaderboard it earns."""
+    """Train one student in each of three trials with the file's objective and print its row for the leaderboard."""
     if options.method is None:
         raise BadInput("the bench fidelity needs a method: repro bench fidelity --method FILE.py")
     method = load_method(options.method)
-    from analysis.fidelity_row import measure_row  # only now: it imports the schema
+    from analysis.fidelity_row import measure_row  # only now, since it imports the schema
 
     headers, row = measure_row(method, options, TRIALS)
     if options.json:
@@ -34,19 +34,19 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def load_method(path: Path) -> str:
-    """The name of the one objective that the Python file defines, which is registered now. Raises BadInput."""
+    """Import the Python file, and return the name of the one objective that it registers. Raises BadInput."""
     discover(distill)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if path.suffix != ".py" or spec is None or spec.loader is None or not path.is_file():
         raise BadInput(f"{path}: is no Python file with an objective; docs/extending.md shows one")
     before = set(Objective.registry)
-    if path.resolve().parent == Path(distill.__path__[0]).resolve():  # then it is imported by now
+    if path.resolve().parent == Path(distill.__path__[0]).resolve():  # discover() has imported it
         module = f"{distill.__name__}.{path.stem}"
         found = sorted(name for name in before if Objective.registry[name].__module__ == module)
     else:
         try:
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        except Exception as error:  # whatever the user's code raises is shown as theirs
+        except Exception as error:  # whatever the user's code raises is reported as theirs
             raise BadInput(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
         found = sorted(set(Objective.registry) - before)
     if len(found) != 1:

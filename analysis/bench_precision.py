@@ -1,13 +1,13 @@
-"""`repro bench precision`: what each faster mode of training changes in fidelity and accuracy, against plain float32.
+"""`repro bench precision`: how each faster training mode changes fidelity and accuracy, compared with plain float32.
 
-A mode is a precision, compiled or not; compiled only where the machine has what that takes.
+A mode is a precision, compiled or not; compiled modes are measured only on machines that can compile.
 
-The students are those of the study `methods` (soft labels, one teacher of their architecture), but at temperature 1: at
-that study's, 4, some LeNet-5 collapse in any mode, which hides what the mode does (docs/speed.md). In every mode each
-trial's student is made from the teacher that was trained in float32 and, unless `--same-teacher`, once more from one
-trained in the mode, with the random streams of the student in float32; the change is the difference, trial by trial.
-All metrics are taken in float32. A run whose loss ceases to be a number is part of what was found: it is counted, and
-its trial left out of the change.
+The students are those of the study `methods` (soft labels, one teacher of their architecture), but at temperature 1. At
+the study's temperature, 4, some LeNet-5 collapse in any mode, which hides the mode's effect (docs/speed.md). In every
+mode each trial's student is distilled from the teacher trained in float32 and, unless `--same-teacher` is given, also
+from one trained in the mode. Both have the random streams of the student in float32; the change is the difference from
+it, trial by trial. All metrics are computed in float32. A run that diverges is a result too: it is counted, and its
+trial is left out of the change.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Who = Literal["student", "student and teacher"]
 
 
 class InMode(Methods):
-    """The study with a mode, in which the teacher may have been trained too."""
+    """The study `methods` in a training mode, which may be the teacher's mode too."""
 
     precision: PrecisionName = "float32"
     compiled: bool = False
@@ -63,13 +63,13 @@ class InMode(Methods):
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Train what is missing of the trials, `options.workers` runs side by side, and print what the modes change.
+    """Train the missing runs, `options.workers` at a time, and print what the modes change.
 
-    With --json an object {"precision": {machine, settings, float32, changes}}: settings {on, preset, trials, images (of
-    the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision, compiled, who,
-    diverged, quantity: {estimate, low, high, trials}}. `trials` are the values of single trials, intervals those of
-    docs/statistics.md (95 %), `diverged` the trials left out. Raises RunFailed if two trials are not left to compare,
-    or if a run failed otherwise.
+    With --json, print an object {"precision": {machine, settings, float32, changes}}: settings {on, preset, trials,
+    images (in the test set)}; float32 {diverged, quantity: {mean, std, trials}}; changes a list of {precision,
+    compiled, who, diverged, quantity: {estimate, low, high, trials}}. A quantity's `trials` are its values in single
+    trials, `low` and `high` the 95 % interval of docs/statistics.md, `diverged` the trials left out. Raises BadInput
+    for fewer than 2 trials, and RunFailed if fewer than 2 are left to compare or a run failed for another reason.
     """
     if options.trials < 2:
         raise BadInput("--trials: an interval takes at least 2")
@@ -80,7 +80,7 @@ def bench(options: argparse.Namespace) -> None:
     conditions = [(mode, who) for mode in modes_of(device) for who in whose]
     points = [
         InMode(**common, trial=trial, **mode._asdict(), who=who)
-        for trial in range(options.trials)  # one after another, so that what is interrupted has whole ones
+        for trial in range(options.trials)  # trial by trial, so that an interrupted bench leaves complete trials
         for mode, who in [(Mode(), "student"), *conditions]
     ]
     requests = [Request(f"{point.mode} {point.who} trial={point.trial}", point.config()) for point in points]
@@ -118,7 +118,7 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def _make(requests: list[Request], runner: Runner, devices: Sequence[str], workers: int) -> set[str]:
-    """Make the runs and their teachers; the ids of those that diverged. Raises RunFailed if one failed otherwise."""
+    """Train the runs and their teachers; return the ids of those that diverged. RunFailed if one failed otherwise."""
     plan = parents_first(requests)
     missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
     try:
@@ -157,7 +157,7 @@ def _plain(table: StudyTable, quantity: str) -> Sample:
 
 
 def _changes(table: StudyTable, mode: Mode, who: Who) -> dict[str, Any]:
-    """In the mode minus in plain float32, paired by trial."""
+    """The mode minus plain float32, paired by trial."""
     changes: dict[str, Any] = {}
     for name, quantity in QUANTITIES.items():
         change = table.sample(quantity, **mode._asdict(), who=who) - _plain(table, quantity)
@@ -167,7 +167,7 @@ def _changes(table: StudyTable, mode: Mode, who: Who) -> dict[str, Any]:
 
 
 def show(numbers: dict[str, Any]) -> str:
-    """The table for people."""
+    """The numbers as a text table."""
     settings, machine = numbers["settings"], numbers["machine"]
     where = machine["device"] if machine["device"] != "cpu" else machine["processor"]
     float32 = numbers["float32"]

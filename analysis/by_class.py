@@ -14,7 +14,7 @@ from repro.records.record import Floats
 
 
 def draw(evidence: Evidence) -> Figure:
-    """A dot per class: how well students agree on it over how well the teacher classifies it."""
+    """A dot per class: the students' agreement on it against the teacher's accuracy on it."""
     return draw_by_study(evidence, _draw_study, "teacher's accuracy on the class", "agreement on the class")
 
 
@@ -31,7 +31,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
 
 
 def agreement_by_class(records: Records, student: str, teacher: str) -> Floats | None:
-    """(2, classes): the teacher's accuracy on the test examples of each true class, and the student's agreement there.
+    """(2, classes): the teacher's accuracy and the student's agreement on the test examples of each true class.
 
     None where the predictions are not known.
     """

@@ -18,7 +18,7 @@ LEAST = 10
 
 
 def draw(evidence: Evidence) -> Figure:
-    """Agreement over the teacher's confidence, apart for examples that the teacher gets right and wrong."""
+    """Agreement against the teacher's confidence, separately for examples that the teacher gets right and wrong."""
     return draw_by_study(evidence, _draw_study, "teacher's confidence", "test agreement")
 
 
@@ -42,7 +42,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
 
 
 def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:
-    """Agreement in each bin of the teacher's confidence, (2, BINS): where it is right, where it is wrong.
+    """Agreement in each bin of the teacher's confidence, (2, BINS): where the teacher is right and where it is wrong.
 
     NaN in bins with fewer than LEAST examples. None where the predictions are not known.
     """

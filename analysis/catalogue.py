@@ -39,7 +39,7 @@ MODULES = {
 
 
 def find_figure(name: str) -> PaperFigure:
-    """The figure called `name`. Raises BadInput with the nearest name."""
+    """The figure called `name`. Raises BadInput, with the nearest name, if there is none."""
     if name not in MODULES:
         raise BadInput(f"no figure is called '{name}'{did_you_mean(name, MODULES)}")
     figure: PaperFigure = importlib.import_module(f"analysis.{MODULES[name]}").FIGURE

@@ -20,12 +20,12 @@ def with_interval(value: Interval) -> str:
 
 
 def whole(value: Interval) -> str:
-    """Seconds."""
+    """A whole number, for seconds."""
     return f"{value.estimate:.0f}"
 
 
 def describe(setting: Try) -> str:
-    """What was set of the method: `weight 10`."""
+    """The options that were set for the method: `weight 10`."""
     options = setting.objective.model_dump(exclude={"name"}, exclude_unset=True)
     named = [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
     return ", ".join([*named, *([f"learning rate × {setting.slower}"] if setting.slower != 1 else [])])

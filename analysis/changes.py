@@ -1,4 +1,4 @@
-"""Keys of a run's config that are changed for all runs that are looked at, as `repro launch` takes them."""
+"""Config keys that are changed in all runs that an analysis looks at, written as for `repro launch`."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class Changes:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
-    """The same as it was typed."""
+    """The same changes as typed."""
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> "Changes":
@@ -32,13 +32,14 @@ class Changes:
 
     @property
     def arguments(self) -> str:
-        """What they add to a command, a space before each."""
+        """The changes as arguments of a command, each preceded by a space."""
         return "".join(f" {shlex.quote(text)}" for text in self.texts)
 
     def config(self, study: Study) -> RunConfig:
-        """The config of the run that is looked at in the place of the study's own. Raises BadInput.
+        """The study's config with the changes.
 
-        As `repro launch` does; and for a setting of the study, which there would replace what a figure compares.
+        Raises BadInput where `repro launch` does, and also for a setting of the study: changing it would replace what a
+        figure compares.
         """
         for key in self.values:
             if key in type(study).model_fields:
@@ -47,9 +48,10 @@ class Changes:
         return changed_config(study, self.values)
 
     def run_ids(self, points: Sequence[Study]) -> dict[Study, str]:
-        """The runs that are looked at in the place of these. Raises BadInput.
+        """The ids of these points' runs with the changes.
 
-        As `config` does; and where conditions or trials would become one run, which figures would show as several.
+        Raises BadInput where `config` does, and also if conditions or trials would become the same run, which figures
+        would show several times.
         """
         ids = {point: self.config(point).run_id for point in points}
         if self and len(set(ids.values())) < len({point.config().run_id for point in points}):

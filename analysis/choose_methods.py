@@ -1,7 +1,7 @@
 """Writes `repro/experiments/method_choices.py`: `python -m analysis.choose_methods --runs DIR > that file`.
 
-Of every method the try (`sweeps/methods_tries.yaml`) with the highest score on held-out train images: agreement with
-the teacher, of controls accuracy. Among equals the first. A try whose training diverged has lost.
+For every method it chooses the try (`sweeps/methods_tries.yaml`) with the highest score on held-out training images:
+agreement with the teacher or, for controls, accuracy. Ties go to the first try. A failed try (training diverged) loses.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CHOICES: dict[str, dict[str, int]] = {{
 
 
 def scores_of(data: DataName, preset: Preset, store: Store) -> dict[str, list[float | None]]:
-    """Method -> the score of each try, None where training diverged. Empty without a finished run of this data set.
+    """Method -> the score of each try, None if it failed (diverged). Empty if no run on this data set is done.
 
     Raises BadInput if a try is neither done nor failed.
     """
@@ -49,7 +49,7 @@ def scores_of(data: DataName, preset: Preset, store: Store) -> dict[str, list[fl
 
 
 def best(scores: list[float | None]) -> int:
-    """The place of the highest score, the first among equals."""
+    """The index of the highest score; the first one if several are equal."""
     return max(range(len(scores)), key=lambda place: (scores[place] or 0.0, -place))
 
 

@@ -1,4 +1,4 @@
-"""What the commands that only read records do. Options come parsed from `repro.cli`."""
+"""The commands that only read records. `repro.cli` parses their options."""
 
 import argparse
 

@@ -13,7 +13,7 @@ from repro.records import Record, Records
 def compare_runs(records: Records, one: str, other: str) -> str:
     """What differs in the configs of two runs, their final metrics, and how their test predictions relate, as text.
 
-    A run is named by its id or the beginning of it. Raises BadInput for a run that is not there, or is not unique.
+    Runs are given by their ids or unique beginnings of these. Raises BadInput if no run, or more than one, matches.
     """
     first, second = (records.record(_find(records, name)) for name in (one, other))
     names = [first.run_id, second.run_id]
@@ -73,7 +73,7 @@ def _metrics(one: Record, other: Record) -> list[list[str]]:
 
 
 def _predictions(records: Records, one: Record, other: Record) -> str:
-    """How often both networks say the same on test, and which of the two is right where they differ."""
+    """How often both networks predict the same class on test, and which of the two is right where they differ."""
     first, second = records.predictions(one.run_id), records.predictions(other.run_id)
     labels = records.labels(one.run_id)
     if first is None or second is None or labels is None or len(first.top_class) != len(second.top_class):

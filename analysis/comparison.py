@@ -7,7 +7,7 @@ METRICS = ("accuracy", "agreement", "kl", "nll", "ece")
 
 
 def comparison(table: pd.DataFrame) -> str:
-    """The students of a study table by the number of images they were distilled on: mean and standard deviation."""
+    """A study table by the number of images that students were distilled on: means and standard deviations."""
     rows: list[list[str]] = []
     any_size = table["training_images"].min()
     for images, group in table.groupby("training_images"):
@@ -19,7 +19,7 @@ def comparison(table: pd.DataFrame) -> str:
 
 
 def _spread(group: pd.DataFrame, column: str) -> str:
-    """Mean and, over several trials, standard deviation; empty where the quantity does not exist."""
+    """The mean and, with several trials, the standard deviation; empty if the quantity does not exist."""
     if column not in group or group[column].isna().all():
         return ""
     share = column.endswith(("accuracy", "agreement"))

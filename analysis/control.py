@@ -6,14 +6,14 @@ from repro.records.record import Floats
 
 
 def control_values(pairs: Floats) -> Floats:
-    """One value for each of n >= 2 trials, whose mean is the control and whose spread tells how sure it is.
+    """One value for each of n >= 2 trials; their mean is the control, and their spread gives its error.
 
     pairs: (n, n), how well the student of trial j (column) matches the teacher of trial i (row).
 
-    The control is the mean U of the n (n - 1) pairs off the diagonal. Row means are no independent trials: each
-    student stands in n - 1 of them, so that their spread hides how students differ. With n >= 3 the values are
-    the jackknife's pseudo-values, n U - (n - 1) U without trial i (Arvesen 1969, Ann. Math. Statist. 40:2076),
-    which have the spread of independent trials. With two trials nothing can be left out, and row means it is.
+    The control is the mean U of the n (n - 1) off-diagonal pairs. Row means are not independent trials: each student
+    is part of n - 1 of them, so their spread hides how much students differ. For n >= 3 the values are the jackknife's
+    pseudo-values, n U - (n - 1) U_i with U_i the mean without trial i (Arvesen 1969, Ann. Math. Statist. 40:2076),
+    which have the spread of independent trials. With two trials no trial can be left out, so they are the row means.
     """
     n = len(pairs)
     away = pairs.copy()

@@ -1,4 +1,4 @@
-"""Do the intervals hold what they promise? `python -m analysis.coverage` measures it on made-up trials.
+"""Do the intervals contain the truth as often as they claim? `python -m analysis.coverage` simulates trials to see.
 
 Values are y[i, e] = a[i] + b[e] + c[i, e]: the luck of trial i, the difficulty of test example e, and their
 interaction, all normal with mean zero. An interval is right if it contains zero.
@@ -18,7 +18,7 @@ EXAMPLES = 300
 
 
 class Share(NamedTuple):
-    """Which standard deviations trials, examples and interaction contribute to the mean, in units of one another."""
+    """The standard deviations that trials, examples and interaction contribute to the mean, relative to each other."""
 
     name: str
     trial: float
@@ -36,7 +36,7 @@ TRIALS = (2, 3, 5, 10)
 
 
 def simulate(share: Share, trials: int, generator: Generator) -> Sample:
-    """One study, in which the truth is zero. The parts have the given standard deviations as errors of the mean."""
+    """One study in which the truth is zero; the parts contribute the given standard deviations to its mean."""
     luck = share.trial * np.sqrt(trials) * generator.standard_normal((trials, 1))
     difficulty = share.example * np.sqrt(EXAMPLES) * generator.standard_normal((1, EXAMPLES))
     interaction = share.interaction * np.sqrt(trials * EXAMPLES) * generator.standard_normal((trials, EXAMPLES))

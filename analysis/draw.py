@@ -1,4 +1,4 @@
-"""Drawing panels: lines over a number, or a row of dots for each condition that has a name."""
+"""Drawing panels: lines along a numeric setting, or a row of dots for each named condition."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def draw_grid(
         for column, panel in enumerate(panels_of_row):
             axes = grid[row, column]
             draw_panel(axes, panel, evidence)
-            # What the panel beside or above says already is not said again.
+            # Do not repeat labels that the panel to the left, above or below has.
             if share_y and column > 0:
                 axes.set_ylabel("")
             if row > 0 and panel.title == panels[row - 1][column].title:

@@ -22,7 +22,7 @@ def draw_lines(axes: Axes, panel: Panel, scale: Scale, here: Evidence) -> None:
     drawn = list(all_series(panel, here))
     done = set(here.table[scale.column]) if scale.column in here.table else set()
     for index, series in enumerate(drawn):
-        # Side by side, since marks at one place often coincide.
+        # Side by side, since marks at the same x often coincide.
         points = 1.6 * (index - (len(drawn) - 1) / 2)
         _draw_line(axes, panel, scale, series, places, done, points)
     _x_axis(axes, scale, places, done)
@@ -43,9 +43,9 @@ def _draw_line(
     done: set[Any],
     points: float,
 ) -> None:
-    """A series, its trials and the paper's, moved by `points` along x.
+    """Draw a series, its single trials and the paper's values, shifted by `points` along x.
 
-    The line is broken where others have a run and this series has none; where nobody has one, the axis says so.
+    The line breaks where this series has no run but others have; where none has one, the axis says `not run`.
     """
     assert axes.figure is not None
     moved = axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
@@ -75,7 +75,7 @@ def _draw_line(
 
 
 def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None:
-    """Where the paper only says above, below or between: a pale band, or a caret that points to the value."""
+    """Draw where the paper gives only bounds: a pale band, or a caret that points to where the value lies."""
     low, high = series.cells["paper_low"], series.cells["paper_high"]
     who = "paper: teacher" if series.role == "teacher" else "paper"
     between, above, below = low.notna() & high.notna(), low.notna() & high.isna(), low.isna() & high.notna()
@@ -97,12 +97,12 @@ def _draw_bounds(axes: Axes, series: Series, places: "pd.Series[float]") -> None
 
 
 def _make_room(axes: Axes, values: pd.Series) -> None:
-    """Count these heights when the axis is scaled: matplotlib does not see lines that are moved sideways."""
+    """Include these values when the y axis is scaled: matplotlib ignores lines that are shifted sideways."""
     axes.update_datalim([(0.0, value) for value in values], updatex=False)
 
 
 def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any]) -> None:
-    """Every place there should be a value at, and `not run` where there is none."""
+    """Tick every x that should have a value, and write `not run` where there is none."""
     axes.set_xlabel(scale.label)
     if not places:
         axes.text(0.5, 0.5, NOT_RUN, transform=axes.transAxes, ha="center", va="center", color=PALE)

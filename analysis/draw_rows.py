@@ -1,4 +1,4 @@
-"""A panel along names: a row for each, with a dot for each series."""
+"""A panel along names: a row for each name, with a dot for each series."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, pap
 from analysis.style import PALE, SERIES, SMALL
 
 ABOVE = 0.12
-"""Of a row: a control lies so far above its student, which it may equal."""
+"""Fraction of a row by which a control is drawn above its student, since the two may be equal."""
 BENEATH = 0.26
-"""Of a row: the next of its series lies so far below, since they often coincide."""
+"""Fraction of a row between one series and the next below it, since they often coincide."""
 
 
 def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
@@ -52,7 +52,7 @@ def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, fl
         bars: dict[str, Any] = {"color": PALE, "alpha": 0.25, "linewidth": 6, "zorder": 1, "label": "paper, range"}
         axes.hlines(height[between], low[between], high[between], **bars)
     stated = series.cells["paper"].notna()
-    if stated.any():  # beside ours, unless a row has several series
+    if stated.any():  # below ours, unless a row has several series
         below = 0.0 if panel.by else 0.24
         style = paper_style(series) | {"linestyle": "none"}
         axes.plot(series.cells["paper"][stated], height[stated] - below, **style)
@@ -76,7 +76,7 @@ def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, fl
 
 
 def _draw_teacher(axes: Axes, panel: Panel, series: Series) -> None:
-    """One line across all rows: a teacher does not depend on what its students are distilled on."""
+    """Draw one line across all rows: a teacher does not depend on what its students are distilled on."""
     column = panel.metric.columns["teacher"]
     if series.trials.empty:
         return

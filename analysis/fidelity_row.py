@@ -1,4 +1,4 @@
-"""The row of the leaderboard that an objective earns, trained and measured like the methods of the study `methods`."""
+"""The leaderboard row of a user-defined objective, trained and measured like the methods of the study `methods`."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,7 @@ from repro.training.hardware import choose_device, keep_freed_memory
 
 
 class OwnMethod(Methods):
-    """The study with an objective that it does not know, as its options' defaults are."""
+    """The study `methods` with a user-defined objective, whose options have their defaults."""
 
     objective: str
 
@@ -35,10 +35,11 @@ class OwnMethod(Methods):
 
 
 def remember(method: str, path: Path, runs: Path) -> None:
-    """Keep the file beside the runs that it makes: their ids hold the method's name and options, not what it does.
+    """Keep a copy of the file with its runs: their ids depend on the method's name and options, not on its code.
 
-    Raises BadInput if runs were made under this name by another file, or by this one as it was. What failed before its
-    first checkpoint has made nothing, so that a mistake can be corrected under the same name.
+    Raises BadInput if runs were made under this name with another file or an earlier version of this one, or if the
+    folder cannot be made. A run that failed before its first checkpoint does not count, so that a mistake can be
+    corrected under the same name.
     """
     kept = runs / ".methods" / f"{method}.py"
     text = path.read_bytes()
@@ -55,7 +56,7 @@ def remember(method: str, path: Path, runs: Path) -> None:
 
 
 def _has_trained(method: str, store: Store) -> bool:
-    """Whether anything has been learned, or is being learned, with this objective."""
+    """Whether a run with this objective is done, has a checkpoint, or is in progress."""
     return any(
         run.read_json("config.json")["config"].get("objective", {}).get("name") == method
         and (run.is_done() or (run.path / "checkpoint.pt").exists() or run.holder() is not None)
@@ -64,7 +65,7 @@ def _has_trained(method: str, store: Store) -> bool:
 
 
 def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[list[str], list[str]]:
-    """Headers and cells: of students of one teacher of their architecture. Raises BadInput, RunFailed."""
+    """Headers and cells, for students of one teacher of their architecture. Raises BadInput, RunFailed."""
     points = [
         OwnMethod(preset=options.preset, data=options.on, objective=method, trial=trial) for trial in range(trials)
     ]

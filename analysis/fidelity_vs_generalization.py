@@ -11,10 +11,10 @@ from analysis.small_multiples import student_sweeps, students_by_study
 from analysis.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, canvas
 
 LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORANGE), ("P", SKY), ("X", "black"))
-"""Of the studies with the most students; those of all others are one quiet layer."""
+"""Marker and colour of the studies with the most students; all other studies share a pale layer."""
 BEYOND = 0.04
-"""The share of students at either end of an axis that may lie beyond it: some collapse, and would press all others into
-a corner. They are drawn on the edge."""
+"""The share of students at either end of an axis that may lie beyond it, and are drawn on its edge: some collapse, and
+would squeeze all others into a corner."""
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -59,7 +59,7 @@ def _limits(values: "pd.Series[float]") -> tuple[float, float]:
 
 
 def _correlation(points: dict[str, "pd.Series[float]"]) -> str:
-    """`(ρ = 0.31)`: Spearman's rank correlation of agreement and gain; nothing for fewer than four students."""
+    """`(ρ = 0.31)`: Spearman's rank correlation of agreement and gain; empty for fewer than four students."""
     known = pd.DataFrame(points)[["agreement", "above"]].dropna()
     if len(known) < 4 or known.nunique().min() == 1:
         return ""

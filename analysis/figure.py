@@ -1,4 +1,4 @@
-"""What a figure of the suite is, and how it is drawn from records: one picture a preset, never two presets in one."""
+"""What a figure of the suite is, and how it is drawn from records: one picture per preset, never two presets in one."""
 
 import re
 import sys
@@ -30,7 +30,7 @@ PRESET_NOTES = {
 NOTE_WIDTH = 96
 """Characters that fit on a line under the title."""
 MOST_COMMANDS = 4
-"""So many lines a title may have for them."""
+"""The most commands that a header lists one by one."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,24 @@ class PaperFigure:
     """The files in sweeps/ whose runs it shows."""
     panels: Sequence[Sequence[Panel]] = ()
     only: Mapping[str, Any] = field(default_factory=dict)
-    """Of the sweeps' conditions only those with these settings; a tuple: any of these values."""
+    """Show only the sweeps' conditions with these settings; a tuple matches any of its values."""
     row_height: float = 2.0
     share_y: bool = False
     draw: Callable[[Evidence], Figure] | None = None
-    """For what is not a grid of panels."""
+    """Draws a figure that is not a plain grid of panels."""
     caption: str = ""
-    """What error bars and n do not say; in their place where there are no panels."""
+    """Follows the note on error bars and n; figures without panels have no such note."""
     overview: bool = False
-    """It shows all studies at once, whose own figures tell of cost, protocol and what is missing."""
+    """Whether it shows all studies at once; their own figures report cost, protocol and what is missing."""
     remedy: Callable[[Evidence | None], Sequence[str]] = lambda _: ()
-    """Commands that a figure needs beside its sweeps: all, or those that are not done yet."""
+    """Commands that a figure needs in addition to its sweeps: those not done yet or, given None, all."""
 
     @property
     def file_stem(self) -> str:
         return f"figure_{self.name}" if self.name[0].isdigit() else self.name
 
     def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
-        """What there is at this preset."""
+        """Everything that the figure is drawn from at this preset."""
         tables = {sweep: tables_of(sweep, preset) for sweep in self.sweeps}
         rows = pd.concat([table.rows.assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
         asked = pd.concat([_settings(table).assign(sweep=sweep) for sweep, table in tables.items()], ignore_index=True)
@@ -80,7 +80,7 @@ class PaperFigure:
         return figure
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
-        """Protocol, what the error bars are and of how many trials, and what is missing with its command."""
+        """The header's lines: protocol, error bars and numbers of trials, what is missing and how to make it."""
         spread = _spread(self._trials(evidence), dots=not self.name.startswith("table")) if self.panels else ""
         changed = f"All runs with {evidence.changes}." if evidence.changes else ""
         if evidence.left_out:
@@ -105,12 +105,12 @@ class PaperFigure:
         return bool(columns) and all(column not in table or table[column].isna().all() for column in columns)
 
     def missing_commands(self, evidence: Evidence, preset: Preset) -> list[str]:
-        """What makes the runs that are not done, and what the figure lacks beside them; empty if nothing does."""
+        """Commands for the missing runs and whatever else the figure lacks; empty if nothing is missing."""
         lacking = [sweep for sweep in self.sweeps if _lacks(evidence, sweep)]
         return self._commands(preset, lacking, self.remedy(evidence), evidence.changes)
 
     def commands(self, tables_of: StudyTables) -> list[str]:
-        """What makes all that the figure shows, at the paper's preset unless that can not have the changes."""
+        """Commands for all that the figure shows, at the first preset (`paper` first) that can have the changes."""
         for preset in get_args(Preset):
             sweeps = [sweep for sweep in self.sweeps if not tables_of(sweep, preset).refusal]
             if sweeps:
@@ -123,11 +123,11 @@ class PaperFigure:
         return launches + [f"{command} preset={preset}{changes.arguments}" for command in remedy]
 
     def few_commands(self, tables_of: StudyTables) -> list[str]:
-        """What makes its runs, in a few lines."""
+        """`commands` in a few lines."""
         return _few(self.commands(tables_of))
 
     def _trials(self, evidence: Evidence) -> list[int]:
-        """The numbers of trials of the conditions that have any."""
+        """The different numbers of trials that conditions have, without 0."""
         counts: set[int] = set()
         for panel in (panel for row in self.panels for panel in row):
             counts |= set(cells(panel, evidence, "student")["n"])
@@ -147,14 +147,14 @@ def _few(commands: list[str]) -> list[str]:
 
 
 def _broken(command: str) -> list[str]:
-    """A command in lines that fit under the title and that a shell takes as one; a quoted value stays whole."""
+    """Break a command into lines that fit under the title and that a shell reads as one; quoted values stay whole."""
     whole = re.sub("'.*?'", lambda quoted: quoted[0].replace(" ", "\xa0"), command)
     wrapper = textwrap.TextWrapper(NOTE_WIDTH, " " * 4, " " * 8, break_long_words=False, break_on_hyphens=False)
     return " \\\n".join(wrapper.wrap(whole)).replace("\xa0", " ").split("\n")
 
 
 def _settings(table: StudyTable) -> pd.DataFrame:
-    """Id and settings of every run that there is or should be."""
+    """Id and settings of every run that is done or missing."""
     names = ["run_id", "trial", *table.conditions]
     missing = pd.DataFrame([{"run_id": one.run_id, **one.settings} for one in table.missing], columns=names)
     return pd.concat([table.rows[names], missing], ignore_index=True)
@@ -173,12 +173,12 @@ def _spread(trials: Sequence[int], dots: bool) -> str:
 
 
 def drawable_presets(figure: PaperFigure, tables: StudyTables) -> list[Preset]:
-    """The presets at which any of its runs is done."""
+    """The presets at which any of the figure's runs is done."""
     return [preset for preset in get_args(Preset) if figure.has_runs(tables, preset)]
 
 
 def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Path]:
-    """Draw it for every preset that has runs, and return the files. Raises BadInput if none has."""
+    """Draw the figure for every preset that has runs, and return the files. Raises BadInput if none has."""
     written: list[Path] = []
     for preset in drawable_presets(figure, tables):
         evidence = figure.evidence(tables, preset)
@@ -194,7 +194,7 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
 
 
 def _in_file_names(changes: Changes) -> str:
-    """So that no figure takes the place of one of other runs; signs that a file's name may not hold become `-`."""
+    """A suffix that keeps figures of different runs apart; characters not allowed in file names become `-`."""
     return "".join("_" + re.sub(r"[^\w.=-]+", "-", text) for text in changes.texts)
 
 

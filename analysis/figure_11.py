@@ -1,4 +1,4 @@
-"""Figure 11: augmentation policies in detail: ensembles of one, three and five, five metrics."""
+"""Figure 11: augmentation policies in detail: five metrics, for ensembles of one, three and five."""
 
 from analysis.figure import PaperFigure, main
 from analysis.figure_3 import POLICIES

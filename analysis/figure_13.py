@@ -1,4 +1,4 @@
-"""Figure 13: augmentation policies for VGG-16, an ensemble of five."""
+"""Figure 13: augmentation policies for the student of five VGG-16."""
 
 from analysis.figure import PaperFigure, main
 from analysis.figure_3 import POLICIES

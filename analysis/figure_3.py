@@ -1,4 +1,4 @@
-"""Figure 3: augmentation policies for the student of five ResNet-56, CIFAR-100."""
+"""Figure 3: augmentation policies for the student of five ResNet-56 on CIFAR-100."""
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel

@@ -1,4 +1,4 @@
-"""Figure 4: distilling on the teacher's own half of CIFAR-100, on the other half, or on both, ResNet-56."""
+"""Figure 4: distilling ResNet-56 on the teacher's own half of CIFAR-100, on the other half, or on both."""
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, Metric, Names, Panel, Scale

@@ -1,4 +1,4 @@
-"""Figure 5: agreement on the distillation data itself: with more images, other halves, heavier augmentation."""
+"""Figure 5: agreement on the distillation data itself: with more images, other halves or heavier augmentation."""
 
 from matplotlib.figure import Figure
 
@@ -18,7 +18,7 @@ POLICY = Panel(TRAIN_AGREEMENT, POLICIES, ENSEMBLES, {"sweep": "augmentation"}, 
 
 
 def draw(evidence: Evidence) -> Figure:
-    """Three small panels of lines, and the policies over the full height beside them."""
+    """Three small panels of lines on the left, and the policies over the full height on the right."""
     figure, _ = canvas(1, 1, height=4.6)
     figure.clear()
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.25))

@@ -1,4 +1,4 @@
-"""Figure 6a: the optimizer and the length of training, LayerNorm ResNet-20 self-distillation."""
+"""Figure 6a: the optimizer and the length of training in self-distillation of a LayerNorm ResNet-20."""
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale

@@ -1,4 +1,4 @@
-"""Figure 6b: students started between a random network and their trained teacher, LayerNorm ResNet-20."""
+"""Figure 6b: LayerNorm ResNet-20 students initialized between a random network and their trained teacher."""
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale

@@ -1,4 +1,4 @@
-"""Figure 6c: the loss on the plane through the teacher, the student's start and its end, LayerNorm ResNet-20."""
+"""Figure 6c: the loss on the plane through teacher, initial student and final student, LayerNorm ResNet-20."""
 
 import json
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Surface:
 
 
 def read_surface(content: bytes) -> Surface:
-    """From a `surface.json`. Raises ValueError, TypeError or KeyError if it is none."""
+    """Parse a `surface.json`. Raises ValueError, TypeError or KeyError if the content is not one."""
     kept = json.loads(content)
     x, y, loss = (np.array(kept[name], dtype=float) for name in ("x", "y", "train/loss"))
     if loss.shape != (len(y), len(x)):
@@ -43,7 +43,7 @@ def read_surface(content: bytes) -> Surface:
 
 
 def draw(evidence: Evidence) -> Figure:
-    """A map of the training loss for each start of one trial, darker where the loss is lower."""
+    """A map of the training loss for each initialization of one trial, darker where the loss is lower."""
     figure, grid = canvas(1, len(WEIGHTS), height=2.3)
     _, surfaces = _surfaces(evidence)
     low = min((np.nanmin(surface.loss) for surface in surfaces.values()), default=1.0)
@@ -79,7 +79,7 @@ def _draw_surface(axes: Axes, surface: Surface, norm: LogNorm) -> Any:
 
 
 def _surfaces(evidence: Evidence) -> tuple[int, dict[float, Surface]]:
-    """The trial that has most surfaces, the first of several, and these by start."""
+    """The trial with the most surfaces (the first of several), and its surfaces by the teacher's weight λ."""
     trials: dict[int, dict[float, Surface]] = {}
     for row in evidence.table.sort_values("trial").to_dict("records"):
         surface = evidence.attachment(row["run_id"], "surface.json", read_surface)
@@ -89,7 +89,7 @@ def _surfaces(evidence: Evidence) -> tuple[int, dict[float, Surface]]:
 
 
 def _remedy(evidence: Evidence | None) -> list[str]:
-    """What measures the surfaces that are missing, of the trial that is shown."""
+    """The commands that measure the missing surfaces of the trial that is shown."""
     trial, measured = (0, {}) if evidence is None else _surfaces(evidence)
     of_trial = f" trial={trial}" if trial else ""
     return [f"{COMMAND} weight={weight}{of_trial}" for weight in WEIGHTS if weight not in measured]

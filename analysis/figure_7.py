@@ -1,4 +1,4 @@
-"""Figure 7: images of the SN-GAN that the studies with synthetic images distil on."""
+"""Figure 7: samples of the SN-GAN whose images serve as synthetic distillation data."""
 
 import io
 from typing import Any
@@ -14,7 +14,7 @@ from analysis.style import canvas
 
 
 def draw(evidence: Evidence) -> Figure:
-    """The grid of samples that the generator's run wrote when it ended."""
+    """The grid of samples that the generator's run wrote at its end."""
     figure, grid = canvas(1, 1, height=4.0)
     axes = grid[0, 0]
     axes.axis("off")

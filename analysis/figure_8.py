@@ -1,4 +1,4 @@
-"""Figure 8: how much a teacher says beside its top class, by depth, ensemble size and temperature."""
+"""Figure 8: how much a teacher says besides its top class, by depth, ensemble size and temperature."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +15,9 @@ from analysis.style import BLUE, ORANGE, PALE, SMALL, canvas
 from repro.records.record import Floats
 
 EXAMPLES = 3
-"""Training images shown, and as many test images: the first ones, none chosen."""
+"""How many training images, and as many test images, are shown: the first ones, not selected."""
 CLASSES = 10
-"""The most probable classes of each."""
+"""How many classes of each image are shown, the most probable ones."""
 TEACHERS = ((20, 1), (20, 5), (56, 1), (56, 5))
 """Depth and ensemble size."""
 NOT_SHARED = "no image that\nall members keep"
@@ -36,7 +36,7 @@ def draw(evidence: Evidence) -> Figure:
     for column, axes in enumerate(grid[0]):
         number = column % EXAMPLES + 1
         axes.set_title(f"train {number}" if column < EXAMPLES else f"test {number}", loc="left")
-    # Not axes that matplotlib shares, which takes longer than to draw them.
+    # Not matplotlib's shared axes: sharing takes longer than drawing.
     for row, column in np.ndindex(grid.shape):
         grid[row, column].tick_params(labelleft=column == 0, labelbottom=row == len(TEACHERS) - 1)
     figure.supxlabel("class, by probability", fontsize=7.5)
@@ -59,21 +59,21 @@ def _draw_example(axes: Axes, logits: Floats | None, example: int, otherwise: st
 
 
 def member_runs(evidence: Evidence, depth: int, members: int) -> list[str]:
-    """The runs of an ensemble of trial 0; none unless all members are done."""
+    """The runs of an ensemble's members in trial 0; empty unless all are done."""
     rows = evidence.where({"depth": depth, "trial": 0}).table
     chosen = rows[rows["member"] < members].sort_values("member") if len(rows) else rows
     return list(chosen["run_id"]) if len(chosen) == members else []
 
 
 def test_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
-    """The ensemble's logits of the first test images; None where they are not known."""
+    """The ensemble's logits for the first test images; None if they are not known."""
     found = [evidence.records.shown_logits(run_id) for run_id in runs]
     known = [logits for logits in found if logits is not None]
     return _ensemble(known) if known and len(known) == len(found) else None
 
 
 def train_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
-    """The ensemble's logits of the first training images that the records of all members keep; None if there are none.
+    """The ensemble's logits for the first training images that all members' records keep; None if there are none.
 
     Each member saw an image under its own augmentation.
     """

@@ -1,4 +1,4 @@
-"""Figure 9: distilling on either half of CIFAR-100 or on both, with ResNet-20, at every temperature."""
+"""Figure 9: distilling ResNet-20 on either half of CIFAR-100 or on both, at every temperature."""
 
 from analysis.figure import PaperFigure, main
 from analysis.figure_4 import SPLITS, TEMPERATURES

@@ -1,7 +1,7 @@
-"""The type of all figures: DejaVu Sans with the characters that figures are written in.
+"""The font of all figures: DejaVu Sans, reduced to the characters that figures use.
 
-Every PDF embeds the glyphs it shows. matplotlib picks them out of the font anew each time, which takes the longer the
-more glyphs the font has, and DejaVu Sans has 6,000.
+Every PDF embeds the glyphs it shows. matplotlib extracts them from the font for each file, which takes longer the more
+glyphs the font has, and DejaVu Sans has 6,000.
 """
 
 import functools
@@ -22,12 +22,12 @@ CHARACTERS = (
     range(0x25A0, 0x2600),  # shapes
 )
 FAMILY_NAMES = (1, 16)
-"""Where a font says its family (OpenType's table `name`)."""
+"""The ids of a font's family names in OpenType's table `name`."""
 
 
 @functools.cache
 def family() -> str:
-    """The font's family, known to matplotlib from now on; made once for a matplotlib, in its folder of caches."""
+    """Register the font with matplotlib and return its family; it is made once per matplotlib version and cached."""
     for weight in ("normal", "bold"):
         source = Path(font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight=weight)))
         path = Path(mpl.get_cachedir()) / f"repro-{mpl.__version__}-{source.name}"

@@ -1,4 +1,4 @@
-"""The table of the study `generations`, with what is left of the first teacher: `python -m analysis.generations`."""
+"""`python -m analysis.generations`: the study `generations`, and how well each last network agrees with the first."""
 
 import sys
 from typing import get_args
@@ -18,7 +18,7 @@ from repro.usage.options import Parser
 
 
 def with_the_first(table: StudyTable, records: Records, chain: str) -> Sample:
-    """Agreement of the last network of a chain with the first one, on test, trial by trial."""
+    """The test agreement of a chain's last network with its first one, trial by trial."""
     trials, values = [], []
     rows = table.rows[table.rows["chain"] == chain]
     for trial in sorted(rows["trial"]):

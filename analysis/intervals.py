@@ -5,11 +5,11 @@ Both are samples: other seeds and other test images would give another number. `
 
     estimate ± sqrt( (t s_trial / sqrt(n))^2 + (z s_example / sqrt(N))^2 )
 
-s_trial is the standard deviation of the trials' values and t Student's quantile for n - 1 degrees of freedom, which
-is what makes it honest with 3 trials; s_example is the standard deviation over test examples of their means over
-trials, z the normal quantile. Combining half-widths in quadrature is the MOVER method (Zou and Donner 2008,
-doi:10.1002/sim.3095); the interaction of the two errors is counted twice, so that the interval is never too short
-for it. `hierarchical_bootstrap` is the usual alternative; with few trials it is far too short (`analysis/coverage.py`).
+s_trial is the standard deviation of the trials' values and t is Student's quantile for n - 1 degrees of freedom, which
+keeps the interval honest with 3 trials; s_example is the standard deviation over test examples of their means over
+trials and z is the normal quantile. Combining half-widths in quadrature is the MOVER method (Zou and Donner 2008,
+doi:10.1002/sim.3095); the interaction of the two errors is counted twice, so it never makes the interval too short.
+`hierarchical_bootstrap` is the usual alternative; with few trials it is far too short (`analysis/coverage.py`).
 """
 
 import math
@@ -31,10 +31,10 @@ class Interval:
     """An estimate and its confidence interval.
 
     std: standard deviation over trials (n - 1 in the denominator), as the paper reports; NaN for fewer than two.
-    low, high: NaN where nothing says how sure the estimate is.
-    trials: n; examples: N, or None if they are not known one by one.
-    scope: what else the truth may be sought among. "examples of one trial" holds for that one pair of networks and
-        says nothing of others; "trials" ignores that the test set is a sample.
+    low, high: NaN where the error of the estimate is not known.
+    trials: n. examples: N, or None if their values are not known one by one.
+    scope: what the interval accounts for. "examples of one trial" holds for that one pair of networks and says nothing
+        about others; "trials" ignores that the test set is a sample.
     """
 
     estimate: float
@@ -48,7 +48,7 @@ class Interval:
 
     @property
     def caution(self) -> str:
-        """What a reader must know who sees few trials; empty from 5 on."""
+        """A warning for the reader if there are few trials; empty for 5 or more."""
         if self.trials == 1:
             return "1 trial: says nothing about other networks"
         if self.trials < 5:
@@ -82,11 +82,11 @@ def interval(sample: Sample, level: float = LEVEL) -> Interval:
 
 
 def _standard_error(examples: Floats) -> float:
-    """Of the mean over examples (trials, examples).
+    """The standard error of the mean over examples; `examples` is (trials, examples).
 
-    Of shares, 0 or 1 for each example, as if there were two more of either kind (Agresti and Coull 1998, Am. Stat.
-    52:119): else a share near 0 or 1 would seem more certain than it is, and 100 % of 300 images without any error.
-    Where that makes the error smaller, near a half, it is left out.
+    If all values are 0 or 1, it is computed as if there were two more examples of either kind (Agresti and Coull 1998,
+    Am. Stat. 52:119): otherwise a share near 0 or 1 would seem more certain than it is, and 100 % of 300 images would
+    have no error at all. Where this would make the error smaller, for shares near a half, it is not done.
     """
     means = examples.mean(axis=0)
     counted = [means]
@@ -98,7 +98,7 @@ def _standard_error(examples: Floats) -> float:
 def hierarchical_bootstrap(sample: Sample, resamples: int, seed: int) -> tuple[float, float]:
     """The percentile interval under resampling of trials and of test examples (the same examples in every trial).
 
-    For comparison with `interval`: of n trials it sees only (n - 1) / n of their variance, and normal tails.
+    For comparison with `interval`: with n trials it captures only (n - 1) / n of their variance, and has normal tails.
     Raises ValueError for a sample without examples.
     """
     if sample.examples is None or len(sample) == 0:

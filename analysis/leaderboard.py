@@ -75,7 +75,7 @@ COLUMNS = (
 
 
 def row_of(table: StudyTable, method: str, **settings: str) -> list[str]:
-    """What the columns say of one condition."""
+    """The cells of one condition, one per column."""
     cells = []
     for column in COLUMNS:
         known = [name for name in column.quantities if name in table.rows]
@@ -85,7 +85,7 @@ def row_of(table: StudyTable, method: str, **settings: str) -> list[str]:
 
 
 def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
-    """The methods with this kind of teacher, the most faithful first. Empty without runs."""
+    """The methods with this kind of teacher, the most faithful first. Empty if there are no runs."""
     if table.rows.empty:
         return ""
     rows = table.rows[(table.rows["teacher"] == teacher) & (table.rows["data"] == data)]

@@ -14,7 +14,7 @@ from repro.records import Records
 from repro.records.record import Floats
 
 SHARES = np.linspace(0.1, 1.0, 10)
-"""Of the training: evaluations are interpolated to these, so that runs of different lengths can be averaged."""
+"""Shares of training to which evaluations are interpolated, so that runs of different lengths can be averaged."""
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -40,7 +40,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
 def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
     """The metric at SHARES of the run's epochs, interpolated between its evaluations; None if it was not measured.
 
-    NaN before the first evaluation, of which nothing is known.
+    NaN before the first evaluation.
     """
     record = records.record(run_id)
     points = [(row["epoch"], row[metric]) for row in record.metrics if row.get(metric) is not None]

@@ -29,14 +29,14 @@ MARKERS: dict[str, Sequence[str]] = {
     "contrast": "8",
     "each other": ("$p$", "$M$", "$C$", "$e$", "$E$"),
 }
-"""A shape for each method, so that none needs its colour."""
+"""A shape for each method, so that methods can be told apart without colour."""
 COLLAPSED = 10.0
-"""Points of accuracy below the teacher's, from which on a method is named in a panel's corner and not drawn."""
+"""Methods more than this many points of accuracy below the teacher are named in a panel's corner, not drawn."""
 TITLES = {"same": "teacher like student", "larger": "larger teacher", "ensemble": "ensemble of three"}
 
 
 def draw(evidence: Evidence) -> Figure:
-    """A point a method, a row of panels a data set, a column a kind of teacher."""
+    """One point per method, one row of panels per data set, one column per kind of teacher."""
     done = evidence.table
     data_sets = [data for data in ("digits", "mnist", "cifar100") if (done["data"] == data).any()]
     kinds = [kind for kind in TITLES if (done["teacher"] == kind).any()]

@@ -26,7 +26,7 @@ slash, the agreement of students of other trials with that teacher."""
 
 
 def online_section(table: StudyTable, data: DataName) -> str:
-    """The schemes without a trained teacher, each below its control. Empty without runs."""
+    """The schemes without a trained teacher, each below its control. Empty if there are no runs."""
     if table.rows.empty or not (table.rows["data"] == data).any():
         return ""
     rows = table.rows[table.rows["data"] == data]
@@ -79,7 +79,7 @@ def with_companions(table: StudyTable) -> StudyTable:
 
 
 def more_than_alone(table: StudyTable, method: MethodName) -> Sample | None:
-    """The scheme's agreement minus its control's, trial by trial; None of a control, or where it has not run."""
+    """The scheme's agreement minus its control's, trial by trial; None for a control, or if the control has not run."""
     control = CONTROL_OF.get(method)
     if control is None or not (table.rows["method"] == control).any():
         return None

@@ -1,4 +1,4 @@
-"""What a panel shows: a metric of teacher, student and control, by the conditions of a study.
+"""What a panel shows: a metric of teacher, student and control, for the conditions of a study.
 
 Tables are tidy: a row per trained student, the study's settings as columns, and `student_x`, `teacher_x`,
 `control_x` for a metric x (control: students of the other trials, compared with this teacher).
@@ -21,7 +21,7 @@ Role = Literal["student", "teacher", "control"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity to draw; `columns` says which role's value stands in which column of the table."""
+    """A quantity to draw; `columns` maps each role to the table's column with its value."""
 
     name: str
     label: str
@@ -30,16 +30,16 @@ class Metric:
 
     @property
     def factor(self) -> int:
-        """A column's value times this is in `unit`."""
+        """Multiplying a column's value by this gives it in `unit`."""
         return 100 if self.unit == "%" else 1
 
     @property
     def digits(self) -> int:
-        """Decimals of a number that is shown."""
+        """The number of decimals shown."""
         return 1 if self.unit == "%" else 3
 
     def text(self, value: float, spread: float = math.nan) -> str:
-        """`77.1 ± 0.4`: a column's value in `unit` and, where there is one, its spread."""
+        """`77.1 ± 0.4`: a column's value in `unit` and, if there is one, its spread."""
         return " ± ".join(f"{self.factor * one:.{self.digits}f}" for one in (value, spread) if pd.notna(one))
 
 
@@ -67,12 +67,12 @@ class Scale:
 
     column: str
     label: str
-    spacing: Literal["linear", "log", "even"] = "linear"  # even: the values as equal steps
+    spacing: Literal["linear", "log", "even"] = "linear"  # even: equal steps between values
 
 
 @dataclass(frozen=True)
 class Names:
-    """A setting with names for people, in the order they are drawn."""
+    """A setting with names to display for its values, in the order they are drawn."""
 
     column: str
     names: Mapping[Any, str]
@@ -80,7 +80,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: `metric` `along` a setting, a series for each value of `by`, of the rows that match `where`."""
+    """One pair of axes: `metric` `along` a setting, one series per value of `by`, from the rows that match `where`."""
 
     metric: Metric
     along: Scale | Names
@@ -99,17 +99,17 @@ class Evidence:
     """Everything that a figure is drawn from, at one preset."""
 
     table: pd.DataFrame
-    """The students that are done; a run that several sweeps or conditions ask for has a row for each."""
+    """The finished students; a run that several sweeps or conditions ask for has a row for each."""
     expected: pd.DataFrame
-    """Run id and settings of every student there should be, in the same way."""
+    """Run id and settings of every student there should be, with rows repeated in the same way."""
     paper: pd.DataFrame
     """The paper's values: settings, `metric` (a column of the table), `value`, `std`, `source`."""
     records: Records
-    """Where the table comes from; has the predictions and histories of its runs."""
+    """The table's source, with the predictions and histories of its runs."""
     changes: Changes = UNCHANGED
-    """What is changed in the configs of all these runs."""
+    """The changes to the configs of all these runs."""
     left_out: Sequence[str] = ()
-    """The sweeps whose runs can not be changed so, and of which nothing is here therefore."""
+    """The sweeps whose runs cannot have these changes, so that they are not included."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -117,7 +117,7 @@ class Evidence:
         return self.table["run_id"].nunique(), self.expected["run_id"].nunique()
 
     def attachment(self, run_id: str, name: str, read: Callable[[bytes], Content]) -> Content | None:
-        """What `read` makes of a file that some runs have; None if this one has none. Raises Damaged."""
+        """The run's file `name`, parsed by `read`; None if the run has none. Raises Damaged if `read` fails."""
         content = self.records.attachment(run_id, name)
         try:
             return None if content is None else read(content)
@@ -126,7 +126,7 @@ class Evidence:
             raise Damaged(f"{self.records.name}: {name} of run {run_id} is damaged ({reason}); remove it") from error
 
     def where(self, settings: Mapping[str, Any]) -> "Evidence":
-        """The part whose settings are these. Of the paper's values also those that do not depend on a setting."""
+        """The part with these settings, including the paper's values for which one of the settings is not given."""
         return replace(
             self,
             table=matching(self.table, settings),
@@ -136,7 +136,10 @@ class Evidence:
 
 
 def matching(table: pd.DataFrame, settings: Mapping[str, Any], or_missing: bool = False) -> pd.DataFrame:
-    """The rows with these settings, of a tuple with any; those of a column that the table has not are ignored."""
+    """The rows with these settings; a tuple matches any of its values.
+
+    Settings that are not columns of the table are ignored. or_missing: NaN matches every value.
+    """
     keep = pd.Series(True, index=table.index)
     for column, value in settings.items():
         if column in table:
@@ -172,12 +175,13 @@ def conditions(panel: Panel, evidence: Evidence) -> pd.DataFrame:
 
 
 def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
-    """What the panel shows of one role: a row per condition, in order.
+    """What the panel shows for one role: a row per condition, in order.
 
     Columns: the panel's keys; `mean`, `sd` (over trials, ddof 1; missing for one trial), `n` (trials), `run_ids`;
     `paper` and `paper_std`, the paper's value and its spread; `paper_low` and `paper_high`, where it only gives bounds;
-    `source`, where it says so; `open`, the keys of a student's condition that it does not tell of its value. NaN where
-    it says nothing. A condition without a run has n = 0 and no mean.
+    `source`, where the paper gives them; `open` (for students only), the panel's keys that the paper does not specify
+    for its value. What the paper does not give is NaN, or an empty `source`. A condition without a run has n = 0 and no
+    mean.
     """
     column = panel.metric.columns[role]
     here = of_panel(panel, evidence)
@@ -213,7 +217,7 @@ _BEST_FIRST = ("table", "text", "plot")
 
 
 def _stated(paper: Sequence[Mapping[Hashable, Any]], settings: Mapping[Hashable, Any]) -> Mapping[Any, Any]:
-    """What the paper says under these settings: a number before bounds, and a table before its text before a plot."""
+    """What the paper gives for these settings; numbers are preferred to bounds, then tables to text to plots."""
     fitting = [
         row for row in paper if all(pd.isna(row.get(key)) or row[key] == value for key, value in settings.items())
     ]

@@ -20,7 +20,7 @@ Setting = str | int | float
 
 
 class Bounds(Schema):
-    """All that the paper says: above, below, or between."""
+    """What the paper gives instead of a number: it is above, below or between these."""
 
     above: float | None = None
     below: float | None = None
@@ -51,8 +51,8 @@ class Series(Schema):
 class PaperValue:
     """One number of the paper.
 
-    settings: of the sweep's study. quantity: a column of a study table. value: NaN where only bounds are given.
-    std: over trials, NaN where not given. low, high: the bounds, NaN where not given.
+    settings: those of the sweep's study. quantity: a column of a study table. value: NaN if only bounds are given.
+    std: over trials, NaN if not given. low, high: the bounds, NaN if not given.
     """
 
     figure: str

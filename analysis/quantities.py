@@ -14,13 +14,13 @@ from repro.records.record import Floats
 
 ECE_BINS = 15
 CACHED = 64
-"""Networks whose predictions are kept at hand: all of one condition, for one quantity after another."""
+"""Networks whose predictions are cached: all of one condition, which is measured quantity by quantity."""
 CACHED_PAIRS = 256
-"""Pairs whose KL is kept at hand: every student with every teacher of a condition of 16 trials."""
+"""Pairs whose KL is cached: every student with every teacher for a condition of 16 trials."""
 
 
 class PerExample:
-    """Per-example values of runs, (N,) each; None where the records do not hold them."""
+    """Per-example values of runs, each of shape (N,); None if the records do not hold them."""
 
     def __init__(self, records: Records) -> None:
         self.records = records
@@ -29,7 +29,7 @@ class PerExample:
         self.kl = functools.lru_cache(CACHED_PAIRS)(records.kl_per_example)
 
     def correct(self, key: str, run_id: str) -> Floats | None:
-        """1 where the network or ensemble `key` gives the label; `run_id` is a run on the same test set."""
+        """1 where the network or ensemble `key` predicts the label; `run_id` is a run on the same test set."""
         predictions, labels = self.predictions(key), self.labels(run_id)
         if predictions is None or labels is None:
             return None
@@ -49,7 +49,7 @@ class PerExample:
     def calibration_error(self, key: str, run_id: str) -> Floats | None:
         """What each example contributes to the ECE: its accuracy minus confidence, with the sign of its bin's sum.
 
-        ECE = 1/N sum_bins |sum_{e in bin} (correct_e - confidence_e)| is the mean of these, signs taken as given.
+        ECE = 1/N sum_bins |sum_{e in bin} (correct_e - confidence_e)| is the mean of these, with signs taken as given.
         """
         predictions, correct = self.predictions(key), self.correct(key, run_id)
         if predictions is None or correct is None:
@@ -59,7 +59,7 @@ class PerExample:
 
 def _signed_by_bin(predictions: Predictions, correct: Floats) -> Floats:
     gap = correct - predictions.confidence
-    bins = np.ceil(predictions.confidence * ECE_BINS).astype(np.intp) - 1  # (i / 15, (i + 1) / 15], as repro.metrics
+    bins = np.ceil(predictions.confidence * ECE_BINS).astype(np.intp) - 1  # (i / 15, (i + 1) / 15], as in repro.metrics
     signs = np.sign(np.bincount(bins, weights=gap, minlength=ECE_BINS))
     result: Floats = gap * signs[bins]
     return result
@@ -77,12 +77,12 @@ CONTRIBUTIONS: dict[str, Contribution] = {
     "teacher_nll": lambda per_example, _, teacher: per_example.nll(teacher),
     "teacher_ece": lambda per_example, run, teacher: per_example.calibration_error(teacher, run),
 }
-"""Column -> its per-example values, given run id and teacher key. Other columns are known as numbers only."""
+"""Column -> its per-example values, given run id and teacher key. Other columns have no per-example values."""
 CONTROLS = ("control_agreement", "control_kl", "specific_agreement", "specific_kl")
 
 
 def measure(quantity: str, rows: pd.DataFrame, per_example: PerExample) -> Sample:
-    """The column `quantity` of the rows, which are trials of one condition. Rows where it is NaN are left out."""
+    """The column `quantity` of the rows, which are the trials of one condition. Rows where it is NaN are left out."""
     if rows.empty:
         return Sample((), np.zeros(0), None)
     if quantity in CONTROLS:
@@ -135,7 +135,7 @@ def _mean(arrays: list[Floats | None]) -> Floats | None:
 
 
 def stacked(arrays: list[Floats | None]) -> Floats | None:
-    """The arrays as rows of one; None if one is missing, there are none, or they are of different test sets."""
+    """The arrays stacked as rows; None if one is missing, there are none, or they have different shapes."""
     present = [array for array in arrays if array is not None]
     if not present or len(present) < len(arrays) or len({array.shape for array in present}) > 1:
         return None

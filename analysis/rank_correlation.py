@@ -1,7 +1,7 @@
-"""Do two quantities go together over conditions? Spearman's rank correlation, with what the test set adds to its error.
+"""Do two quantities vary together over conditions? Spearman's rank correlation, with its error from the test set.
 
-In every trial both quantities are measured on the same test examples, so chance in these recurs in every trial and can
-make a correlation look stable. Its standard error from the examples is that of the bootstrap over examples.
+Both quantities are measured on the same test examples in every trial, so chance in these examples recurs in every trial
+and can make a correlation look stable. The standard error that they cause is estimated by a bootstrap over examples.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ RESAMPLES = 200
 def rank_correlation(pairs: Sequence[tuple[Sample, Sample]]) -> Sample:
     """Spearman's correlation of the two quantities over the conditions, in each trial that has them all.
 
-    pairs: for every condition the two quantities. Empty with fewer than FEWEST_CONDITIONS; a trial in which one of the
-    quantities is the same everywhere is left out.
+    pairs: the two quantities of every condition. With fewer than FEWEST_CONDITIONS the sample is empty; trials in which
+    one of the quantities is the same in all conditions are left out.
     """
     empty = Sample((), np.zeros(0), None)
     if len(pairs) < FEWEST_CONDITIONS:
@@ -39,7 +39,7 @@ def rank_correlation(pairs: Sequence[tuple[Sample, Sample]]) -> Sample:
 
 
 def _example_error(sides: list[list[Sample]], known: NDArray[np.bool_]) -> float | None:
-    """Standard deviation of the mean correlation over resamples of the test examples; None if these are not known."""
+    """Standard deviation of the mean correlation over resamples of the test examples; None if not all are known."""
     arrays = [sample.examples for side in sides for sample in side if sample.examples is not None]
     if len(arrays) < 2 * len(sides[0]) or len({array.shape for array in arrays}) > 1:
         return None
@@ -55,7 +55,7 @@ def _example_error(sides: list[list[Sample]], known: NDArray[np.bool_]) -> float
 
 
 def _spearman(first: Floats, second: Floats) -> Floats:
-    """Over the first axis, for each of the others; NaN where a side is constant."""
+    """Spearman's correlation along the first axis; NaN where a side is constant."""
     ranks = [rankdata(side, axis=0) - (len(side) + 1) / 2 for side in (first, second)]
     norms = np.sqrt((ranks[0] ** 2).sum(axis=0) * (ranks[1] ** 2).sum(axis=0))
     with np.errstate(invalid="ignore"):

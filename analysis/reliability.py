@@ -13,13 +13,13 @@ from repro.records import Records
 from repro.records.record import Floats
 
 BINS = 15
-"""Of equal width, as in the ECE."""
+"""The number of bins, of equal width as in the ECE."""
 LEAST = 20
 """Test examples that a network needs in a bin for its accuracy there to count."""
 
 
 def draw(evidence: Evidence) -> Figure:
-    """Accuracy over confidence; on the diagonal a network is calibrated, below it overconfident."""
+    """Accuracy against confidence: a network is calibrated on the diagonal and overconfident below it."""
     return draw_by_study(evidence, _draw_study, "confidence", "accuracy")
 
 

@@ -1,4 +1,4 @@
-"""One quantity as it came out in several trials, and contrasts of such quantities."""
+"""A quantity measured in several trials, and contrasts of such quantities."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,15 +14,15 @@ class Sample:
 
     values: (n,), one for each of `trials`; their mean is the estimate.
     examples: (n, N), what each test example contributes in each trial; their mean is the estimate too (up to
-        rounding). None where the quantity is not a mean over the test examples, or these are not known.
+        rounding). None if the quantity is not a mean over test examples, or their values are not known.
     runs: the ids of the runs behind it.
-    example_error: where there are no `examples`, the standard error of the estimate that comes from the test set being
-        a sample, if that is known another way.
-    shown: (n,), what a table shows of each trial, where `values` are made for the estimate's error (the control's
-        pseudo-values); their spread is what is called the standard deviation over trials. None: the values.
+    example_error: without `examples`, the standard error of the estimate that is due to the test set being a sample, if
+        it is known in another way.
+    shown: (n,), what a table shows for each trial, if `values` were constructed for the estimate's error (the control's
+        pseudo-values). Its spread is reported as the standard deviation over trials. None: the same as `values`.
 
-    `a - b`, `a + b` and `2.0 * a` pair by trial: the trials that both have are kept. Conditions that share a teacher
-    share it trial by trial, so its luck cancels in the difference.
+    `a - b`, `a + b` and `2.0 * a` work trial by trial and keep the trials that both have. Conditions that share a
+    teacher share it trial by trial, so the teacher's luck cancels in the difference.
     """
 
     trials: tuple[int, ...]
@@ -60,8 +60,8 @@ def mean(samples: list[Sample]) -> Sample:
 def combine(samples: list[Sample], weights: list[float]) -> Sample:
     """The weighted sum of several quantities over the trials that all of them have.
 
-    It keeps its examples only if all have them, and of the same test set. Errors that are known as numbers only are
-    added up, as if they always fell on the same side.
+    The result has `examples` only if all samples have them, on the same test set. Otherwise, if every sample has an
+    `example_error`, these are added up, as if they always fell on the same side.
     """
     shared = tuple(trial for trial in samples[0].trials if all(trial in sample.trials for sample in samples))
     chosen = [sample.of(shared) for sample in samples]

@@ -1,4 +1,4 @@
-"""What a panel draws of each role: a series with its look, and what series look like however they are drawn."""
+"""The series that a panel draws for each role, and the look of series in all kinds of panels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from analysis.style import CONTROL, PAPER, SERIES, STUDENT, TEACHER, Look
 
 NOT_RUN = "not run"
 LEAST_ROOM = 0.005
-"""On either side of a share, so that no axis blows up a difference of hundredths of a point."""
+"""Least room on either side of a share, so that no axis magnifies differences of hundredths of a point."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Series:
     cells: pd.DataFrame
     trials: pd.DataFrame
     shared_paper: bool
-    """The paper's values are the same for every series of the role: they are drawn once."""
+    """Whether the paper's values are the same for every series of the role, and therefore drawn once."""
 
 
 def all_series(panel: Panel, here: Evidence) -> Iterator[Series]:
-    """Teacher first, so that students lie above it."""
+    """Yield the panel's series, the teacher first, so that students are drawn on top of it."""
     for role in sorted(panel.metric.columns, key=("teacher", "control", "student").index):
         column = panel.metric.columns[role]
         trials = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0]
         if role == "teacher" and (isinstance(panel.along, Scale) or _is_shared(trials, column)):
-            # The same for every series of the panel, and drawn once.
+            # The same for every series of the panel, so it is drawn once.
             trials = trials.drop_duplicates([panel.along.column, "trial", column]) if len(trials) else trials
             own = cells(replace(panel, by=None), replace(here, table=trials), role)
             yield Series(role, TEACHER, "teacher", own, trials, False)
@@ -56,7 +56,7 @@ def all_series(panel: Panel, here: Evidence) -> Iterator[Series]:
 
 
 def _is_shared(teachers: pd.DataFrame, column: str) -> bool:
-    """Whether each trial has one teacher, whatever the series."""
+    """Whether each trial has the same teacher in every series."""
     return len(teachers) > 0 and teachers.groupby("trial")[column].nunique().max() == 1
 
 
@@ -65,12 +65,12 @@ def _role_name(role: Role) -> str:
 
 
 def faint(look: Look) -> dict[str, Any]:
-    """A single trial."""
+    """The style of single trials."""
     return {"linestyle": "none", "marker": ".", "markersize": 2.5, "color": look.color, "alpha": 0.45, "zorder": 2}
 
 
 def paper_style(series: Series) -> dict[str, Any]:
-    """Quiet: grey, or the series' colour where each has values of its own."""
+    """The style of the paper's values: grey or, where each series has its own values, a pale version of its colour."""
     own_color = series.look in SERIES[1:] and not series.shared_paper
     style = PAPER.line_style() | {"linewidth": 0.8, "zorder": 1.5, "label": "paper"}
     if series.role == "teacher":
@@ -79,7 +79,7 @@ def paper_style(series: Series) -> dict[str, Any]:
 
 
 def room(metric: Metric, deviation: "pd.Series[float]") -> "pd.Series[float]":
-    """What an axis has to show on either side of means with these standard deviations, NaN where there is none."""
+    """How far an axis has to reach on either side of means with these standard deviations (NaN: there is none)."""
     return deviation.fillna(0.0).clip(lower=LEAST_ROOM if metric.unit == "%" else 0.0)
 
 

@@ -23,7 +23,7 @@ def student_sweeps() -> tuple[str, ...]:
 
 
 def students_by_study(evidence: Evidence) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(study, its students, each once), of the studies that have any; several sweeps may belong to one study."""
+    """Yield (study, its students, each once) for studies that have any; several sweeps may belong to one study."""
     studies = {sweep: study_of(find_sweep(sweep)) for sweep in evidence.table["sweep"].unique()}
     table = evidence.table.assign(study=evidence.table["sweep"].map(studies)).drop_duplicates(["study", "run_id"])
     yield from ((str(study), rows) for study, rows in table.groupby("study", sort=True))
@@ -33,9 +33,9 @@ Draw: TypeAlias = Callable[[Records, Axes, pd.DataFrame], bool]
 
 
 def draw_by_study(evidence: Evidence, draw: Draw, x_label: str, y_label: str) -> Figure:
-    """`draw` called with the records, axes and students for each study; all panels have the same limits.
+    """One panel per study, drawn by `draw(records, axes, students)`; all panels have the same limits.
 
-    Where it returns False the records do not hold what is to be drawn, and the panel says so.
+    If `draw` returns False, the records do not hold what is to be drawn, and the panel says so.
     """
     groups = list(students_by_study(evidence))
     columns = min(COLUMNS, len(groups))
@@ -50,7 +50,7 @@ def draw_by_study(evidence: Evidence, draw: Draw, x_label: str, y_label: str) ->
         axes.set_title(f"{study}\n{count}", loc="left", fontsize=SMALL, fontweight="normal")
     for axes in list(grid.flat)[len(groups) :]:
         axes.set_visible(False)
-    # Not axes that matplotlib shares: with twenty of them it spends more time on that than on drawing.
+    # Not matplotlib's shared axes: with twenty of them, sharing takes longer than drawing.
     x_limits = min(axes.get_xlim()[0] for axes in panels), max(axes.get_xlim()[1] for axes in panels)
     y_limits = min(axes.get_ylim()[0] for axes in panels), max(axes.get_ylim()[1] for axes in panels)
     for index, axes in enumerate(panels):

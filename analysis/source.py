@@ -1,4 +1,4 @@
-"""The records that a command of the analysis reads, and what has to be said of them."""
+"""The records that an analysis command reads, and warnings about them."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from repro.usage.options import Parser, source_option
 
 COMMITTED = Path("results")
 MOST_NAMED = 4
-"""So many runs a warning names."""
+"""The most runs that a warning names."""
 
 
 def records_of(options: argparse.Namespace) -> Records:
-    """What `--source` and `--runs` say; on stderr a line for every export that others disagree with."""
+    """The records that `--source` and `--runs` select. Warns on stderr about every export that others disagree with."""
     records = open_records(records_folder(options))
     for line in warnings(disagreements(records)):
         progress.for_this_output().say(line)
@@ -26,7 +26,7 @@ def records_of(options: argparse.Namespace) -> Records:
 def print_page(
     parser: Parser, make: Callable[[Records, argparse.Namespace], str], arguments: Sequence[str] | None = None
 ) -> int:
-    """The command line of a script that prints what it makes of records, by default the committed ones; exit code."""
+    """Run a script that prints what it makes of records, by default the committed ones. Returns the exit code."""
     source_option(parser)
     parser.set_defaults(runs=COMMITTED)
 
@@ -38,7 +38,7 @@ def print_page(
 
 
 def warnings(found: Sequence[Disagreement]) -> list[str]:
-    """A line for every file whose copies count: which others disagree with it, about which runs, how much."""
+    """A line for every file whose copies count: which others disagree with it, about which runs and by how much."""
     lines = []
     for first in dict.fromkeys(one.first for one in found):
         here = [one for one in found if one.first == first]

@@ -1,7 +1,7 @@
 """How every figure looks: palette, marks, header, legend, files.
 
-What a mark is can be told without its colour. Teacher: square, dashed. Student: filled mark, solid line. Independent
-control: the student's mark hollow, dotted. Paper: grey cross, thin.
+Marks can be told apart without colour. Teacher: square, dashed line. Student: filled mark, solid line. Independent
+control: the student's mark, hollow, with a dotted line. Paper: grey cross, thin line.
 """
 
 import io
@@ -23,14 +23,14 @@ from analysis import fonts
 from repro.atomic import make_folder, write_atomically
 
 WIDTH = 5.5
-"""Inches: the text width of NeurIPS, where nothing is set smaller than SMALL."""
+"""Inches: the text width of a NeurIPS paper. At this width no text is smaller than SMALL."""
 SMALL = 7
 """Points: the smallest type."""
 TITLE_WIDTH = 68
 """Characters that fit on a line of the title."""
 DOTS_PER_INCH = 200
 MOST_COLORS = 20_000
-"""Of a drawing, counting those of smoothed edges; a photograph has more."""
+"""The most colours that a drawing has, including those of antialiased edges; a photograph has more."""
 LEGEND: dict[str, Any] = {"handlelength": 2.8, "columnspacing": 1.2}
 
 
@@ -45,7 +45,7 @@ class Look:
     size: float = 4.5
 
     def line_style(self) -> dict[str, Any]:
-        """Keyword arguments of matplotlib's lines."""
+        """Keyword arguments for matplotlib's lines."""
         return {
             "color": self.color,
             "marker": self.marker,
@@ -55,11 +55,11 @@ class Look:
         }
 
     def hollow(self) -> "Look":
-        """The independent control of what is drawn like this."""
+        """The look of the independent control of students that have this look."""
         return replace(self, line=":", filled=False)
 
 
-# Okabe & Ito's palette, told apart by colour-blind readers.
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 GREY, PALE = "#6E6E6E", "#9A9A9A"
 STUDENT = Look(BLUE, "o", "-")
@@ -72,7 +72,7 @@ SERIES = (
     Look(PURPLE, "v", (0, (6, 1, 1.2, 1))),
     Look(ORANGE, "P", (0, (1.2, 0.9))),
 )
-"""Students of several conditions in one panel; blue and green are the same grey, so their lines differ."""
+"""Students of several conditions in one panel. Blue and green look the same in grey, so their lines differ."""
 
 
 def use_style() -> None:
@@ -95,22 +95,22 @@ def use_style() -> None:
             "lines.linewidth": 1.2,
             "legend.frameon": False,
             "pdf.fonttype": 42,
-            # As wide at every resolution, so that a figure laid out once fits them all.
+            # Text has the same width at every resolution, so one layout fits them all.
             "text.hinting": "none",
         }
     )
 
 
 def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its array (rows, columns) of axes; `height` in inches, header and legend come on top."""
+    """A figure and its array (rows, columns) of axes; `height` in inches, without header and legend."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
-    """Put the title, quiet `notes` and one legend of everything drawn above the panels, where they cover no data.
+    """Put the title, the `notes` in small grey type and one legend for all panels above the panels.
 
-    The figure grows by the room they take.
+    The figure grows by the room they take, so they cover no data.
     """
     width, height = figure.get_size_inches()
     line = 0.155  # inches
@@ -140,14 +140,14 @@ def finish(figure: Figure, title: str, notes: Sequence[str]) -> None:
             **LEGEND,
         )
         legend.set_in_layout(False)
-    # Laid out once, not again for every file it is written to. (Of a figure with an engine that does nothing, "none",
-    # matplotlib makes every drawing twice.)
+    # Laid out once, not again for every file it is written to. (With "none", an engine that does nothing, matplotlib
+    # draws everything twice.)
     engine.execute(figure)
     figure.set_layout_engine(None)
 
 
 def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:
-    """As many as fit side by side."""
+    """The number of columns that fit side by side."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     for columns in range(len(handles), 1, -1):
         legend = figure.legend(list(handles.values()), list(handles), ncols=columns, **LEGEND)
@@ -159,7 +159,7 @@ def _legend_columns(figure: Figure, handles: Mapping[str, Any]) -> int:
 
 
 def _legend_handles(panels: Sequence[Axes]) -> dict[str, Any]:
-    """Label -> one artist that is drawn like this: students, teacher, control, and the paper last."""
+    """Label -> one artist drawn with it, in the order students, teacher, control, paper."""
     handles: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -169,7 +169,7 @@ def _legend_handles(panels: Sequence[Axes]) -> dict[str, Any]:
 
 
 def as_png(figure: Figure, dots_per_inch: int) -> bytes:
-    """The picture as PNG; with a palette, a third of the size, unless it shows photographs."""
+    """The picture as PNG; with a palette, for a third of the size, unless it shows photographs."""
     drawn, written = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="rgba", dpi=dots_per_inch)
     size = [int(length) for length in dots_per_inch * figure.get_size_inches()]

@@ -31,7 +31,7 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED) -> pd.D
 
     Columns: preset, the condition's settings, `quantity`, `n` (trials), `mean`, `std` (over trials, as the paper
     reports), `low` and `high` (`analysis.intervals.interval`), `scope` (what the interval accounts for), `caution`
-    (what to know of few trials) and `runs` (the ids behind the number).
+    (a warning about few trials) and `runs` (the ids behind the number).
     """
     known = [quantity for quantity in quantities if quantity in table.rows]
     rows: list[dict[str, Any]] = [
@@ -50,7 +50,7 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED) -> pd.D
 
 
 def _numbers(found: Interval, quantity: str) -> dict[str, Any]:
-    # An interval that reaches past what can be, more than 100 % or less than nothing, ends there.
+    # Intervals are clipped to possible values: at most 100 %, at least 0.
     smallest = -math.inf if quantity.startswith("specific") else 0.0
     largest = 1.0 if quantity.endswith(("accuracy", "agreement", "ece")) else math.inf
     return {

@@ -1,4 +1,4 @@
-"""Table 1: students started at random or from their teacher's initial weights, ResNet-20."""
+"""Table 1: ResNet-20 students initialized at random or with their teacher's initial weights."""
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import AGREEMENT, KL, Metric, Names, Panel

@@ -1,4 +1,4 @@
-"""Table 2: other domains: text (IMDB) and large images (ImageNet)."""
+"""Table 2: other domains, text (IMDB) and large images (ImageNet)."""
 
 from analysis.figure import PaperFigure, main
 from analysis.figure_11 import MEMBERS

@@ -1,8 +1,8 @@
 """From records to one tidy table per sweep: every student, its teacher, and the independent-student control.
 
-The control: two networks that classify well agree anyway, so how well a student agrees with its teacher says little
-by itself. Beside it stands how well students of the *other* trials, distilled the same way from other teachers,
-match this teacher. Fidelity is specific only as far as it is above that.
+Why a control: two networks that classify well agree anyway, so a student's agreement with its teacher says little on
+its own. The control is how well students of the *other* trials, distilled in the same way from other teachers, match
+this teacher. Only the fidelity above it is specific to the student's own teacher.
 """
 
 import functools
@@ -27,7 +27,7 @@ FIDELITY = ("agreement", "kl")
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that a sweep asks for and that is not done: the study's settings, and the command that makes it."""
+    """A run that a sweep asks for but that is not done: the study's settings, and the command that makes it."""
 
     run_id: str
     settings: Mapping[str, Any]
@@ -39,15 +39,15 @@ class Missing:
 class StudyTable:
     """The finished runs of a sweep at one preset, and what is missing.
 
-    Presets never share a table, and runs with changes to their configs none with those without.
+    A table has a single preset, and never mixes runs with and without changes to their configs.
 
     rows: a row per run. Columns: `preset`, `trial`, the study's settings (`conditions`), `run_id`, `label`,
         `teacher_key`, `training_images`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
         test), `teacher_x` (without the last two), `control_x` and `specific_x` (agreement, kl), `train_x`, and
-        `cka_stage`. NaN where unknown. Specific fidelity is counted so that positive means closer to its own teacher
-        than the control is: agreement minus the control's, the control's KL minus KL.
-    expected: how many runs the sweep asks for. More trials than it asks for are taken too.
-    refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; else empty.
+        `cka_x` (x a stage). NaN where unknown. Specific fidelity is positive if the student is closer to its own
+        teacher than the control is: agreement minus the control's, the control's KL minus KL.
+    expected: how many runs the sweep asks for. `rows` also has trials beyond these.
+    refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; otherwise empty.
     """
 
     sweep: str
@@ -62,8 +62,8 @@ class StudyTable:
     def sample(self, quantity: str, **settings: Any) -> Sample:
         """A column of `rows` in the trials of one condition, with its per-example values where it has any.
 
-        Settings that are left out must not tell its rows apart. Raises BadInput for an unknown column or setting,
-        or if more than one condition fits. No finished run: an empty sample.
+        The settings have to single out one condition. Raises BadInput for an unknown column or setting, or if more than
+        one condition fits. Without a finished run the sample is empty.
         """
         for name in settings:
             if name not in self.conditions:
@@ -76,9 +76,9 @@ class StudyTable:
         return self._measure(quantity, rows)
 
     def every_sample(self, quantities: Sequence[str]) -> Iterator[tuple[dict[str, Any], str, Sample]]:
-        """(condition, quantity, sample) for every condition that has a run, in the sweep's order.
+        """Yield (condition, quantity, sample) for every condition that has a run, in the sweep's order.
 
-        Fast, since it reads predictions once.
+        It is fast, since it reads predictions only once.
         """
         if self.rows.empty:
             return
@@ -97,9 +97,10 @@ class StudyTable:
 
 
 def study_table(records: Records, sweep: str, preset: Preset, changes: Changes = UNCHANGED) -> StudyTable:
-    """The table of `sweeps/<sweep>.yaml` at a preset, of the runs with these changes to their configs.
+    """The table of `sweeps/<sweep>.yaml` at a preset, for the runs with these changes to their configs.
 
-    A sweep that can not be changed so, as a generator has no teachers, has no run, and its table says why.
+    If the sweep's runs cannot have the changes (a generator has no teachers), the table is empty and its `refusal` says
+    why.
     """
     asked = sweep_studies(find_sweep(sweep), {"preset": preset})
     refusal = ""
@@ -108,8 +109,8 @@ def study_table(records: Records, sweep: str, preset: Preset, changes: Changes =
     except BadInput as error:
         if not changes:
             raise
-        # Whether a whole config can have a change, only its schema can tell, and it raises. The reason is shown, and
-        # where it holds for all that was asked for, it ends the command: `StudyTables.check`.
+        # Only the schema can tell whether a whole config can have a change, and it raises. The reason is shown; if no
+        # sweep of a command can have the change, `StudyTables.check` ends the command with it.
         ids, refusal = {}, str(error)
     more = _more_trials(ids, records, changes) if ids else {}
     done = {point: run_id for point, run_id in (ids | more).items() if records.has(run_id)}
@@ -130,9 +131,9 @@ def study_table(records: Records, sweep: str, preset: Preset, changes: Changes =
 
 
 class StudyTables:
-    """The study tables of one source of records, each made once however many figures show it.
+    """The study tables of one source of records, each made only once for all figures that show it.
 
-    changes: what is changed in the configs of all runs in them.
+    changes: the changes to the configs of all runs in them.
     """
 
     def __init__(self, records: Records, changes: Changes = UNCHANGED) -> None:
@@ -146,8 +147,8 @@ class StudyTables:
         return self._tables[sweep, preset]
 
     def refusal(self, sweeps: Sequence[str]) -> str:
-        """Why not one of these sweeps can have the changes, at any preset; empty if one can."""
-        # The best reason comes from a sweep that knows the key, as one of its conditions.
+        """Why none of these sweeps can have the changes, at any preset; empty if one can."""
+        # The most helpful reason comes from a sweep whose study has the key as a setting.
         studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
         known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
         reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
@@ -165,14 +166,14 @@ class StudyTables:
 
 
 def rows_of(done: Mapping[Study, str], records: Records) -> list[dict[str, Any]]:
-    """The rows of a table, of points whose runs (ids) are done; the control is from the other trials among them."""
+    """A table's rows for these points, given the ids of their runs; the control is from the other trials among them."""
     rows = [_row(point, records.record(run_id), records) for point, run_id in done.items()]
     _add_control(rows, list(done), records)
     return rows
 
 
 def _more_trials(asked: Mapping[Study, str], records: Records, changes: Changes) -> dict[Study, str]:
-    """Finished runs of the same conditions with higher trial numbers than the sweep's, as far as these go on."""
+    """Finished runs of the same conditions with higher trial numbers than the sweep's, up to the first without any."""
     conditions = list(dict.fromkeys(point.model_copy(update={"trial": 0}) for point in asked))
     trial = max(point.trial for point in asked)
     found: dict[Study, str] = {}
@@ -180,7 +181,7 @@ def _more_trials(asked: Mapping[Study, str], records: Records, changes: Changes)
         trial += 1
         new = [condition.model_copy(update={"trial": trial}) for condition in conditions]
         done = {point: run_id for point in new if records.has(run_id := changes.config(point).run_id)}
-        # With a changed seed, every trial may be the one that the sweep asks for.
+        # With a changed seed, every trial may be the same run, which the sweep asks for.
         if not set(done.values()) - set(asked.values()):
             return found
         found |= done
@@ -212,10 +213,10 @@ def _column(metric: str, owner: str) -> str:
 
 
 def _add_control(rows: Sequence[dict[str, Any]], points: Sequence[Study], records: Records) -> None:
-    """The means, over students of the other trials of the same condition, of their match with this row's teacher.
+    """Add to each row the mean match of its teacher with the students of the condition's other trials.
 
-    NaN where the match of one of them is not known, as of students whose exports were made apart, or where one has the
-    very same teacher, as with `teachers.seed=4`, and so is no control.
+    NaN if one of these matches is not known (the runs were exported separately) or if one of the students has the same
+    teacher (as with `teachers.seed=4`), and so is no control.
     """
     trials: dict[Study, list[dict[str, Any]]] = {}
     for row, point in zip(rows, points, strict=True):

@@ -40,7 +40,7 @@ def conditions_table(table: StudyTable) -> str:
 
 
 def contrasts_table(table: StudyTable) -> str:
-    """What one setting changes with the others as they are, trial by trial: percentage points and 95 % intervals."""
+    """What one setting changes with the others fixed, trial by trial: percentage points and 95 % intervals."""
     settings = {"trunk": list(TRUNKS.names), "weights": list(WEIGHTS), "loss": list(LOSSES.names)}
     lines = []
     for name, one, other in CONTRASTS:
@@ -58,7 +58,7 @@ def contrasts_table(table: StudyTable) -> str:
 
 
 def tables(records: Records, preset: Preset) -> str:
-    """Both."""
+    """Both tables."""
     table = study_table(records, "transfer", preset)
     return f"{conditions_table(table)}\n\n{contrasts_table(table)}\n"
 

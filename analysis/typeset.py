@@ -14,11 +14,11 @@ from analysis.style import GREY, PALE, SMALL, canvas
 LINE = 0.17
 """Inches between two lines of a table."""
 HEAD, TITLE, ROW = 2.6, 1.4, 2.1
-"""Lines that the head, the name of a group and a condition take."""
+"""Heights, in lines, of the head, the name of a group and a condition."""
 CHARACTER = 0.0098
 """The share of the width that a character of a condition's name takes."""
 UNKNOWN = "-"
-"""Of a control of which no second trial, or no prediction, is there."""
+"""Shown for a control without a second trial or without predictions."""
 PAPER_IS_GREY = "Beneath, in grey: the paper."
 
 

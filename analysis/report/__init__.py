@@ -1,4 +1,4 @@
-"""`repro report`: the state of the evidence as one web page without network, and its summary as Markdown."""
+"""`repro report`: the state of the evidence as one self-contained web page, and its summary as Markdown."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ TEMPLATES = {"page.html.j2": "report.html", "summary.md.j2": "report.md"}
 
 
 def write_report(records: Records, out: Path, changes: Changes) -> list[Path]:
-    """Write report.html and report.md, of the runs with these changes to their configs, into `out`; their paths."""
+    """Write report.html and report.md on the runs with these config changes into `out`; return their paths."""
     contents = gather(records, changes)
     make_folder(out, "--out")
     written = []
@@ -24,7 +24,7 @@ def write_report(records: Records, out: Path, changes: Changes) -> list[Path]:
 
 
 def render(template: str, contents: Contents) -> str:
-    """The page or the summary as text. All that comes from records is escaped in HTML."""
+    """The page or the summary as text. In HTML, everything that comes from records is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),

@@ -13,7 +13,7 @@ from analysis.summary import summarize
 from analysis.tables import StudyTable
 
 SPECIFIC = {"agreement": "specific_agreement", "KL": "specific_kl"}
-"""Metrics of fidelity: what the student has above the control is told beside."""
+"""Metrics of fidelity, for which the student's difference from the control is listed too."""
 
 NOT_IN_PAPER: Mapping[Hashable, Any] = {
     "paper": math.nan,
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def against_paper(figure: PaperFigure, evidence: Evidence, tables: Sequence[StudyTable]) -> list[Comparison]:
-    """A row for every quantity and condition of the figure's panels, those that are not run included."""
+    """A row for every quantity and condition of the figure's panels, including those not run."""
     panels = [panel for row in figure.panels for panel in row]
     columns = {column for panel in panels for column in panel.metric.columns.values()} | set(SPECIFIC.values())
     summaries = _summaries(tables, sorted(columns)) if panels else []
@@ -130,7 +130,7 @@ def _paper(metric: Metric, cell: Mapping[Hashable, Any]) -> str:
 
 
 def _difference(metric: Metric, mean: float, cell: Mapping[Hashable, Any]) -> str:
-    """Ours minus the paper's, if that is of the same condition; for bounds whether ours lies within them."""
+    """Ours minus the paper's, if it is for the same condition; for bounds, whether ours lies within them."""
     if math.isnan(mean) or cell["open"]:
         return ""
     if pd.notna(cell["paper"]):

@@ -29,7 +29,7 @@ PAPER_CLAIMS = tuple(claim for claim in CLAIMS if claim.removeprefix("C").isdeci
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure at one preset, and what is to be said beside it."""
+    """A figure at one preset, and what the report says about it."""
 
     preset: Preset
     alternative_text: str
@@ -41,7 +41,7 @@ class Picture:
     done: int
     expected: int
     commands: Sequence[str]
-    """What makes the missing runs; empty if there are none."""
+    """The commands that make the missing runs; empty if none is missing."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +55,26 @@ class Section:
     pictures: Sequence[Picture]
     commands: Sequence[str]
     refusal: str
-    """Why it can not be drawn of runs with the changes; empty if it can."""
+    """Why it cannot be drawn for runs with the changes; empty if it can."""
 
 
 @dataclass(frozen=True)
 class Contents:
     source: str
     changes: Sequence[str]
-    """What is changed in the configs of all runs, as `key=value`; empty for the sweeps' own."""
+    """The changes to the configs of all runs, as `key=value`; empty for the sweeps' own configs."""
     claims: Sequence[Judgement]
-    """The verdicts at every preset that has trials for the claim; where none has, one that says not run."""
+    """Each claim's verdicts at every preset with trials for it; if there is none, a single one that says not run."""
     sections: Sequence[Section]
     runs: Sequence[Record]
-    """All in the source; with changes those that have them, and their parents."""
+    """All runs in the source; with changes, only the runs that have them, and their parents."""
     totals: Provenance
     disagreements: Sequence[Disagreement]
-    """Runs of which there are differing copies; files as paths within the source."""
+    """Runs of which there are differing copies; files are given as paths within the source."""
 
     @property
     def verdicts(self) -> Mapping[Preset, Mapping[Verdict, int]]:
-        """How many of the paper's claims have each verdict, at each preset with trials of any; else at the paper's."""
+        """How many of the paper's claims have each verdict, at each preset with trials for any, or else at `paper`."""
         presets = [one for one in get_args(Preset) if any(claim.n and claim.preset == one for claim in self.claims)]
         by_preset: dict[Preset, dict[Verdict, int]] = {}
         for preset in presets or ["paper"]:
@@ -108,7 +108,7 @@ def gather(records: Records, changes: Changes = UNCHANGED) -> Contents:
 
 
 def _with_parents(run_ids: Iterable[str], records: Records) -> list[str]:
-    """The runs, and those that they were made from as far as the records have them."""
+    """The runs and their parents, as far as the records have them."""
     configs = [parse_config(dict(records.record(run_id).config)) for run_id in run_ids]
     needed = parents_first(Request("", config) for config in configs)
     return [request.run_id for request in needed if records.has(request.run_id)]
@@ -119,7 +119,7 @@ def _within(file: str, records: Records) -> str:
 
 
 def _claims(tables: StudyTables, presets: Sequence[Preset]) -> list[Judgement]:
-    """By claim, and for each the presets from the paper's own down."""
+    """Sorted by claim, and for each claim by preset, `paper` first."""
     judged = {preset: {one.claim: one for one in judge(tables, preset)} for preset in presets}
     rows = []
     for claim in CLAIMS:

@@ -16,7 +16,7 @@ NOT_PROTOCOL = ("evaluate_every", "seed")
 
 @dataclass(frozen=True)
 class Deviation:
-    """A key of the config with the paper's value and ours, or what the data lack."""
+    """A config key with the paper's value and ours, or a number of images that our data files do not have."""
 
     key: str
     paper: str
@@ -25,7 +25,7 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Provenance:
-    """hours: process hours of training. machines, commits: as the runs' environments say; `*`: with local changes."""
+    """hours: process hours of training. machines, commits: as recorded by the runs; `*`: with local changes."""
 
     runs: int
     hours: float
@@ -35,7 +35,7 @@ class Provenance:
 
 
 def provenance(runs: Sequence[Record], studies: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Provenance:
-    """Of these runs; `studies` says which study's settings a run follows, so that it can be held to the paper's."""
+    """The provenance of these runs; `studies` maps the runs to compare with the paper to their studies and settings."""
     unique = {run.run_id: run for run in runs}
     attempts = [attempt for run in unique.values() for attempt in run.attempts]
     found: dict[Deviation, None] = {}
@@ -56,7 +56,7 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
     paper_study = parse_study(find_study(study), {**settings, "preset": "paper"})
     paper = _protocol(paper_study.config().model_dump(mode="json"))
     config = parse_config(dict(run.config))
-    ours = _protocol(config.model_dump(mode="json"))  # with the defaults of keys that are younger than the run
+    ours = _protocol(config.model_dump(mode="json"))  # keys newer than the run have their defaults
     keys = [key for key in dict.fromkeys([*paper, *ours]) if paper.get(key) != ours.get(key)]
     found = [Deviation(key, _text(paper.get(key)), _text(ours.get(key))) for key in keys]
     asked, trained = examples_of(config), run.summary.get("training_images")
@@ -68,7 +68,7 @@ def deviations(run: Record, study: str, settings: Mapping[str, Any]) -> list[Dev
 
 
 def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat, members of an ensemble as one, without what is no part of the protocol."""
+    """The config as dotted keys, with ensemble members as one, without keys that are not part of the protocol."""
     flat = {re.sub(r"(^|\.)teachers\.\d+\.", r"\1teachers.", key): value for key, value in flatten(config).items()}
     return {key: value for key, value in flat.items() if key.split(".")[-1] not in NOT_PROTOCOL}
 
