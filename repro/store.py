@@ -227,7 +227,7 @@ class RunDirectory:
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write_failure(self, error: str, traceback: str = "", parent: str | None = None) -> None:
-        """Record why the run could not be finished; `parent` is the id of the parent run whose failure is the reason."""
+        """Record why the run could not be finished; `parent` is the id of the parent whose failure is the reason."""
         content = {"error": error, "traceback": traceback, "parent": parent, "time": time.strftime(TIME_FORMAT)}
         self.write_json("failure.json", content)
 
