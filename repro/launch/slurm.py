@@ -197,7 +197,7 @@ class Submitter:
         """The shell lines that run before the job's command."""
         lines = list(self.profile.preamble)
         lines += [f"export {name}={shlex.quote(value)}" for name, value in self.profile.environment.items()]
-        if self.profile.scratch is not None:  # not quoted: the node's shell expands it
+        if self.profile.scratch is not None:  # in double quotes, for the node's shell to expand
             lines += [f'export {SCRATCH}="{self.profile.scratch}" TMPDIR="{self.profile.scratch}"']
             lines += [f'mkdir -p "${SCRATCH}"']
         # Without PYTHONSAFEPATH, Python would first look for the code in the current folder, often a checkout.
