@@ -13,7 +13,7 @@ from repro.training.precision import Precision
 
 
 def check_shares(config: RunConfig | TrainingConfig, ranks: Ranks) -> None:
-    """Raise BadInput if several processes cannot train the run: a step has too few micro-batches, or it is of a GAN."""
+    """Raise BadInput if several processes cannot share the run: too few micro-batches per step, or a GAN's run."""
     if isinstance(config, GeneratorConfig):
         if ranks.size > 1:
             raise BadInput("a generator is trained by one process: make its run without torchrun")
@@ -30,15 +30,16 @@ def check_shares(config: RunConfig | TrainingConfig, ranks: Ranks) -> None:
 def accumulate(
     network: nn.Module, losses: Iterable[tuple[float, Tensor]], ranks: Ranks, precision: Precision
 ) -> Tensor:
-    """Leave in every parameter's `.grad` the gradient of the step's loss, and return that loss.
+    """Compute the gradient of the step's loss into every parameter's `.grad`, and return that loss.
 
-    losses: this process's micro-batches, one after the other: their share of the step's examples, and their mean
-    loss, computed when it is asked for. Over all processes the shares add up to 1, so that the step's loss is the
-    mean over its examples. A process may have no micro-batch at all.
+    losses: for each of this process's micro-batches, its share of the step's examples and its mean loss, which is
+    computed when the iterator yields it. The shares of all processes add up to 1, so that the step's loss is the mean
+    over its examples. A process may have no micro-batch at all.
 
-    BatchNorm normalises each micro-batch by itself. Its running statistics become the mean, by share, of where each
-    micro-batch would take them from the step's start; a step counts as one batch. So nothing depends on who computes
-    which micro-batch, but for the order in which floats are added.
+    BatchNorm normalises each micro-batch separately. Each micro-batch updates the running statistics from their values
+    at the start of the step; the new statistics are the mean of the results, weighted by share, and the step counts as
+    one batch. So the outcome does not depend on which process computes which micro-batch, except for the order of
+    floating-point additions.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, _NormBase) and layer.training]
     statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
@@ -65,7 +66,7 @@ def accumulate(
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
-    """The parameter's gradient; made of zeros where this process had no micro-batch."""
+    """The parameter's gradient; zeros if this process had no micro-batch."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad

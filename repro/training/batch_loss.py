@@ -1,4 +1,4 @@
-"""The loss of a batch: the forward passes of student and teachers, and what the objective makes of them."""
+"""The loss of a batch: the forward passes of student and teachers, then the objective."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,10 @@ from repro.training.start import trained_beside
 
 
 class BatchLoss:
-    """The loss of a run's network in training, and what a run keeps to compute it.
+    """The training loss of a run's network, with the state that is needed to compute it.
 
-    beside: what the objective trains beside the network, or compares of it; None for most objectives.
-    teacher_logits: (members, n, classes) of all training examples, if the teachers were asked once and for all.
+    beside: what the objective trains alongside the network, or compares inside it; None for most objectives.
+    teacher_logits: (members, n, classes) for all training examples, if they were computed in advance.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class BatchLoss:
         if self.beside is not None:
             self.beside.to(device)
         self.teacher_logits: Tensor | None = None
-        # What a step asks instead of the networks themselves.
+        # What a training step calls: the networks themselves, or compiled versions of them.
         self.ask_student: Callable[[Tensor], Tensor] = network
         self.ask_teachers: Callable[[Tensor], Tensor] | None = self.teachers
         if config.compiled:
             self.ask_student, self.ask_teachers = compiled(network, self.teachers)
 
     def remember_teachers(self, inputs: Tensor, ranks: Ranks) -> None:
-        """Ask the teachers once, about all training inputs as stored; for batches that consist of just these."""
+        """Run the teachers once on all training inputs as stored; only for batches that consist of exactly these."""
         if self.teachers is None:
             return
         if isinstance(self.beside, HiddenComparison):
@@ -53,7 +53,7 @@ class BatchLoss:
         self.teacher_logits = logits.float()
 
     def __call__(self, batch: Batch, progress: float, generator: torch.Generator) -> Tensor:
-        """The mean loss over a batch, as a scalar; `progress` and `generator` are the objective's."""
+        """The mean loss over a batch, as a scalar; `progress` and `generator` are passed to the objective."""
         teacher_logits: Tensor | None = None
         loss_beside: Tensor | None = None
         if self.beside is not None:
@@ -70,7 +70,7 @@ class BatchLoss:
             batch.parts,
             student_logits,
             teacher_logits=teacher_logits,
-            # Labels that the objective does not need are never handed over, so they cannot leak.
+            # Labels that the objective does not need are never passed on, so they cannot leak.
             labels=batch.labels if self.config.objective.needs_labels else None,
             progress=progress,
             generator=generator,

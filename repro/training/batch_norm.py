@@ -1,4 +1,4 @@
-"""BatchNorm statistics taken anew for given weights."""
+"""Re-estimation of BatchNorm statistics for given weights."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ def reestimate_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain average over batches
+        layer.momentum = None  # which makes it a plain average over batches
     network.train()
     for inputs in batches:
         network(inputs)

@@ -1,4 +1,4 @@
-"""The batches of a run: which examples, in which order, augmented, as a network takes them."""
+"""The batches of a run: the choice and order of examples, their augmentation and conversion to network inputs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -23,12 +23,12 @@ NO_INDEX = -1
 def plan_epoch(
     examples: int, batch_size: int, stream_counts: Sequence[int], last_batch: Literal["keep", "drop"]
 ) -> list[tuple[int, ...]]:
-    """The parts of every batch of an epoch: how many are the run's own examples, and how many from each stream.
+    """The parts of every batch of an epoch: how many are the run's own examples, and how many are from each stream.
 
-    An epoch is one pass over the own `examples`. A full batch of `batch_size` has `stream_counts` images of the
-    streams. The last batch has the examples that are left and of each stream the same proportion to them, rounded
-    half up; or there is none (`drop`) if it would not be full. So over any number of batches the streams have their
-    proportion to the own examples, to within half an image of the last batch.
+    An epoch is one pass over the run's own `examples`. A full batch of `batch_size` contains `stream_counts` images of
+    the streams. The last batch has the remaining examples and the same proportion of each stream, rounded half up; with
+    `drop` it is left out if it would not be full. Over any number of batches, the streams therefore keep their
+    proportion to the run's own examples, to within half an image of the last batch.
     """
     own = batch_size - sum(stream_counts)
     full, rest = divmod(examples, own)
@@ -41,7 +41,7 @@ def plan_epoch(
 def smallest_batch(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> int:
     """How many images the smallest batch, or micro-batch, of an epoch has.
 
-    Raises BadInput if a data set has too few examples, or all of them together make no batch.
+    Raises BadInput if a data set has too few examples, or if all of them together do not fill a single batch.
     """
     selected = [len(select_from(selection, datasets)) for selection in config.data.selections]
     own = sum(selected[: 1 + len(config.data.pools)]) + sum(images.images for images in config.data.generated)
@@ -58,8 +58,8 @@ class Batch(NamedTuple):
     """One step's examples: the run's own, then those of each stream.
 
     inputs: (n, ...), as a network takes them. labels: int64 (n,), NO_LABEL where withheld.
-    indices: int64 (n,), their places among the run's training examples, NO_INDEX for images of streams.
-    parts: how many are the run's own and how many from each stream; n in all.
+    indices: int64 (n,), their positions among the run's training examples, NO_INDEX for images of streams.
+    parts: how many are the run's own and how many are from each stream; n in total.
     """
 
     inputs: Tensor
@@ -68,8 +68,8 @@ class Batch(NamedTuple):
     parts: tuple[int, ...]
 
     def split(self, size: int | None) -> Sequence["Batch"]:
-        """The batch, which has no streams, as micro-batches of `size` examples, the last perhaps smaller; None leaves
-        any batch whole."""
+        """The batch, which must have no streams, as micro-batches of `size` examples; the last may be smaller. None
+        leaves any batch whole."""
         if size is None:
             return [self]
         pieces = zip(*(torch.split(field, size) for field in (self.inputs, self.labels, self.indices)), strict=True)
@@ -77,11 +77,12 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Every example once an epoch, in an order that `seed` and the epoch alone decide, and beside them `streams`.
+    """Batches with every example once per epoch, in an order determined by `order_seed`, and images of the `streams`.
 
-    The augmentations' random draws come from `generator`, batch after batch, so a run that goes on in mid-epoch needs
-    the generator's state and the position. Each part of a batch is augmented by itself, so that nothing is mixed
-    between sources. `stream_counts` are the streams' images in a full batch.
+    The augmentations' random draws come from `generator`, batch after batch, so a run that resumes in mid-epoch needs
+    the generator's state and the position. Each part of a batch is augmented separately, so that images from different
+    sources are never mixed. `stream_counts` is the number of images of each stream in a full batch. A last batch that
+    is not full is left out if `last_batch` is `drop`.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Batches:
         self.parts = plan_epoch(len(examples), batch_size, stream_counts, last_batch)
 
     def __len__(self) -> int:
-        """Batches an epoch; the last may be smaller."""
+        """Batches per epoch; the last may be smaller."""
         return len(self.parts)
 
     def sizes(self) -> Tensor:
@@ -111,7 +112,7 @@ class Batches:
         return torch.tensor([sum(parts) for parts in self.parts], dtype=torch.float64)
 
     def epoch(self, order_seed: int, start: int) -> Iterator[Batch]:
-        """The batches of one epoch from number `start` (from 0) on, in the random order of `order_seed`."""
+        """The batches of one epoch from number `start` (0-based) on, in the random order of `order_seed`."""
         order = self._shuffled(order_seed)
         for number in range(start, len(self)):
             indices = order[number]
@@ -125,30 +126,31 @@ class Batches:
     def steps(
         self, order_seed: int, start: int, micro_batch_size: int | None, ranks: Ranks
     ) -> Iterator[Sequence[Batch]]:
-        """`epoch`, of each batch the micro-batches that are this process's share."""
+        """Like `epoch`, but yields this process's share of each batch's micro-batches."""
         for batch in self.epoch(order_seed, start):
             yield ranks.share(batch.split(micro_batch_size))
 
     def extra_pass(self, seed: int) -> Iterator[Tensor]:
-        """The inputs of all batches once more, with an order and draws of their own: training is not disturbed."""
+        """The inputs of one more epoch, with an order and random draws of its own, so that training is not affected."""
         generator = torch.Generator(self.generator.device).manual_seed(seed)
         for number, indices in enumerate(self._shuffled(seed)):
             yield self._mixed(number, indices, seed, generator)
 
     @property
     def fixed_inputs(self) -> Tensor | None:
-        """All inputs as stored, if every batch is made of them as they are."""
+        """All inputs as stored, if batches consist of exactly these (no augmentation, no streams); else None."""
         return None if self.augmentation or self.streams else self.examples.inputs
 
     def sample(self, count: int, seed: int) -> tuple[Inputs, Tensor]:
-        """At most `count` random own examples as training sees them (before `as_input`); their ascending indices."""
+        """At most `count` random examples of the run's own, as training sees them (before `as_input`), and their
+        ascending indices."""
         indices = self._sampled(count, seed)
         inputs = self.examples.inputs[indices]
         if self.augmentation:
             generator = torch.Generator(self.generator.device).manual_seed(seed)
             inputs = to_unit_interval(inputs)
-            # What mixes images draws once a batch, as in training; a batch is spread over the whole sample, since a
-            # data set may be stored class by class.
+            # Augmentations that mix images draw once per batch, as in training; each batch is spread over the whole
+            # sample, since a data set may be stored class by class.
             mixes = any(augmentation.mixes_images for augmentation in self.augmentation)
             batches = -(-len(inputs) // self.own_size) if mixes else 1
             for first in range(batches):

@@ -1,6 +1,6 @@
-"""Whether a run can be trained with its network, objective and augmentations, asked before it is begun.
+"""Checks, before a run is started, that it can be trained with its network, objective and augmentations.
 
-They may be classes of one's own, which return anything.
+These may be user-defined classes, which could return anything.
 """
 
 import torch
@@ -13,11 +13,11 @@ from repro.models.features import stage_shapes
 from repro.training.start import build_network, to_training_mode
 
 ROUNDING = 1e-4
-"""By so much may an augmentation's images pass their range."""
+"""How far an augmentation's images may exceed their range."""
 
 
 def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
-    """Raise BadInput if one of them is no good; `smallest_batch` is the run's."""
+    """Raise BadInput if one of them is unusable; `smallest_batch` is the size of the run's smallest batch."""
     _check_network(config, smallest_batch)
     _check_objective(config)
     _check_augmentation(config)
@@ -25,11 +25,11 @@ def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
 
 def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if the network does not fit its inputs, cannot train on the run's smallest batch, or has no trunk
-    where the run needs one."""
+    although the run needs one."""
     dataset = config.data.train.dataset
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
     asked = smallest_batch == 1 and dataset.input_kind == "images"
-    # On the meta device there are only shapes, and a network may ask for values when it is trained.
+    # Tensors on the meta device have only shapes, but a network may need values when it is trained.
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if asked else "meta"), torch.no_grad():
         network = build_network(config)
         classifier = config.model.classifier
@@ -42,7 +42,7 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
             to_training_mode(network, config)
             try:
                 network(torch.zeros(1, *dataset.input_shape))
-            except ValueError as error:  # BatchNorm's, where a channel has a single value and so no variance
+            except ValueError as error:  # raised by BatchNorm if a channel has a single value and so no variance
                 raise BadInput(
                     f"{config.model.name} cannot train on the batch of one image that an epoch has ({error}): choose "
                     f"another batch_size or micro_batch_size, or last_batch 'drop'"
@@ -50,7 +50,7 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
 
 
 def _check_objective(config: TrainingConfig) -> None:
-    """Raise BadInput if the objective's loss of three made-up inputs is none that a network can be trained with."""
+    """Raise BadInput if the objective's loss on three made-up inputs is not one that a network can be trained with."""
     objective, classes = config.objective, config.data.train.dataset.num_classes
     generator = torch.Generator().manual_seed(0)
     teachers = len(config.teachers) if isinstance(config, StudentConfig) and config.merge is None else 1
@@ -74,7 +74,7 @@ def _check_objective(config: TrainingConfig) -> None:
 
 
 def _check_augmentation(config: TrainingConfig) -> None:
-    """Raise BadInput if an augmentation makes something else than as many images of the same shape in [0, 1]."""
+    """Raise BadInput unless each augmentation returns images of the same number, shape and dtype, in [0, 1]."""
     dataset = config.data.train.dataset
     generator = torch.Generator().manual_seed(0)
     for augmentation in config.augmentation:

@@ -1,4 +1,4 @@
-"""What is trained along with a student and predicts beside it: peers, or exits on its stages."""
+"""Companions, which are trained alongside a student and predict the same classes: peers, or exits on its stages."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from repro.training.precision import Precision
 
 
 class Companions(nn.Module):
-    """A run's companions, initialised from a random stream of their own; `build` makes another student."""
+    """A run's companions, initialised from their own random stream; `build` creates another student network."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Companions(nn.Module):
         batch: Batch,
         progress: float,
     ) -> tuple[Tensor, None, Tensor]:
-        """The student's logits (batch, classes), no teachers', and the loss beside the student's own."""
+        """The student's logits (batch, classes), None for the teachers', and the loss to be added to the student's."""
         with self.precision.networks():
             student_logits, companion_logits = (logits.float() for logits in self._predict(student, batch.inputs))
         loss = self.objective.companion_loss(student_logits, companion_logits, batch.labels, progress)
@@ -55,7 +55,7 @@ class Companions(nn.Module):
 
     @torch.no_grad()
     def measure(self, student: nn.Module, evaluation: EvaluationSet) -> dict[str, Tensor]:
-        """`<name>/agreement` of each companion with the student, and, where labels are known, `<name>/accuracy`."""
+        """`<name>/agreement` of each companion with the student and, if the labels are known, `<name>/accuracy`."""
         modes = student.training, self.training
         student.eval(), self.eval()
         rows = torch.split(torch.arange(len(evaluation.inputs)), BATCH)

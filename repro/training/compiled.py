@@ -1,10 +1,10 @@
-"""A training step of kernels that `torch.compile` fuses: what the `compiled` of a run means.
+"""Training steps through `torch.compile`: what `compiled` means in the config of a run.
 
-Compiled are the forward passes of student and teachers in a training step, the teachers' with BatchNorm folded into the
-convolutions before it, and the backward pass. Everything else asks the networks themselves, evaluation above all, so
-that metrics are those of the weights. The fused kernels compute the same function in another order of rounding, in
-whichever precision the run has; so `compiled` is part of the run id, and a run goes on from its checkpoint to the bit.
-What could not be compiled is an error, and never computed otherwise.
+In a training step, the forward passes of student and teachers and the backward pass are compiled; in the teachers,
+BatchNorm is folded into the preceding convolutions. Everything else uses the networks themselves, evaluation above all,
+so that metrics are those of the weights. The fused kernels compute the same function with different rounding, in
+whichever precision the run has. `compiled` is therefore part of the run id, and a run resumes from its checkpoint bit
+for bit. If something cannot be compiled, this is an error; there is no fallback.
 """
 
 import copy
@@ -25,7 +25,7 @@ from repro.errors import BadInput, RunFailed
 
 
 def missing_for_compiling() -> str | None:
-    """What this machine lacks to compile, and how to have it; None if nothing."""
+    """What this machine lacks to compile, and how to install it; None if nothing."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return f"a C++ compiler, and there is no {compiler} here (Debian: apt-get install g++; else set CXX)"
@@ -35,7 +35,7 @@ def missing_for_compiling() -> str | None:
 
 
 def check_compiler(config: RunConfig) -> None:
-    """Raise BadInput if the run is to be compiled and this machine lacks what that takes."""
+    """Raise BadInput if the run is to be compiled and this machine lacks what is needed for it."""
     if isinstance(config, GeneratorConfig) or not config.compiled:
         return
     if missing := missing_for_compiling():
@@ -45,22 +45,22 @@ def check_compiler(config: RunConfig) -> None:
 def compiled(
     student: nn.Module, teachers: Ensemble | None
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
-    """The forward passes of student and teachers, compiled when they are first called with a shape of inputs.
+    """The forward passes of student and teachers, compiled on the first call with each input shape.
 
-    Each shape gets kernels of its own. By default the second shape would get kernels for any, so that what computes a
-    batch depended on which was met first, and a resumed run meets them in another order. Likewise none is chosen by
-    timing it, which may end otherwise the next time.
+    Each shape gets its own kernels. By default, the second shape would get kernels for any shape; which kernels compute
+    a batch would then depend on the order in which shapes occur, and that differs in a resumed run. Likewise, kernels
+    are not chosen by timing them, which may turn out differently the next time.
     """
-    # What earlier runs of this process left counts towards a limit, beyond which nothing more is compiled.
+    # What this process compiled for earlier runs counts towards a limit, beyond which nothing more is compiled.
     torch.compiler.reset()
     return _whole(student), None if teachers is None else _whole(without_batch_norm(teachers))
 
 
 def without_batch_norm(teachers: Ensemble) -> Ensemble:
-    """The same function, with every BatchNorm behind a convolution of the same `Sequential` folded into its weights.
+    """The same function, with every BatchNorm that follows a convolution in the same `Sequential` folded into it.
 
-    Networks that only ever predict do without; the student's normalises by its batches. In a pre-activation ResNet
-    that is the second of each block; the first stands behind a sum.
+    This works for networks that are only evaluated; the student's BatchNorm normalises by its batches. In a
+    pre-activation ResNet, the second BatchNorm of each block is folded; the first follows a sum.
     """
     folded = copy.deepcopy(teachers)
     for layers in (module for module in folded.modules() if type(module) is nn.Sequential):
@@ -72,7 +72,7 @@ def without_batch_norm(teachers: Ensemble) -> Ensemble:
 
 
 def _whole(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    # Dropout draws what it draws in a run that is not compiled ("fallback_random").
+    # "fallback_random": dropout draws the same numbers as in a run that is not compiled.
     ask: Callable[[Tensor], Tensor] = torch.compile(
         network, dynamic=False, fullgraph=True, options={"deterministic": True, "fallback_random": True}
     )

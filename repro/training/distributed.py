@@ -1,9 +1,9 @@
-"""The processes that train one run together, one device each, as `torchrun` starts them.
+"""The processes, started by `torchrun`, that train one run together with one device each.
 
-Gradients are summed by one explicit all-reduce a step instead of through `DistributedDataParallel`: a step may be
-made of several micro-batches, of different sizes and not equally many on every process, and its sum must not depend
-on who computed which (`repro.training.accumulation`). DDP averages over processes, and needs each of them to take
-part in every backward pass.
+Gradients are summed by one explicit all-reduce per step instead of `DistributedDataParallel`: a step may consist of
+several micro-batches of different sizes, not equally many on every process, and the sum must not depend on which
+process computed which (`repro.training.accumulation`). DDP averages over processes and needs each of them to take part
+in every backward pass.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from torch import Tensor
 from repro.errors import BadInput, RunFailed
 
 TIMEOUT = timedelta(minutes=10)
-"""How long a process waits for the others, if the network does not tell it earlier that they are gone."""
+"""How long a process waits for the others, unless the network reports earlier that they are gone."""
 
 Item = TypeVar("Item")
 
 
 class PeerLost(RunFailed):
-    """Another process of the job ended, or cannot be reached. The reason is its own to tell."""
+    """Another process of the job ended or cannot be reached. That process reports the reason itself."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place, `rank`, among the `size` that train together. The first alone writes the record.
+    """This process's `rank` among the `size` processes that train together. Only the first writes the record.
 
-    All of them have to call the methods below in the same order. A single process waits for nobody.
+    All of them must call the methods below in the same order. A single process never waits.
     """
 
     rank: int = 0
@@ -44,11 +44,11 @@ class Ranks:
         return self.rank == 0
 
     def share(self, work: Sequence[Item]) -> Sequence[Item]:
-        """This process's part of the work: every `size`-th piece."""
+        """This process's share of the work: every `size`-th item."""
         return work[self.rank :: self.size]
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over all processes; one message for all of them. Types must be equal."""
+        """Replace each tensor by its sum over all processes, in one all-reduce. All must have the same dtype."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -65,11 +65,11 @@ class Ranks:
                     dist.broadcast(tensor, src=0)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any of the processes. Waits for no device."""
+        """Whether the flag is set in any of the processes. Does not wait for the device."""
         return bool(self.highest(int(flag)))
 
     def highest(self, value: int) -> int:
-        """The highest of the processes' values. Waits for no device."""
+        """The highest of the processes' values. Does not wait for the device."""
         if self.size == 1:
             return value
         held = torch.tensor(value)
@@ -78,11 +78,11 @@ class Ranks:
         return int(held)
 
     def first_decides(self, flag: bool) -> bool:
-        """The first process's flag."""
+        """The first process's flag, in every process."""
         return self.any(flag and self.is_first)
 
     def wait_for_all(self) -> None:
-        """Return when every process has come here."""
+        """Return once every process has called this method."""
         self.any(False)
 
 
@@ -90,19 +90,19 @@ ALONE = Ranks()
 
 
 def local_rank() -> int | None:
-    """This process's number on its machine, from 0, under `torchrun`; None for a process of its own."""
+    """Under `torchrun`, this process's number on its machine, from 0; None for a single process."""
     return int(os.environ["LOCAL_RANK"]) if ranks_of_this_job().size > 1 else None
 
 
 def ranks_of_this_job() -> Ranks:
-    """This process's place in the job that `torchrun` started; alone without it. They are not `connected` yet."""
+    """This process's place in the job started by `torchrun`, else ALONE. The processes are not `connected` yet."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     return Ranks(int(os.environ["RANK"]), size) if size > 1 else ALONE
 
 
 @contextlib.contextmanager
 def connected(ranks: Ranks, device: torch.device) -> Iterator[None]:
-    """Connect the processes for the time of the block. Raises BadInput if they do not find each other."""
+    """Connect the processes for the duration of the block. Raises BadInput if they cannot find each other."""
     if ranks.size == 1:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a network predicts, and what that says about fidelity and generalization. Always in evaluation mode."""
+"""The predictions of a network and their fidelity and generalization metrics. Always in evaluation mode."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class EvaluationSet:
     """Examples to predict on, fixed for the whole run.
 
     inputs: (n, ...), as stored or, for images that were augmented, float32 in [0, 1].
-    labels: int64 (n,), or None where they are not known for every one.
+    labels: int64 (n,), or None unless they are known for all examples.
     teacher_logits: (n, classes), log of the teachers' mean probability; None for a run without teachers.
     """
 
@@ -36,7 +36,7 @@ class EvaluationSet:
 
 @torch.no_grad()
 def predict(network: nn.Module, inputs: Inputs, ranks: Ranks = ALONE) -> Tensor:
-    """Logits (n, classes) of a network; its training mode is left as it was. Processes share the work."""
+    """Logits (n, classes) of a network, whose training mode is left unchanged. Processes share the work."""
     was_training = network.training
     network.eval()
     logits = _by_batch(network, inputs, ranks, dim=0)
@@ -55,7 +55,7 @@ def predict_ensemble(teachers: Ensemble, inputs: Inputs, ranks: Ranks) -> Tensor
 
 
 def _by_batch(network: nn.Module, inputs: Inputs, ranks: Ranks, dim: int) -> Tensor:
-    """The network's outputs for all inputs, which are dimension `dim` of each, on every process."""
+    """The network's outputs for all inputs, in every process; dimension `dim` of the outputs runs over the inputs."""
     if len(inputs) < ranks.size:
         ranks = ALONE
     rows = torch.split(torch.arange(len(inputs)), min(BATCH, max(1, len(inputs) // ranks.size)))
@@ -72,7 +72,7 @@ def _by_batch(network: nn.Module, inputs: Inputs, ranks: Ranks, dim: int) -> Ten
 
 
 def stream_inputs(inputs: Inputs, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-    """For each chunk of rows their inputs as a network takes them."""
+    """The inputs of each chunk of rows, as a network takes them."""
     if isinstance(inputs, FileInputs):
         return inputs.stream(chunks)
     return (as_input(inputs[chunk.to(inputs.device)]) for chunk in chunks)
@@ -90,11 +90,11 @@ def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Inputs, seed: int) -> dict[str, Tensor]:
-    """Linear CKA of student and teacher after each stage, by the student's names for them.
+    """Linear CKA of student and teacher after each stage, by the student's stage names.
 
-    Empty where the two have different numbers of stages, or fewer than four inputs to compare them on. The inputs
-    are visited in a random order drawn from `seed`, since prepared test sets may be ordered by class and the
-    estimate needs random batches.
+    Empty if the two have different numbers of stages, or if there are fewer than four inputs. The inputs are visited in
+    a random order drawn from `seed`, since prepared test sets may be ordered by class and the estimate needs random
+    batches.
     """
     assert isinstance(student, Staged) and isinstance(teacher, Staged)
     if len(student.stages) != len(teacher.stages) or len(inputs) < MINIMUM_BATCH:
@@ -114,5 +114,5 @@ def stage_similarity(student: nn.Module, teacher: nn.Module, inputs: Inputs, see
 
 
 def as_numbers(metrics: Mapping[str, Tensor]) -> Metrics:
-    """Metrics as numbers; None where one is undefined (CKA of a network that says the same about every image)."""
+    """Metrics as numbers; None for undefined ones (such as CKA of a network with the same output for every image)."""
     return {name: None if value.isnan() else float(value) for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""The examples one run trains on, put together from its data sets and kept on the device as they are stored."""
+"""The examples a run trains on, assembled from its data sets and kept on the device as they are stored."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def assemble(
 ) -> TrainingExamples:
     """The selected examples of `train`, those of each pool without labels, then the generated ones, which have none.
 
-    `generators` are the finished networks of `config.generators`, on the device. Raises BadInput as `select_all`.
+    `generators` are the finished networks of `config.generators`, on the device. Raises BadInput like `select_all`.
     """
     train, *pools = (
         datasets[selection.dataset].train.subset(indices)
@@ -60,17 +60,17 @@ def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> l
 
 
 def lineage(config: BaseRunConfig) -> Iterator[BaseRunConfig]:
-    """The run and every run that it learns from, at whatever remove."""
+    """The run and every run that it learns from, directly or indirectly."""
     yield config
     for parent in config.parents():
         yield from lineage(parent)
 
 
 def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledData]) -> LabeledData:
-    """The data set of `train`, with the images that `config.data.validation` holds out in the place of its test images.
+    """The data set of `train`, with its test images replaced by those that `config.data.validation` holds out, if any.
 
-    Raises BadInput if they are all there are, or if the run or one that it learns from is trained on one of them, or on
-    the same data set with other options, which may be of the same file.
+    Raises BadInput if no other images are left, or if the run or one that it learns from is trained on a held-out image
+    or on the same data set with other options, which may read the same file.
     """
     train, validation = config.data.train, config.data.validation
     own = datasets[train.dataset]
@@ -100,7 +100,7 @@ def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledDa
 
 
 def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -> Tensor:
-    """Ascending indices of the selected train examples. Raises BadInput if the data set has too few."""
+    """Ascending indices of the selected train examples. Raises BadInput if the data set has too few or none."""
     labels = datasets[selection.dataset].train.labels
     try:
         chosen = select(

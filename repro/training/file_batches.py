@@ -25,7 +25,7 @@ def make_batches(
     reader: Reader | None,
     loader_workers: int,
 ) -> Batches:
-    """The batches of a run, from memory or, by its data set's `reader`, from files."""
+    """The batches of a run, from memory or, if its data set has a `reader`, from files."""
     batch_size, augmentation, last_batch = config.batch_size, config.augmentation, config.last_batch
     if reader is not None:
         return FileBatches(examples, batch_size, augmentation, generator, last_batch, reader, loader_workers)
@@ -35,7 +35,7 @@ def make_batches(
 class FileBatches(Batches):
     """Batches of a data set that stays in files.
 
-    What an example looks like in an epoch depends on the run's seed, the epoch and the example alone: not on the
+    What an example looks like in an epoch depends only on the run's seed, the epoch and the example, not on the
     number of workers or processes, nor on where the run was interrupted.
     """
 
@@ -59,7 +59,7 @@ class FileBatches(Batches):
     def steps(
         self, order_seed: int, start: int, micro_batch_size: int | None, ranks: Ranks
     ) -> Iterator[Sequence[Batch]]:
-        """As `Batches.steps`; only this process's micro-batches are read."""
+        """Like `Batches.steps`; only this process's micro-batches are read."""
         size = micro_batch_size or self.own_size
         steps = [ranks.share(torch.split(batch, size)) for batch in self._shuffled(order_seed)[start:]]
         micro_batches = self._read([rows for step in steps for rows in step], order_seed)
@@ -75,7 +75,7 @@ class FileBatches(Batches):
 
     @property
     def fixed_inputs(self) -> None:
-        """None: even where no view is random, all inputs together are too much to be seen in advance."""
+        """None: even if no view is random, all inputs together are too large to be processed in advance."""
 
     def _read(self, chunks: Sequence[Tensor], seed: int) -> Iterator[Batch]:
         inputs = self._inputs_of(self.examples.inputs, seed).stream(chunks)

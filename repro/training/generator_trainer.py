@@ -1,4 +1,4 @@
-"""The training of a generator against its discriminator. It computes; files, signals and progress are the runner's."""
+"""The training of a generator against its discriminator. Files, signals and progress are left to the runner."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -32,8 +32,8 @@ def build_networks(config: GeneratorConfig) -> tuple[nn.Module, nn.Module]:
 class GeneratorTrainer:
     """A generator's run in memory: both networks, their optimizers, the position, and every random stream.
 
-    An epoch is `config.steps_per_epoch` generator steps, each after `config.discriminator_steps` of the discriminator.
-    Everything that moves is in `state_dict`, so a run continued from it goes on to the bit (on one machine).
+    An epoch is `config.steps_per_epoch` generator steps, each after `config.discriminator_steps` discriminator steps.
+    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine).
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class GeneratorTrainer:
     # -- training -----------------------------------------------------------------------------------------------
 
     def advance(self, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch (True), or until `pause()`, asked after every step, is true (False).
+        """Train to the end of the epoch (returns True), or until `pause()`, called after each step, is true (False).
 
-        Inside, nothing waits for the device. Raises RunFailed if a loss was not finite.
+        Steps do not wait for the device. Raises RunFailed if a loss was not finite.
         """
         self.generator.train(), self.discriminator.train()
         real_batches = self._real_batches(self.step * self.config.discriminator_steps)
@@ -139,7 +139,7 @@ class GeneratorTrainer:
         return True
 
     def _real_batches(self, start: int) -> Iterator[Tensor]:
-        """Batches of real images from number `start` of the run on: one pass after the other, each newly shuffled."""
+        """Batches of real images, from the run's batch number `start` on: pass after pass, each newly shuffled."""
         done, position = divmod(start, len(self.batches))
         while True:
             for batch in self.batches.epoch(self.config.stream_seed("order", done), position):
@@ -183,7 +183,7 @@ class GeneratorTrainer:
         return torch.randn(count, self.config.model.latent_size, generator=self.random["latents"], device=self.device)
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of both networks at a generator step of the whole run."""
+        """The learning rate of both networks at a generator step, counted over the whole run."""
         return self.config.schedule.learning_rate(
             self.config.optimizer.learning_rate,
             step=step,
@@ -214,7 +214,7 @@ class GeneratorTrainer:
 
     @property
     def images_seen(self) -> int:
-        """Real images that the discriminator has been shown."""
+        """How many real images the discriminator has been shown."""
         passes, batches = divmod(self.step * self.config.discriminator_steps, len(self.batches))
         return passes * self.training_images + int(self.batches.sizes()[:batches].sum())
 
@@ -239,12 +239,12 @@ class GeneratorTrainer:
         return {"train/generator_loss": generator, "train/discriminator_loss": discriminator}
 
     def _samples(self) -> Tensor:
-        """The images of the fixed latents now, uint8. Raises RunFailed if they are not finite."""
+        """The current images of the fixed latents, uint8. Raises RunFailed if they are not finite."""
         images = generate(self._final_generator(), self.sample_latents)
-        if not bool(images.isfinite().all()):  # the latest step can do this, whose own loss was still finite
+        if not bool(images.isfinite().all()):  # the latest step can cause this although its own loss was finite
             raise self._diverged(self.step - 1, f"the generator's images are not finite after step {self.step}")
         return to_uint8(images)
 
     def _final_generator(self) -> nn.Module:
-        """The generator that the record keeps: the average over steps where there is one."""
+        """The generator that the record keeps: the average over steps if there is one."""
         return self.generator if self.average is None else self.average.module

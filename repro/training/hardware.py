@@ -1,4 +1,4 @@
-"""The machine a run is on: device, threads, allocator, and what of it goes into the record."""
+"""The machine of a run: device, threads, allocator, and its description for the record."""
 
 import ctypes
 import os
@@ -13,9 +13,9 @@ from repro.training.distributed import local_rank
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput.
+    """The device called `auto` (CUDA if available, else the CPU), `cpu`, `cuda` or `cuda:N`. Raises BadInput.
 
-    Under `torchrun` each process on a machine gets a GPU of its own, so that N cannot be chosen.
+    Under `torchrun` each process on a machine gets its own GPU, so N cannot be chosen.
     """
     place = local_rank()
     if name == "auto":
@@ -36,9 +36,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_devices(names: str) -> list[str]:
-    """The devices that runs side by side take in turn: `cuda` or `auto` is every CUDA device there is.
+    """The devices that runs made side by side take in turn.
 
-    Several may be given: `cuda:0,cuda:2`. Raises BadInput.
+    `cuda`, or `auto` if CUDA is available, means every CUDA device. Several may be given: `cuda:0,cuda:2`. Raises
+    BadInput.
     """
     devices = [choose_device(name) for name in names.split(",")]
     if len(devices) == 1 and devices[0].type == "cuda" and devices[0].index is None:
@@ -52,13 +53,13 @@ def processors() -> int:
 
 
 def count_loader_workers() -> int:
-    """How many processes are to decode files for this one: a processor each, of those it may use on its machine."""
+    """How many workers decode files for this process: the processors it may use divided by the job's processes here."""
     return max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_exact_kernels() -> None:
-    """Let float32 mean float32 on CUDA too (no TF32 in matrix products or convolutions), and the same step give the
-    same bits: some of cuDNN's convolutions add up in an order that changes, and a resumed run would go on otherwise."""
+    """Make float32 mean float32 on CUDA too (no TF32 in matrix products or convolutions), and make steps deterministic:
+    some of cuDNN's convolutions add in a varying order, so that a resumed run would give other results."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
@@ -67,9 +68,9 @@ def use_exact_kernels() -> None:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory in the process.
 
-    By default memory above a threshold is mapped anew from the kernel for every use and returned at once, which for
-    the activations of ResNets costs a noticeable share of a training step on CPUs. LeNet-5's are too small to gain
-    (`repro bench lenet`). No-op where the C library is not glibc.
+    By default, memory above a threshold is mapped anew from the kernel for every use and returned at once, which for
+    the activations of ResNets costs a noticeable share of a training step on CPUs. LeNet-5's are too small to benefit
+    (`repro bench lenet`). Does nothing if the C library is not glibc.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""The hidden layers that an objective compares: caught in the forward passes of student and teachers."""
+"""The hidden layers that an objective compares, captured in the forward passes of student and teachers."""
 
 import math
 from contextlib import ExitStack
@@ -16,11 +16,11 @@ from repro.training.evaluation import BATCH, stream_inputs
 from repro.training.precision import Precision
 
 MOST_REMEMBERED = 2**30
-"""Bytes of teachers' layers that are kept, where teachers always see the same inputs."""
+"""At most this many bytes of the teachers' layers are kept in memory, if teachers always see the same inputs."""
 
 
 class TeacherView(NamedTuple):
-    """What the teachers make of n inputs: logits (members, n, classes), and of each member the compared layers; all
+    """The teachers' outputs for n inputs: logits (members, n, classes) and each member's compared layers; all
     float32."""
 
     logits: Tensor
@@ -33,14 +33,14 @@ class TeacherView(NamedTuple):
 
 
 def bytes_per_input(config: StudentConfig, objective: HiddenObjective) -> int:
-    """How much of the memory the teachers' compared layers take, for one input."""
+    """How many bytes of memory the teachers' compared layers take for one input."""
     stages = [teacher.stage_shapes for teacher in config.teachers]
     compared = [math.prod(of[name]) for of in stages for _, name in objective.pairs(config.stage_shapes, of)]
     return 4 * sum(compared)
 
 
 class HiddenComparison(nn.Module):
-    """A student's hidden layers against those of each teacher, and what the objective trains with the student."""
+    """Compares a student's hidden layers with each teacher's; holds what the objective trains with the student."""
 
     def __init__(self, config: StudentConfig, objective: HiddenObjective, precision: Precision) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class HiddenComparison(nn.Module):
         self.remembered: TeacherView | None = None
 
     def remember(self, teachers: Ensemble, inputs: Tensor) -> None:
-        """Look at all training inputs, as stored, once and for all, unless that fills the memory."""
+        """Compute and keep the teachers' view of all training inputs, as stored, unless it takes too much memory."""
         if len(inputs) * self.bytes_per_input > MOST_REMEMBERED:
             return
         rows = torch.split(torch.arange(len(inputs)), BATCH)
@@ -68,7 +68,7 @@ class HiddenComparison(nn.Module):
         self.remembered = TeacherView(torch.cat([view.logits for view in views], dim=1), layers)
 
     def view(self, teachers: Ensemble, inputs: Tensor) -> TeacherView:
-        """What the teachers make of inputs as a network takes them."""
+        """The teachers' view of inputs as a network takes them."""
         with ExitStack() as captures:
             outputs = [captures.enter_context(capture_stages(member)) for member in teachers.members]
             with self.precision.networks():

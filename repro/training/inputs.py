@@ -16,16 +16,16 @@ from repro.errors import RunFailed
 from repro.seeds import stream_seed
 
 GRACE_SECONDS = 30
-"""What a worker that was asked to end leaves the run for its checkpoint."""
+"""How long a worker that was asked to end keeps working, so that the run can write its checkpoint."""
 
 
 @dataclass(frozen=True)
 class FileInputs:
-    """The inputs of n examples, each decoded whenever it is asked for.
+    """The inputs of n examples, decoded each time they are read.
 
-    numbers: what `reader` knows the examples by, int64 (n,). seed: with each example's number it alone decides the
-    example's random view and augmentation; None gives the view of the test set. workers: decoding processes, 0 for
-    this one.
+    numbers: int64 (n,), by which `reader` identifies the examples. seed: the seed and an example's number alone
+    determine its random view and augmentation; None gives the view of the test set. workers: the number of decoding
+    processes; 0 decodes in this one.
     """
 
     reader: Reader
@@ -39,24 +39,24 @@ class FileInputs:
         return len(self.numbers)
 
     def __getitem__(self, rows: Tensor) -> "FileInputs":
-        """The inputs at `rows` (int64); each looks as before."""
+        """The inputs at `rows` (int64); their views do not change."""
         return replace(self, numbers=self.numbers[rows.cpu()])
 
     def stream(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each chunk of rows (int64), in order, their inputs as a network takes them. Raises RunFailed."""
+        """The inputs of each chunk of rows (int64), in order, as a network takes them. Raises RunFailed."""
         loader = DataLoader(
             _Decoder(self),
             batch_sampler=[chunk.tolist() for chunk in chunks],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             worker_init_fn=_outlive_signals,
-            generator=torch.Generator(),  # otherwise it would draw from the global one, which dropout uses
+            generator=torch.Generator(),  # otherwise it would draw from the global generator, which dropout uses
         )
         try:
             for inputs in loader:
                 yield as_input(inputs.to(self.device, non_blocking=True))
         except RunFailed as error:
-            # A worker's error comes with the worker's traceback; its last line is the message. The own traceback is
+            # A worker's error comes with the worker's traceback, whose last line is the message. Our own traceback is
             # dropped because it would keep the loader, and so the workers, alive.
             message = str(error).strip().splitlines()[-1].removeprefix("repro.errors.RunFailed: ")
             raise RunFailed(message) from error.with_traceback(None)
@@ -90,7 +90,7 @@ class _Decoder(TorchDataset[Tensor]):
 
 
 def _outlive_signals(worker: int) -> None:  # noqa: ARG001  (the DataLoader passes it)
-    """Schedulers and terminals signal all processes at once; the run reacts by a checkpoint, up to which it needs its
-    workers. They end with it, or some time after the signal."""
+    """Schedulers and terminals signal all processes at once. The run then writes a checkpoint and needs its workers
+    until it has. They end with the run, or GRACE_SECONDS after a SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

@@ -24,7 +24,7 @@ def mode_of(config: RunConfig) -> Mode:
 
 
 def modes_of(device: torch.device) -> list[Mode]:
-    """The modes beside plain float32 that the device has; none is compiled where this machine cannot compile."""
+    """The modes other than plain float32 that the device supports; compiled ones only if this machine can compile."""
     names: tuple[PrecisionName, ...] = ("tfloat32", "bfloat16") if device.type == "cuda" else ("bfloat16",)
     modes = [Mode(name) for name in names]
     return modes if missing_for_compiling() else [*modes, Mode("float32", True), *(Mode(name, True) for name in names)]

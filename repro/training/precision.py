@@ -1,21 +1,23 @@
-"""What is computed in which floating-point format: the `precision` of a run.
+"""The `precision` of a run: what is computed in which floating-point format.
 
-`float32`   everything, in full: no TF32 on CUDA either. The default, and what all results are compared with.
-`tfloat32`  only on CUDA. Matrix products, convolutions and LSTMs of the networks' forward passes in training, and of
-            the whole backward pass, round their inputs to TF32 (10 bits of mantissa) and add up in float32. GPUs
+`float32`   everything is in full float32, without TF32 on CUDA. The default, and what all results are compared with.
+`tfloat32`  only on CUDA. Matrix products, convolutions and LSTMs in the networks' forward passes in training, and in
+            the whole backward pass, round their inputs to TF32 (10 bits of mantissa) and accumulate in float32. GPUs
             older than Ampere have no TF32 and compute these in float32.
-`bfloat16`  the networks' forward passes in training run under `torch.autocast`: matrix products and convolutions, and
-            what follows on them, in bfloat16 (7 bits of mantissa), their backward pass likewise.
+`bfloat16`  the networks' forward passes in training run under `torch.autocast`: matrix products, convolutions and the
+            operations that follow them are in bfloat16 (7 bits of mantissa), and so is their backward pass.
 
-"The networks" are the student, what predicts beside it (`repro.training.companions`) and, wherever its training asks
-them, its teachers. In every mode these are float32:
-weights, gradients as the optimizer sees them, its state, and checkpoints; BatchNorm's statistics, running and of a
-batch; logits and hidden layers from where the objective, or a rule that merges teachers, takes them, thus softmax,
-objective and loss, with what an objective trains beside the student; augmentation; images that a generator makes; the
-re-estimation of BatchNorm's statistics before the first step; and every evaluation (rows, final metrics, predictions,
-CKA, surfaces), of the student and of its teachers, so that metrics are those of the weights and compare between modes.
+"The networks" are the student, its companions (`repro.training.companions`) and, where training runs them, its
+teachers. In every mode, these are in float32:
+- weights, gradients as the optimizer sees them, its state, and checkpoints;
+- BatchNorm statistics, both running statistics and those of a batch;
+- logits and hidden layers once they reach the objective, or a rule that merges teachers, and thus softmax, objective
+  and loss, including the modules that an objective trains to compare hidden layers;
+- augmentation, images made by a generator, and the re-estimation of BatchNorm statistics before the first step;
+- every evaluation (rows, final metrics, predictions, CKA, surfaces) of the student and of its teachers, so that metrics
+  are those of the weights and can be compared between modes.
 
-A mode computes other numbers, so it is part of the run id. A student's mode says nothing about how its teachers were
+The mode changes the results, so it is part of the run id. A student's mode says nothing about how its teachers were
 trained: `teachers.precision` does.
 """
 
@@ -31,26 +33,26 @@ from repro.errors import BadInput
 
 
 def check_precision(config: RunConfig, device: torch.device) -> None:
-    """Raise BadInput if this kind of device does not have the run's precision."""
+    """Raise BadInput if this kind of device does not support the run's precision."""
     if config.precision == "tfloat32" and device.type != "cuda":
         raise BadInput("config key 'precision' is 'tfloat32', which needs a CUDA device; valid here: bfloat16, float32")
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A mode on a device, as contexts for the two parts of a training step that it changes."""
+    """A precision on a device, as contexts for the two parts of a training step that it affects."""
 
     name: PrecisionName
     device: torch.device
 
     def networks(self) -> AbstractContextManager[None]:
-        """For the forward passes of student and teachers. What comes out has to be raised to float32."""
+        """The context for the forward passes of student and teachers. Their outputs must be cast to float32."""
         if self.name == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return self.backward()
 
     def backward(self) -> AbstractContextManager[None]:
-        """For the backward pass. Under autocast it follows the forward pass by itself."""
+        """The context for the backward pass, which under autocast follows the forward pass automatically."""
         return _tensor_float32() if self.name == "tfloat32" else contextlib.nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""The network of a run before its first step, and what is trained beside it."""
+"""The network of a run before its first step, and what is trained alongside it."""
 
 from torch import nn
 
@@ -21,8 +21,8 @@ def build_network(config: TrainingConfig) -> nn.Module:
 def initial_network(config: TrainingConfig, teachers: Ensemble | None, source: nn.Module | None = None) -> nn.Module:
     """The network of a run before its first step, on the CPU (before any BatchNorm re-estimation).
 
-    `teachers` are the run's trained teachers, `source` is the trained network of `config.source`; only a start that is
-    given in terms of them looks at them. What a frozen trunk holds asks for no gradient.
+    `teachers` are the run's trained teachers, `source` is the trained network of `config.source`; only initialisations
+    that depend on them use them. The parameters of a frozen trunk do not require gradients.
     """
     origin = None
     if config.source is not None and source is not None:
@@ -41,10 +41,10 @@ def _origin(parent: TrainingConfig, final: nn.Module) -> Origin:
 
 
 def to_training_mode(network: nn.Module, config: TrainingConfig) -> None:
-    """The mode that the run's training steps are made in.
+    """Put the network into the mode of the run's training steps.
 
-    A frozen trunk stays in evaluation mode: its BatchNorm layers use their statistics and leave them alone, and
-    nothing is dropped out, so that an input always has the same features.
+    A frozen trunk stays in evaluation mode: its BatchNorm layers use their running statistics without updating them,
+    and there is no dropout, so that an input always has the same features.
     """
     network.train(not config.frozen_trunk)
     if config.frozen_trunk:
@@ -52,7 +52,7 @@ def to_training_mode(network: nn.Module, config: TrainingConfig) -> None:
 
 
 def trained_beside(config: TrainingConfig, precision: Precision) -> HiddenComparison | Companions | None:
-    """What the run's objective trains beside the network, or compares of it; None if it looks at logits alone."""
+    """What the run's objective trains alongside the network, or compares inside it; None if it uses only logits."""
     if isinstance(config, StudentConfig) and isinstance(config.objective, HiddenObjective):
         return HiddenComparison(config, config.objective, precision)
     if isinstance(config.objective, CompanionObjective):

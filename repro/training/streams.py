@@ -1,8 +1,8 @@
 """Images that are mixed into every batch in a fixed proportion (`data.streams` of a config).
 
-Images of a data set are augmented like the run's own. Images drawn fresh for every step are not, as in the original
-code: augmentation is there to make more of a finite set. What a stream gives depends on the run's seed, the epoch
-and the step alone, so nothing of it has to be in a checkpoint.
+Images of a data set are augmented like the run's own. Images drawn anew for every step are not, as in the original
+code: the purpose of augmentation is to extend a finite set. What a stream yields depends only on the run's seed, the
+epoch and the step, so a checkpoint does not contain any of it.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from repro.training.examples import select_from
 
 
 class ImageStream(Protocol):
-    """An endless sequence of images, another for every seed."""
+    """An endless sequence of images for every seed."""
 
     augmented: bool
 
     def draw(self, first: int, count: int, seed: int) -> Tensor:
-        """Images number `first` to `first + count - 1` (from 0) of the sequence of `seed`, on the device.
+        """Images number `first` to `first + count - 1` (0-based) of the sequence of `seed`, on the device.
 
-        (count, channels, height, width), count >= 1; uint8 or, where they are not augmented, float32 in [0, 1]. The
-        same arguments give the same images; a fresh draw may depend on `first` and `count` together.
+        (count, channels, height, width), count >= 1; uint8 or, if they are not augmented, float32 in [0, 1]. The same
+        arguments give the same images; images drawn anew may depend on `first` and `count` together.
         """
 
 
 class DatasetImages:
-    """A data set's images in random order; when all have come, all again in another order."""
+    """A data set's images in random order; after each pass they are shuffled again."""
 
     augmented = True
 
@@ -57,7 +57,7 @@ class DatasetImages:
 
 
 class NoiseImages:
-    """Every channel of every pixel from U[0, 1]."""
+    """Noise: every channel of every pixel is drawn from U[0, 1]."""
 
     augmented = False
 
@@ -71,7 +71,7 @@ class NoiseImages:
 
 
 class GeneratedImageStream:
-    """What a finished generator makes."""
+    """Images made by a finished generator."""
 
     augmented = False
 

@@ -1,4 +1,4 @@
-"""The one training loop, for teachers and students. It computes; files, signals and progress are the runner's."""
+"""The one training loop, for teachers and students. Files, signals and progress are left to the runner."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,13 +34,13 @@ from repro.training.streams import open_streams
 from repro.training.training import Metrics, Result
 
 TRAIN_SAMPLE = 10_000
-"""At most this many training images, augmented once as in training, make the fixed sample for train metrics."""
+"""The fixed sample for train metrics has at most this many training images, augmented once as in training."""
 
 
 class Trainer:
     """A run in memory: network, optimizer, position, and every random stream.
 
-    Everything that moves is in `state_dict`, so a run continued from it goes on to the bit (on one machine).
+    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine).
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Trainer:
         self.train_sample, self.train_sample_indices = self._train_sample()
         if self.batches.fixed_inputs is not None:
             self.loss.remember_teachers(self.batches.fixed_inputs, ranks)
-        self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # what is left of this epoch, once it is begun
+        self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # the rest of this epoch, once it has begun
 
     # -- the position, and how to come back to it -------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """The fraction of the run's steps that is done."""
+        """The fraction of the run's steps that are done."""
         return self.step / self.total_steps
 
     @property
@@ -162,9 +162,9 @@ class Trainer:
     # -- training -----------------------------------------------------------------------------------------------
 
     def advance(self, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch (True), or until `pause()`, asked after every step, is true (False).
+        """Train to the end of the epoch (returns True), or until `pause()`, called after each step, is true (False).
 
-        Inside, nothing waits for the device. Raises RunFailed if a loss was not finite.
+        Steps do not wait for the device. Raises RunFailed if a loss was not finite.
         """
         to_training_mode(self.network, self.config)
         if self.epoch_steps is None:
@@ -196,9 +196,9 @@ class Trainer:
         self.position += 1
 
     def _micro_losses(self, micro_batches: Sequence[Batch]) -> Iterator[tuple[float, Tensor]]:
-        """Of each of this process's micro-batches its share of the step's examples, and its mean loss.
+        """For each of this process's micro-batches, its share of the step's examples and its mean loss.
 
-        Random draws follow from the run's seed, the step and the micro-batch's place in it, whoever computes it."""
+        Random draws depend only on the run's seed, the step and the micro-batch's place in it, not on the process."""
         step_size = self.batches.sizes()[self.position].item()
         for place, batch in enumerate(micro_batches):
             names = self.step, self.ranks.rank + place * self.ranks.size
@@ -208,7 +208,7 @@ class Trainer:
             yield len(batch.indices) / step_size, self.loss(batch, self.progress, generator)
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate at a step of the whole run."""
+        """The learning rate at a step, counted over the whole run."""
         return self.config.schedule.learning_rate(
             self.config.optimizer.learning_rate,
             step=step,
@@ -232,7 +232,7 @@ class Trainer:
     # -- evaluation -----------------------------------------------------------------------------------------------
 
     def epoch_metrics(self) -> Metrics:
-        """A row of metrics for the epoch that has just ended: loss as trained, and both evaluation sets."""
+        """The metrics of the epoch that has just ended: its training loss, and those on both evaluation sets."""
         sizes = self.batches.sizes()
         loss = (self.losses.cpu().double() * sizes).sum() / sizes.sum()
         metrics = {"train/loss": loss, **self._measure("test", self.test_set)[0]}
@@ -251,7 +251,7 @@ class Trainer:
     def result(self) -> Result:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
         test_metrics, test_logits = self._measure("test", self.test_set)
-        if not bool(test_logits.isfinite().all()):  # the last step can do this, whose own loss was still finite
+        if not bool(test_logits.isfinite().all()):  # the last step can cause this although its own loss was finite
             raise RunFailed(f"the trained network's predictions are not finite; {self._likely_cause(self.step)}")
         train_metrics, train_logits = self._measure("train", self.train_sample)
         metrics = test_metrics | train_metrics
@@ -273,7 +273,7 @@ class Trainer:
         if self.train_sample.teacher_logits is not None:
             predictions["train_teacher_logits"] = self.train_sample.teacher_logits
         if self.teachers is not None and self.teachers.merge is not None and self.test_set.teacher_logits is not None:
-            predictions["test_teacher_logits"] = self.test_set.teacher_logits  # no ensemble that others could make anew
+            predictions["test_teacher_logits"] = self.test_set.teacher_logits  # readers can only recompute ensembles
         counts = {
             "epochs": self.epoch,
             "steps": self.step,
@@ -288,7 +288,7 @@ class Trainer:
         return {f"{prefix}/{name}": value for name, value in measure(logits, evaluation).items()}, logits
 
     def _train_sample(self) -> tuple[EvaluationSet, Tensor]:
-        """A fixed sample of the training images as training sees them: augmented, with draws of its own."""
+        """A fixed sample of the training images as training sees them: augmented, with its own random draws."""
         inputs, indices = self.batches.sample(TRAIN_SAMPLE, self.config.stream_seed("train sample"))
         labels = self.training.labels[indices]
         mixed = any(augmentation.mixes_images for augmentation in self.config.augmentation)

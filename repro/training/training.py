@@ -1,4 +1,4 @@
-"""What the runner asks of a run in memory, whatever it trains."""
+"""What the runner requires of a run in memory, whatever it trains."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Metrics: TypeAlias = dict[str, float | None]
 class Result:
     """What a finished run leaves in its record.
 
-    metrics: final values. counts: sizes that go into `summary.json`. weights: the network's state.
+    metrics: final values. counts: sizes that go into `summary.json`. weights: the network's state dict.
     tensors: further files, name -> tensors (`predictions` -> `predictions.safetensors`).
     """
 
@@ -24,7 +24,7 @@ class Result:
 
 
 class Training(Protocol):
-    """A run in memory. Everything that moves is in its `state_dict`, from which it goes on to the bit."""
+    """A run in memory. Everything that changes is in `state_dict`; a run resumed from it continues bit for bit."""
 
     @property
     def step(self) -> int:
@@ -38,11 +38,11 @@ class Training(Protocol):
 
     @property
     def epochs(self) -> int:
-        """Epochs in all: the periods at whose end metrics can be taken."""
+        """The total number of epochs; metrics can be computed at the end of each."""
 
     @property
     def row_is_due(self) -> bool:
-        """Whether the epoch that has just ended makes a row of metrics."""
+        """Whether the epoch that has just ended has a row of metrics."""
 
     epoch: int
     """Epochs done."""
@@ -51,10 +51,10 @@ class Training(Protocol):
         """The row of `metrics.jsonl` for the epoch that has just ended."""
 
     def pictures(self) -> Mapping[str, bytes]:
-        """Pictures that go with that row, by file name; they replace those of the row before."""
+        """Pictures that go with that row, by file name; they replace those of the previous row."""
 
     def advance(self, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch (True), or until `pause()`, asked after every step, is true (False)."""
+        """Train to the end of the epoch (returns True), or until `pause()`, called after each step, is true (False)."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
