@@ -1,8 +1,8 @@
 """Speed as ratios against stated baselines, measured in one run.
 
-A bench is one file here whose `measure` returns a Report, and one line in BENCHES. A bench may measure a
-process before and after `keep_freed_memory`, which nothing can undo: a process that has called it, or has run
-such a bench, measures it wrongly.
+A bench is one file in this folder whose `measure` returns a Report, plus one line in BENCHES. A bench may measure a
+process before and after `keep_freed_memory`, which cannot be undone: in a process that has already called it, or has
+run such a bench, the bench measures wrongly.
 """
 
 import json
@@ -25,14 +25,15 @@ BENCHES: dict[str, Callable[..., Report]] = {
 
 
 APART = ("fidelity", "precision")
-"""Benches of results instead of speed, which are in `analysis/`."""
+"""Benches of results instead of speed. They are in `analysis/`."""
 
 
 def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None], **options: bool) -> str:
-    """Run the benches called `names` (all if empty), each once and with `options`, and return what they found.
+    """Run the benches called `names` (all if empty), each once and with `options`, and return their reports.
 
-    As JSON: one object, with each bench's numbers under its name; its `measure` documents them, and its options.
-    `say` is told when it begins. Raises BadInput for an unknown name, before anything is measured.
+    With `as_json`, returns one JSON object that maps each bench's name to its numbers; `measure` of the bench documents
+    these and its options. `say` is called with a message when measuring begins. Raises BadInput for an unknown name,
+    before anything is measured.
     """
     for name in names:
         if name not in BENCHES:

@@ -1,7 +1,7 @@
-"""How long it takes to make figures, tables and intervals of many runs, and how that grows with their number.
+"""The time to make figures, tables and intervals of many runs, and how it grows with the number of runs.
 
-Of an export with every sweep of the suite, in more and more trials, as a user would: `repro figures` in a process of
-its own, from its start to its end. What the runs say is random, which compresses and reads like the real thing.
+Measured as a user would see it, on an export of every sweep of the suite with more and more trials: `repro figures` in
+its own process, from start to end. The runs' predictions are random; they compress and load like real ones.
 """
 
 import functools
@@ -30,11 +30,11 @@ EXAMPLES, CLASSES = 10_000, 100
 TRIALS = (1, 3, 12)
 PRESET: Preset = "short"
 DIFFERENT = 16
-"""So many networks are drawn; further ones say the same as one of them."""
+"""The number of different networks that are drawn. Further ones repeat the predictions of one of them."""
 
 
 class RandomRecords:
-    """Finished runs of these studies, which say random things about `examples` test examples."""
+    """Finished runs of these studies with random predictions for `examples` test examples."""
 
     name = "random records"
 
@@ -108,12 +108,12 @@ def _halves(values: Floats) -> Floats:
 
 
 def every_sweep() -> list[str]:
-    """But the generator's, whose pictures are no numbers."""
+    """All sweeps except the generator's, which yields pictures instead of numbers."""
     return [path.stem for path in all_sweeps() if path.stem != "sngan"]
 
 
 def draw_all(path: Path, out: Path) -> float:
-    """Seconds of `repro figures` with this export."""
+    """The seconds that `repro figures` takes on this export."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "repro", "figures", "--runs", str(path), "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True)
@@ -121,7 +121,8 @@ def draw_all(path: Path, out: Path) -> float:
 
 
 def make_intervals(path: Path, sweeps: Sequence[str]) -> tuple[float, int]:
-    """Seconds to open the export and to make every number of every study table with its interval; and how many."""
+    """The seconds to open the export and compute every number of every study table with its interval, and the number of
+    these numbers."""
     from analysis.summary import summarize
     from analysis.tables import study_table
 
@@ -132,13 +133,13 @@ def make_intervals(path: Path, sweeps: Sequence[str]) -> tuple[float, int]:
 
 
 def measure(trials: Sequence[int] = TRIALS, examples: int = EXAMPLES, sweeps: Sequence[str] | None = None) -> Report:
-    """Write an export of all sweeps (or of these) with so many trials, draw all figures and make all intervals of it.
+    """For each number of trials, export all sweeps (or `sweeps`), draw all figures and make all intervals.
 
-    Some minutes, half of them to write the exports.
+    Takes a few minutes, half of them to write the exports.
 
-    The numbers of the report: machine, as in `environment.json`; examples; and `by_runs`, a list with the trials, the
-    runs, the file's megabytes, how many `figures` were drawn and the seconds it took to `draw` them, the `numbers`
-    with an interval that the study tables have, and the seconds it took to make the `intervals`.
+    The numbers of the report: `machine`, as in `environment.json`; `examples`; and `by_runs`, a list with the `trials`,
+    the `runs`, the file's `megabytes`, the number of `figures` drawn, the seconds to `draw` them, how many `numbers`
+    with an interval the study tables have, and the seconds to make these `intervals`.
     """
     names = every_sweep() if sweeps is None else sweeps
     rows: list[dict[str, Any]] = []

@@ -1,16 +1,17 @@
-"""Who is timed against whom: one distillation, as people write it, as the suite does it, and its bare compute.
+"""The contenders of the benches: one distillation as commonly written, as the suite does it, and its bare compute.
 
-`reference`  a Dataset of PIL images with torchvision transforms, a DataLoader of 2 worker processes, the
-             teachers' forward at every step, unfused SGD, loss, accuracy and agreement read at every step.
-`ours`       the suite's Trainer on a study's config, in float32 and not compiled unless that is named. Without
-             augmentation the teachers' logits are computed once (`teacher_pass`), which is charged to it, spread over
+`reference`  a Dataset of PIL images with torchvision transforms, a DataLoader with 2 worker processes, the teachers'
+             forward pass at every step, unfused SGD, and loss, accuracy and agreement read at every step.
+`ours`       the suite's Trainer on a study's config, in float32 and not compiled unless the name says so. Without
+             augmentation, the teachers' logits are computed once (`teacher_pass`); that time is included, spread over
              the epochs of a run.
-`bare`       forward, backward and optimizer step on one resident batch with the teachers' probabilities at
-             hand; with `with_teachers`, the teachers' forward too: what is left if everything else were free.
-             `folded`: the teachers' BatchNorm lies in their convolutions; `compiled`: by `torch.compile`, as they are.
+`bare`       forward, backward and optimizer step on one batch in device memory, with the teachers' probabilities given;
+             with `with_teachers`, the teachers' forward pass too: the time that would be left if all else were free.
+             `folded`: the teachers' BatchNorm is folded into their convolutions; `compiled`: student and teachers are
+             compiled by `torch.compile`, unfolded.
 
-All train the same network on the same loss with the same batch size and learning rate, and nobody's evaluation
-is timed. Networks are fresh and data random: neither changes the time of a step.
+All train the same network on the same loss with the same batch size and learning rate, and no evaluation is timed.
+Networks are freshly initialised and data random: neither changes the time of a step.
 """
 
 import time
@@ -39,9 +40,10 @@ from repro.training.trainer import Trainer
 
 
 def random_examples(config: TrainingConfig | GeneratorConfig, count: int) -> LabeledData:
-    """`count` training and 500 test examples as the config's data set holds them, uniformly random, as their labels.
+    """`count` training and 500 test examples in the format of the config's data set, with uniformly random content and
+    labels.
 
-    Texts are as long as a row.
+    Texts fill their rows, without padding.
     """
     dataset = config.data.train.dataset
 
@@ -56,7 +58,7 @@ def random_examples(config: TrainingConfig | GeneratorConfig, count: int) -> Lab
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """Images made and transformed one by one, as torchvision's data sets do it."""
+    """PIL images, made and transformed one by one as in torchvision's data sets."""
 
     def __init__(self, split: Split, augmentation: Sequence[Augmentation]) -> None:
         self.split = split
@@ -86,7 +88,7 @@ def plain_loop(
     device: torch.device,
     temperature: float = 1.0,
 ) -> Iterator[tuple[int, float, float, float]]:
-    """Distil, one step for every batch (images, labels); yields its size, loss, accuracy and agreement."""
+    """Distil with one step per batch (images, labels). Yields the batch's size, loss, accuracy and agreement."""
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=True)
     student.train()
     for teacher in teachers:
@@ -108,7 +110,7 @@ def plain_loop(
 
 
 def train_work(trainer: Trainer | GeneratorTrainer) -> Work:
-    """Steps of a run that has epochs enough never to end."""
+    """Training steps of a run that has enough epochs never to end."""
 
     def work(seconds: float) -> int:
         end, before = time.perf_counter() + seconds, trainer.images_seen
@@ -123,7 +125,7 @@ def train_work(trainer: Trainer | GeneratorTrainer) -> Work:
 
 @dataclass(frozen=True)
 class Distillation:
-    """What every contender does: a student of a study, on random images of its shape, on a device."""
+    """The job of every contender: training a study's student on random images of its input shape, on a device."""
 
     config: StudentConfig
     images: LabeledData
@@ -159,7 +161,8 @@ class Distillation:
         return train_work(Trainer(config, datasets, self.teachers(), self.device))
 
     def teacher_pass(self) -> Work:
-        """What `ours` does once in a run without augmentation, here on the same images again and again."""
+        """The pass over the training images that `ours` makes once in a run without augmentation, here repeated on the
+        same images."""
         teachers, part = self.teachers(), self.images.train.inputs[:1000].to(self.device)
 
         def once() -> int:

@@ -1,4 +1,4 @@
-"""The time that the arithmetic of one step needs at least, from its FLOPs and bytes and what the machine can do."""
+"""A lower bound on the time of a training step, from its FLOPs and bytes and the machine's measured peaks."""
 
 import time
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from repro.config import StudentConfig
 from repro.training.start import build_network
 
 MATRIX = 2048
-IMAGES, CHANNELS, SIDE = 16, 256, 32  # of a 3x3 convolution of about as many FLOPs
-COPIED = 2**26  # float32 numbers: 256 MiB, beyond every cache
+IMAGES, CHANNELS, SIDE = 16, 256, 32  # of a 3x3 convolution with about as many FLOPs as the matrix product
+COPIED = 2**26  # float32 numbers: 256 MiB, larger than any cache
 
 
 def work_per_image(config: StudentConfig) -> tuple[float, float]:
-    """FLOPs and bytes of a training step of the student, teachers' forward included, for one image.
+    """FLOPs and bytes per image of a training step of the student, including the teachers' forward passes.
 
-    FLOPs are those of matrix products and convolutions, a multiplication and an addition counting as two. Bytes are
-    the float32 inputs and outputs of these layers, moved once forward and, for the student, twice backward; what lies
-    between them could be fused.
+    FLOPs are those of matrix products and convolutions, where a multiplication and an addition count as two. Bytes are
+    the float32 inputs and outputs of these layers, moved once in the forward pass and, for the student, twice in the
+    backward pass; the operations between these layers could be fused.
     """
     flops, traffic = _forward(build_on_meta(config), config)
     of_teachers = [_forward(build_on_meta(teacher), config) for teacher in config.teachers]
-    # Backward is two products of the size of the forward one, for the inputs' gradients and for the weights'.
+    # The backward pass has two products of the size of the forward one: for the gradients of inputs and of weights.
     return 3 * flops + sum(flops for flops, _ in of_teachers), 3 * traffic + sum(traffic for _, traffic in of_teachers)
 
 
@@ -52,8 +52,9 @@ def _forward(network: nn.Module, config: StudentConfig) -> tuple[float, float]:
 def peaks(device: torch.device) -> tuple[float, float]:
     """FLOP/s of a large float32 matrix product or convolution, and bytes/s (read and written) of a large copy.
 
-    Best of five. Products and convolutions come from different libraries, either of which may know the processor
-    better: on an AMD EPYC oneDNN's convolutions are faster than MKL's products, and networks faster than these allow.
+    Best of five. Products and convolutions come from different libraries, either of which may be better optimised for
+    the processor: on an AMD EPYC, oneDNN's convolutions are faster than MKL's products, and networks run faster than
+    those products would allow.
     """
     source = torch.zeros(COPIED, device=device)
     target = torch.empty_like(source)
@@ -87,7 +88,10 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 
 
 def floor_speed(config: StudentConfig, device: torch.device) -> dict[str, float]:
-    """Images/s that no program could exceed here: the slower of arithmetic and memory, and what it follows from."""
+    """The images/s that no program could exceed on this device, and the numbers from which they follow.
+
+    The bound is the slower of arithmetic and memory traffic.
+    """
     flops, moved = work_per_image(config)
     flops_per_second, bytes_per_second = peaks(device)
     return {

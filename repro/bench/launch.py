@@ -1,7 +1,7 @@
-"""How the launcher's own work grows with the number of runs: planning, submitting, showing. Nothing is trained.
+"""How the launcher's own work (planning, submitting, showing status) grows with the number of runs. Nothing is trained.
 
-`sbatch` is a script that accepts at once, so what is timed is all that the launcher does beside waiting for Slurm.
-There is no baseline to compare with: what counts is seconds, and that they grow no faster than the runs.
+`sbatch` is replaced by a script that accepts at once, so the times cover all that the launcher does apart from waiting
+for Slurm. There is no baseline: what counts is the seconds, and that they grow no faster than the number of runs.
 """
 
 import json
@@ -30,11 +30,14 @@ Result = TypeVar("Result")
 
 SIZES = (200, 2_000, 20_000)
 RUNS_PER_TRIAL = 4
-"""Of the sweep `digits`: a teacher and three students."""
+"""In the sweep `digits`: a teacher and three students."""
 
 
 def measure(sizes: Sequence[int] = SIZES, clock: Callable[[], float] = time.perf_counter) -> Report:
-    """Seconds by number of runs: {"runs": ..., "plan": ..., "submit": ..., "status": ...} for each size."""
+    """Measure seconds by number of runs.
+
+    The report's `seconds` is a list of {"runs", "plan", "submit", "status"}, one for each size.
+    """
     rows = [_measure(size, clock) for size in sizes]
     table = tabulate(rows, headers="keys", floatfmt=".2f")
     text = (
@@ -68,7 +71,7 @@ def _plan(size: int, store: Store) -> list[Request]:
 
 
 def _write_records(plan: Sequence[Request], store: Store) -> None:
-    """Records as runs leave them: every second run is done, the others have been interrupted."""
+    """Write records as runs leave them: every second run is done, the others have been interrupted."""
     row = {"epoch": 6, "step": 100, "train/loss": 0.5, "test/accuracy": 0.9, "test/agreement": 0.95, "test/kl": 0.01}
     for number, request in enumerate(plan):
         run = store.run(request.run_id)

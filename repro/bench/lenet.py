@@ -1,7 +1,7 @@
-"""The engine against the loop people write: LeNet-5 distilled on MNIST-shaped images, on the CPU.
+"""The suite's engine against a typical training loop: LeNet-5 distilled on MNIST-shaped images, on the CPU.
 
-The contenders are those of `repro.bench.contenders`, on the config of the study `lenet_mnist`. With `crop` images are
-cropped at random, so that the teacher has to see every batch.
+The contenders are those of `repro.bench.contenders`, on the config of the study `lenet_mnist`. With `crop`, images are
+randomly cropped, so that the teacher has to predict every batch.
 """
 
 import os
@@ -18,19 +18,19 @@ from repro.experiments.lenet_mnist import LenetMnist
 from repro.training.hardware import describe, keep_freed_memory
 
 EPOCHS = 20
-"""The length of the run that the teacher's one pass is charged to: that of the `short` preset."""
+"""The number of epochs over which the teacher's single pass is spread: that of the `short` preset."""
 
 CPU = torch.device("cpu")
 
 
 def study_config(crop: bool) -> StudentConfig:
-    """The study's student, with so many epochs that no bench comes to their end."""
+    """The study's student, with more epochs than any bench can run."""
     changes = {"epochs": 1_000_000, "augmentation": (RandomCrop(padding=4),) if crop else ()}
     return LenetMnist(preset="short").config().model_copy(update=changes)
 
 
 def measure_speeds(plain: Distillation, crop: Distillation, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Images/s of every contender in each round, under the allocator as it is set now."""
+    """Images/s of every contender in each round, with the current allocator settings."""
     contenders = {
         "reference": plain.reference(),
         "ours, steps": plain.ours(),
@@ -45,16 +45,16 @@ def measure_speeds(plain: Distillation, crop: Distillation, rounds: int, seconds
 
 
 def measure(count: int = 60_000, rounds: int = 5, seconds: float = 1.0) -> Report:
-    """Measure under the default allocator, then with freed memory kept: about 80 s on 2 cores.
+    """Measure with the default allocator, then with freed memory kept. Takes about 80 s on 2 cores.
 
     The numbers of the report:
-    machine: as in `environment.json`; and torchvision's version, and load, the load average at the start.
-    settings: images, batch_size, rounds, seconds (of a slice), epochs (that the teacher's pass is charged to).
-    images_per_second: allocator (`default` or `kept`) -> contender -> one number per round. Contenders are those
-        of this module; `ours` is made up of `ours, steps` and its share of `teacher pass`.
-    ratios: name -> {median, low, high}. Contenders are compared under `kept` unless the name says `default`;
-        `kept / default, X` is what keeping freed memory gives contender X, not interleaved: a drift of
-        the machine's speed is part of it.
+    machine: as in `environment.json`, plus torchvision's version and `load`, the load average at the start.
+    settings: images, batch_size, rounds, seconds (of a slice), epochs (over which the teacher's pass is spread).
+    images_per_second: allocator (`default` or `kept`) -> contender -> one number per round. Contenders are those of
+        `measure_speeds`; `ours` combines `ours, steps` with its share of `teacher pass`.
+    ratios: name -> {median, low, high}. Contenders are compared with the `kept` allocator unless the name says
+        `default`. `kept / default, X` is the speed-up of contender X from keeping freed memory. It is not
+        interleaved, so it includes any drift of the machine's speed.
     """
     load, images = os.getloadavg()[0], random_examples(study_config(crop=False), count)
     plain, crop = (Distillation(study_config(crop), images, CPU) for crop in (False, True))

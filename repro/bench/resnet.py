@@ -1,7 +1,7 @@
-"""The engine against the loop people write: ResNet-20 distilled from three ResNet-20 on CIFAR-100's shape.
+"""The suite's engine against a typical training loop: ResNet-20 distilled from three ResNet-20 on CIFAR-100's shape.
 
-The contenders are those of `repro.bench.contenders`, on the config of the study `capacity`: random crops and flips, so
-that the teachers see every batch. On the first CUDA device where there is one, else on the CPU.
+The contenders are those of `repro.bench.contenders`, on the config of the study `capacity`, whose random crops and
+flips require the teachers to predict every batch. Runs on the first CUDA device if there is one, else on the CPU.
 """
 
 import os
@@ -24,7 +24,7 @@ MEMBERS: Literal[3] = 3
 
 
 def study_config() -> StudentConfig:
-    """The study's student, with so many epochs that no bench comes to their end."""
+    """The study's student, with more epochs than any bench can run."""
     return Capacity(members=MEMBERS).config().model_copy(update={"epochs": 1_000_000})
 
 
@@ -53,19 +53,20 @@ def measure(
     device: str = "auto",
     compiled: bool | None = None,
 ) -> Report:
-    """Measure under the default allocator, then, on a CPU, with freed memory kept: about 8 minutes on 2 cores.
+    """Measure with the default allocator, then, on a CPU, with freed memory kept. Takes about 8 minutes on 2 cores.
 
-    compiled: also runs that are compiled, which takes a C++ compiler and two minutes; by default where that can be.
+    compiled: also measure compiled contenders, which needs a C++ compiler and takes two minutes. By default, they are
+        measured if this machine can compile.
 
     The numbers of the report:
-    machine: as in `environment.json`; and torchvision's version, and load, the load average at the start.
+    machine: as in `environment.json`, plus torchvision's version and `load`, the load average at the start.
     settings: images, batch_size, members, rounds, seconds (of a slice).
     images_per_second: allocator (`default` or, on a CPU, `kept`) -> contender -> one number per round.
     floor: what `repro.bench.floor.floor_speed` returns, measured after all rounds.
-    ratios: name -> {median, low, high, confidence}. Contenders are compared round by round under the last allocator,
-        with an interval for the median. What compares two allocators, or the floor, has a * in its name and no
-        confidence: it is not interleaved, so a drift of the machine's speed is part of it, and low and high are the
-        range over rounds.
+    ratios: name -> {median, low, high, confidence}. Contenders are compared round by round with the last allocator,
+        with an interval for the median. Ratios between two allocators, or to the floor, have a * in their name and no
+        confidence: they are not interleaved, so they include any drift of the machine's speed, and low and high are
+        the range over rounds.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
     missing = missing_for_compiling()

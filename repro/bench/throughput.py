@@ -1,8 +1,8 @@
-"""How fast this machine trains and evaluates each network of the studies: what `repro cost` predicts from.
+"""How fast this machine trains and evaluates each network of the studies. `repro cost` predicts from these speeds.
 
-Every network that a sweep in `sweeps/` trains at preset `paper` on data in memory, with the augmentation it is trained
-with there; images in files are not measured, as their speed is that of decoding them. Speeds are the suite's own,
-engine included, of one run that has the device for itself. There is no baseline: what counts is examples per second.
+Measures every network that a sweep in `sweeps/` trains at preset `paper` on data in memory, with the same augmentation.
+Data sets of image files are not measured, as their speed is that of decoding images. Speeds include the suite's engine
+and are those of a single run on the device. There is no baseline: what counts is examples per second.
 """
 
 import os
@@ -35,13 +35,13 @@ from repro.training.trainer import Trainer
 
 EXAMPLES = 10_000
 ENDLESS = 1_000_000
-"""Epochs, and steps of a generator's: more than any slice has."""
+"""Epochs, and steps per epoch of a generator: more than any slice can run."""
 FEW = 16
-"""A generator's batch on a CPU, where a step of the paper's 128 takes a minute."""
+"""A generator's batch size on a CPU, where a step with the paper's 128 takes a minute."""
 
 
 def networks_of_sweeps() -> list[RunConfig]:
-    """One run for each network and shape of inputs that the sweeps train."""
+    """One run for each combination of network and input shape that the sweeps train."""
     found: dict[Any, RunConfig] = {}
     for path in all_sweeps():
         for request in parents_first(read_sweep(path, {"preset": "paper"})):
@@ -51,16 +51,17 @@ def networks_of_sweeps() -> list[RunConfig]:
 
 
 def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: bool = False) -> Report:
-    """About 7 seconds a network for training and as much for evaluation, plus the time of a step beyond that.
+    """Takes about 7 seconds per network for training and as long for evaluation, plus the time by which steps overrun.
 
-    With `fast` as much again in every mode beside float32 that the machine has, plus the time of compiling.
+    With `fast`, it takes as long again for every mode that the machine has in addition to float32, plus the time to
+    compile.
 
     The numbers of the report:
-    machine: as in `environment.json`, and load, the load average at the start.
+    machine: as in `environment.json`, plus `load`, the load average at the start.
     settings: rounds, seconds (of a slice).
-    networks: a list of {model, input_shape, num_classes, batch_size, precision, compiled, train, evaluate}: the last
-        two are examples/s, a number for each round, of training steps on labels and of the way forward alone. Of a
-        generator they are the real images that its discriminator is shown, and the images that it makes.
+    networks: a list of {model, input_shape, num_classes, batch_size, precision, compiled, train, evaluate}. The last
+        two are examples/s, one number per round, of training steps on labels and of the forward pass alone. For a
+        generator, they count the real images that its discriminator is shown, and the images that it makes.
     """
     load, chosen = os.getloadavg()[0], choose_device(device)
     use_exact_kernels()
@@ -89,7 +90,7 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: b
 
 
 def _left_out(modes: Sequence[Mode], fast: bool) -> list[str]:
-    """What this machine cannot do."""
+    """A line about the modes that this machine does not have, if there are any."""
     if not fast:
         return []
     lacks = missing_for_compiling()
@@ -103,8 +104,8 @@ def _contenders(config: RunConfig, mode: Mode, device: torch.device) -> dict[str
 
 
 def _of_network(config: TrainingConfig, mode: Mode, device: torch.device) -> dict[str, Work]:
-    """Steps on labels; and the way forward, as evaluation asks a network in float32, and a training step a teacher in
-    other modes."""
+    """Training steps on labels, and forward passes: as in evaluation or, in compiled modes, as a training step runs a
+    teacher's."""
     dataset = config.data.train.dataset
     on_labels = TeacherConfig(
         data=DataConfig(train=Selection(dataset=dataset)),
@@ -116,7 +117,7 @@ def _of_network(config: TrainingConfig, mode: Mode, device: torch.device) -> dic
         schedule=config.schedule,
         epochs=ENDLESS,
         batch_size=config.batch_size,
-        last_batch="drop",  # it would be compiled apart, in the middle of a slice
+        last_batch="drop",  # its shape would be compiled separately, in the middle of a slice
         evaluate_every=ENDLESS,
         **mode._asdict(),
         seed=0,
@@ -126,7 +127,7 @@ def _of_network(config: TrainingConfig, mode: Mode, device: torch.device) -> dic
     shown = examples.test.inputs.to(device)
     ask: Callable[[Tensor], Tensor] | None = None
     if mode.compiled:
-        _, ask = compiled(network, Ensemble([network]))  # before the trainer compiles: it forgets all compiled before
+        _, ask = compiled(network, Ensemble([network]))  # before the trainer's, as each call resets the compiler
         shown = examples.train.inputs[: config.batch_size].to(device)
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """How every bench measures: contenders take turns, and what counts is their ratio within one run.
 
-A machine's speed drifts (clock rates, other jobs), so contenders are never timed one after the other: each
-round gives each of them one slice, and a ratio is taken from slices of the same round.
+A machine's speed drifts (clock rates, other jobs), so contenders are never measured one after the other. Instead, each
+round gives each of them one slice of time, and ratios are taken from slices of the same round.
 """
 
 import math
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 Work: TypeAlias = Callable[[float], int]
-"""Works for about the given seconds and returns how many images it did; all of them are done on return."""
+"""Works for about the given number of seconds and returns the number of images processed, all completed on return."""
 
 WARM_UP = 0.2
-"""Each slice begins with this share of its seconds uncounted: caches and prefetch queues fill again."""
+"""Each slice is preceded by this share of its seconds, uncounted, to refill caches and prefetch queues."""
 
 
 class Spread(NamedTuple):
-    """A measured number: the median over the rounds and its range."""
+    """A measured number: its median and range over the rounds."""
 
     median: float
     low: float
@@ -32,14 +32,14 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What one bench found: a text for people, and every number in it as JSON-like data."""
+    """The result of one bench: a text for people, and every number in it as JSON-like data."""
 
     text: str
     numbers: dict[str, Any]
 
 
 def repeat(step: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> Work:
-    """Work that calls `step`, which returns how many images it did, until the seconds are over."""
+    """Work that calls `step`, which returns the number of images it processed, until the time is up."""
 
     def work(seconds: float) -> int:
         end = clock() + seconds
@@ -66,21 +66,21 @@ def interleave(
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median, least and greatest of `values`."""
+    """Median, minimum and maximum of `values`."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
-    """The ratio of the medians, and the range of the ratios round by round (which contains it).
+    """The ratio of the medians, and the range of the ratios within rounds (which contains it).
 
-    Both hold one positive number per round, of the same rounds.
+    Both sequences hold one positive number per round, for the same rounds.
     """
     by_round = [above / below for above, below in zip(numerator, denominator, strict=True)]
     return Spread(statistics.median(numerator) / statistics.median(denominator), min(by_round), max(by_round))
 
 
 class PairedRatio(NamedTuple):
-    """The median of the ratios pair by pair, and an interval for that median with its confidence."""
+    """The median of the ratios within pairs, and an interval for that median with its confidence."""
 
     median: float
     low: float
@@ -93,17 +93,17 @@ class PairedRatio(NamedTuple):
 
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> PairedRatio:
-    """The ratio within pairs of slices that followed one another: a speed that drifts over minutes cancels.
+    """The ratio within pairs that were measured close together in time, so that a drift of speed over minutes cancels.
 
-    The interval is that of the sign test, the narrowest between two of the sorted ratios, as far from either end, that
-    holds the median with at least 95 % confidence, whatever the ratios' distribution; of fewer than 6 pairs,
-    their whole range, with the confidence that it has.
+    The interval is that of the sign test. It lies between two of the sorted ratios, equally many places from either
+    end, and is the narrowest such interval that contains the median with at least 95 % confidence, whatever the ratios'
+    distribution. For fewer than 6 pairs, it is the whole range of the ratios, with the confidence that this gives.
     """
     ratios = sorted(above / below for above, below in zip(numerator, denominator, strict=True))
     pairs = len(ratios)
 
     def misses(cut: int) -> float:
-        """How often the median lies outside, where `cut` ratios are left out at either end."""
+        """The probability that the median lies outside the interval if `cut` ratios are left out at either end."""
         return 2 * sum(math.comb(pairs, below) for below in range(cut + 1)) / float(2**pairs)
 
     cut = max((one for one in range((pairs - 1) // 2 + 1) if misses(one) <= 1 - 0.95), default=0)

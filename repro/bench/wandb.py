@@ -1,10 +1,10 @@
-"""What showing runs in W&B costs: the wall time of `repro demo --wandb online` against `repro demo`.
+"""The cost of showing runs in W&B: the wall time of `repro demo --wandb online` against `repro demo`.
 
-Both demos are whole and made anew, with their twelve runs, table and figure. They take turns of a second, in which all
-processes of the other stand still: the same work takes this or that machine a tenth longer from one minute to the
-next, which is more than what is measured here. When its runs are done, a demo's next turn goes to its end, so that what
-it waits for its mirror counts in full. W&B is a server of ours on the same machine; what that one works is told apart,
-since W&B's own works elsewhere.
+Both demos run in full, from scratch, with their twelve runs, table and figure. They take turns of one second, during
+which all processes of the other are suspended: on some machines, the same work takes a tenth longer from one minute to
+the next, which is more than the effect measured here. Once its runs are done, a demo's next turn lasts to its end, so
+that the time it waits for its mirror counts in full. W&B is replaced by a stand-in server on the same machine. Its
+processor time is reported separately, since W&B's own server runs elsewhere.
 """
 
 import contextlib
@@ -31,10 +31,13 @@ TURN_SECONDS = 1.0
 
 
 def measure(rounds: int = ROUNDS) -> Report:
-    """Pairs of demos; each pair is told on stderr, and Ctrl-C, SIGTERM or SIGHUP ends it with those that are whole.
+    """Measure pairs of demos, printing each pair on stderr.
 
-    {"machine": ..., "disabled_seconds": [...], "online_seconds": [...], "server_processor_seconds": [...],
-    "ratio": {"median", "low", "high", "confidence"}}; a number for each pair.
+    Ctrl-C, SIGTERM or SIGHUP ends the bench with the pairs that are complete; if there are none, raises
+    KeyboardInterrupt.
+
+    The numbers of the report: {"machine": ..., "disabled_seconds": [...], "online_seconds": [...],
+    "server_processor_seconds": [...], "ratio": {"median", "low", "high", "confidence"}}; lists have one entry per pair.
     """
     machine = describe(torch.device("cpu")) | {"load": os.getloadavg()[0]}
     runs = len(parents_first(read_sweep(find_sweep("digits"), {})))
@@ -49,7 +52,7 @@ def measure(rounds: int = ROUNDS) -> Report:
         for number in range(rounds):
             before = _processor_seconds(server)
             with _demo("disabled", environment, runs) as plain, _demo("online", environment, runs) as online:
-                # Who goes first takes turns.
+                # The two alternate in going first.
                 take_turns([plain, online] if number % 2 == 0 else [online, plain], TURN_SECONDS)
             without.append(plain.seconds)
             shown.append(online.seconds)
@@ -78,9 +81,10 @@ def measure(rounds: int = ROUNDS) -> Report:
 
 
 class TurnTaker:
-    """A command that runs, with all that it starts, only while it has its turn; `seconds` is how long it had.
+    """A command that runs, with all processes that it starts, only during its turns. `seconds` is their total length.
 
-    `last_turn`, a folder and how many finished runs in it mean that the next turn is the last and goes to its end.
+    `last_turn` is a folder and a number of runs: once the folder holds as many finished runs, the next turn is the last
+    and lasts until the command ends.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], last_turn: tuple[Path, int]) -> None:
@@ -96,7 +100,10 @@ class TurnTaker:
             raise
 
     def turn(self, seconds: float) -> bool:
-        """Run for so long, or, if all runs are done, to the end. Whether it has ended; RuntimeError if it failed."""
+        """Run for `seconds` or, if all runs are done, to the end. Returns whether the command has ended.
+
+        Raises RuntimeError if it failed.
+        """
         rest = None if len(list(self.runs.glob("*/summary.json"))) >= self.count else seconds
         start = time.perf_counter()
         for one in self._processes():
@@ -111,7 +118,7 @@ class TurnTaker:
         return self.process.returncode is not None
 
     def kill(self) -> None:
-        self._stop()  # or what is started meanwhile would be missed
+        self._stop()  # otherwise, processes started in the meantime would be missed
         for one in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -125,7 +132,10 @@ class TurnTaker:
             return []
 
     def _stop(self) -> float:
-        """Stop all of it, and what that starts meanwhile; when the first sweep was over."""
+        """Suspend all processes, including those started in the meantime.
+
+        Returns the time at which the first pass over them was complete.
+        """
         stopped: set[psutil.Process] = set()
         end = 0.0
         while self.process.poll() is None and (running := [one for one in self._processes() if one not in stopped]):
@@ -138,7 +148,7 @@ class TurnTaker:
 
 
 def take_turns(takers: Sequence[TurnTaker], seconds: float) -> None:
-    """Give each its turn after the other until all have ended."""
+    """Give each of them a turn, one after the other, until all have ended."""
     left = list(takers)
     while left:
         left = [taker for taker in left if not taker.turn(seconds)]
@@ -158,10 +168,10 @@ def _demo(mode: str, environment: Mapping[str, str], runs: int) -> Iterator[Turn
 
 @contextlib.contextmanager
 def _stopped_as_by_ctrl_c() -> Iterator[None]:
-    """Take a polite end as Ctrl-C, so that nothing is left that stands still for ever."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that no process stays suspended for ever."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as `nohup` has it
+        if handler != signal.SIG_IGN:  # as set by `nohup`
             signal.signal(number, signal.default_int_handler)
     try:
         yield

@@ -1,6 +1,6 @@
-"""What a command waits for W&B when W&B is out of order: every fault, with real training beside it.
+"""How long a command waits for W&B when W&B is out of order: every fault, with real training alongside.
 
-A teacher and a student are trained (preset smoke) while the mirror shows them to a server of ours that misbehaves.
+A teacher and a student are trained (preset smoke) while the mirror sends them to a stand-in server that misbehaves.
 What counts is how much longer the command takes than its training: at most `repro.tracking.mirror.END_SECONDS`.
 """
 
@@ -32,8 +32,8 @@ from repro.tracking import mirror
 from repro.tracking.label import Label
 
 Fault: TypeAlias = Callable[[StandInServer, Path], contextlib.AbstractContextManager[Mapping[str, str]]]
-"""Makes something go wrong while the block runs, given the server and the folder of runs; yields changes of the
-environment."""
+"""A context manager, given the server and the folder of runs, that makes something go wrong while its block runs. It
+yields changes to the environment variables."""
 
 SETTINGS = {"preset": "smoke", "trial": 0, "images": 100}
 
@@ -91,7 +91,7 @@ def gone_after_the_first_run_began(server: StandInServer, _runs: Path) -> Iterat
 
 @contextlib.contextmanager
 def full_disk(_server: StandInServer, runs: Path) -> Iterator[Mapping[str, str]]:
-    """The folder that the client writes to is on a full disk of its own. Needs root, for mount."""
+    """The folder that the client writes to is on a separate, full disk. Needs root, for mount."""
     folder = runs / "wandb"
     folder.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)], check=True)
@@ -117,9 +117,10 @@ FAULTS: dict[str, Fault] = {
 
 
 def measure() -> Report:
-    """Seconds by fault: {"bound_seconds": ..., "waited_seconds": {fault: ... or null where it could not be made}}.
+    """Measure the seconds waited under each fault.
 
-    A fault that is said nothing of, or that keeps a run from being done, is an error.
+    The numbers of the report: {"bound_seconds": ..., "waited_seconds": {fault: seconds, or null if it was not run}}.
+    Raises AssertionError if a fault goes unreported or keeps a run from finishing.
     """
     waited: dict[str, float | None] = {}
     said: dict[str, str] = {}
@@ -143,7 +144,10 @@ def measure() -> Report:
 def wait_for(
     fault: Fault, server: StandInServer, runs: Path, labels: Mapping[str, Label], work: Callable[[], None]
 ) -> tuple[float, list[str]]:
-    """Do what makes the runs under a fault: the seconds that went by beside it, and what was said."""
+    """Make the runs by `work` under a fault. Returns the seconds spent outside `work`, and the messages.
+
+    Raises AssertionError if a run is not done.
+    """
     said: list[str] = []
     with fault(server, runs) as changes, mock.patch.dict(os.environ, {**server.environment(), **changes}):
         start = time.perf_counter()

@@ -1,8 +1,8 @@
-"""A stand-in W&B server on loopback, for tests and benches: it speaks what the `wandb` client needs, keeps what it is
-sent, and misbehaves.
+"""A stand-in W&B server on loopback, for tests and benches.
 
-It keeps, for each run, the lines of the history stream at the offsets they were sent for, as the real one does, so a
-row that is sent twice or left out shows.
+It implements what the `wandb` client needs, keeps what it is sent, and misbehaves on request. For each run, it keeps
+the lines of the history stream at the offsets for which they were sent, as the real one does, so a row that is sent
+twice or left out is noticed.
 """
 
 import base64
@@ -30,9 +30,9 @@ Fault = Literal["none", "error_500", "slow", "dropped"]
 
 
 class Quiet(ThreadingHTTPServer):
-    """Clients may go whenever they like."""
+    """A server that ignores clients that disconnect."""
 
-    # The client uploads many files at once: whoever finds the queue full tries again a second later.
+    # The client uploads many files at once, and if the queue is full, it retries a second later.
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -41,7 +41,7 @@ class Quiet(ThreadingHTTPServer):
 
 
 class StandInServer(SavedViews, Sweeps, Artifacts):
-    """The server and what it was told. `fault` may be changed at any time."""
+    """The server and what it was sent. `fault` may be changed at any time."""
 
     def __init__(self) -> None:
         self.forget()
@@ -52,7 +52,7 @@ class StandInServer(SavedViews, Sweeps, Artifacts):
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def forget(self) -> None:
-        """As at the start."""
+        """Reset to the initial state."""
         self.runs: dict[str, StoredRun] = {}
         self.deleted: set[str] = set()
         self.views: dict[str, dict[str, Any]] = {}
@@ -61,12 +61,12 @@ class StandInServer(SavedViews, Sweeps, Artifacts):
         self.artifacts: dict[str, StoredArtifact] = {}
         self.fault: Fault = "none"
         self.slow_seconds = 3.0
-        self.refused_files: set[str] = set()  # whose content it does not take; rows and summary are `file_stream`
-        self.requests = 0  # without the client's telemetry, which it sends as time goes by
-        self.refusals = 0  # so many of the next requests come too soon after another
+        self.refused_files: set[str] = set()  # files it does not accept; `file_stream` means rows and summary
+        self.requests = 0  # without the client's telemetry, the amount of which depends on elapsed time
+        self.refusals = 0  # this many of the next requests are refused with 429, too many requests
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that lead a client here."""
+        """Environment variables that make a client use this server."""
         return {"WANDB_BASE_URL": self.url, "WANDB_SILENT": "true", "WANDB_ENTITY": ENTITY, "WANDB_API_KEY": KEY}
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
                     variables = request.get("variables") or {}
                     try:
                         answer = server.graphql(found.group(1) if found else "", variables, request["query"])
-                    except KeyError as error:  # asked for something that is not there
+                    except KeyError as error:  # the request asks for something that does not exist
                         return self._send({"errors": [{"message": f"{error} not found"}]}, 404)
                     except FileExistsError as error:
                         return self._send({"errors": [{"message": str(error)}]}, 410)
@@ -157,7 +157,7 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
             self._send_bytes(json.dumps(content).encode(), "application/json", status)
 
         def _send_bytes(self, body: bytes, kind: str, status: int = 200) -> None:
-            with contextlib.suppress(OSError):  # the client may have gone
+            with contextlib.suppress(OSError):  # the client may have disconnected
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -169,7 +169,7 @@ def _handler(server: StandInServer) -> type[BaseHTTPRequestHandler]:
 
 @contextlib.contextmanager
 def wandb_server() -> Iterator[StandInServer]:
-    """A server while the block runs."""
+    """A server that runs until the block ends."""
     server = StandInServer()
     try:
         yield server
@@ -179,12 +179,12 @@ def wandb_server() -> Iterator[StandInServer]:
 
 @contextlib.contextmanager
 def wandb_server_process() -> Iterator[tuple[dict[str, str], int]]:
-    """A server in a process of its own: the environment that leads a client there, and the process's id."""
+    """A server in a separate process. Yields the environment that makes a client use it, and the process's id."""
     process = subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import serve; serve()"],
         stdout=subprocess.PIPE,
         text=True,
-        process_group=0,  # Ctrl-C is for those who have started it
+        process_group=0,  # Ctrl-C must reach only the process that started it
     )
     assert process.stdout is not None
     try:
@@ -195,7 +195,7 @@ def wandb_server_process() -> Iterator[tuple[dict[str, str], int]]:
 
 
 def serve() -> None:
-    """Say on standard output where the server is, and run until killed."""
+    """Print the server's environment variables as JSON on standard output, and run until killed."""
     with wandb_server() as running:
         print(json.dumps(running.environment()), flush=True)
         threading.Event().wait()

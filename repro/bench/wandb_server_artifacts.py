@@ -1,4 +1,5 @@
-"""The part of the stand-in W&B server that keeps artifacts: their files, versions, and who made and used them."""
+"""The part of the stand-in W&B server that keeps artifacts: their files, versions, and the runs that made and used
+them."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import Any
 
 @dataclass
 class StoredArtifact:
-    """One version. made_by, used_by: ids of runs."""
+    """One version of an artifact. `made_by` and `used_by` are ids of runs."""
 
     name: str
     digest: str
@@ -18,7 +19,7 @@ class StoredArtifact:
 
 
 class Artifacts:
-    """Artifacts by id; the latest of a name is its last one."""
+    """Artifacts by id. The last one with a name is its latest version."""
 
     url: str
     artifacts: dict[str, StoredArtifact]

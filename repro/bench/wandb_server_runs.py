@@ -1,4 +1,4 @@
-"""The part of the stand-in W&B server that keeps runs: config, history, summary and files, and reads them back."""
+"""The part of the stand-in W&B server that keeps runs and returns them: config, history, summary and files."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ ENTITY = "tester"
 
 @dataclass
 class StoredRun:
-    """What the server knows of one run."""
+    """What the server knows about one run."""
 
     project: str
     upserts: list[dict[str, Any]] = field(default_factory=list)
@@ -18,7 +18,7 @@ class StoredRun:
     exit_code: int | None = None
 
     def history(self) -> list[dict[str, Any]]:
-        """The rows of the history in order, with W&B's own keys (`_step` but for) taken out."""
+        """The rows of the history in order, without W&B's own keys except `_step`."""
         rows = [json.loads(line) for _, line in sorted(self.lines.get("wandb-history.jsonl", {}).items())]
         return [{k: v for k, v in row.items() if k == "_step" or not k.startswith("_")} for row in rows]
 
@@ -36,12 +36,12 @@ class StoredRun:
 
 
 class Runs:
-    """Runs by id. A project exists once it has a run."""
+    """Runs by id. A project exists as soon as it has a run."""
 
     url: str
     runs: dict[str, StoredRun]
     deleted: set[str]
-    """Ids of runs that were deleted: W&B refuses to make them again."""
+    """Ids of deleted runs: W&B refuses to create them again."""
 
     def known(self, project: str, name: str) -> StoredRun:
         return self.runs.setdefault(name, StoredRun(project))

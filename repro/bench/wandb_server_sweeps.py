@@ -11,7 +11,7 @@ import yaml
 
 @dataclass
 class StoredSweep:
-    """points: those that are left. handed_out: by the id that the server gave each point's run."""
+    """A sweep: the `points` that are left, and those `handed_out`, by the id that the server gave each point's run."""
 
     config: dict[str, Any]
     points: list[dict[str, Any]]
@@ -19,7 +19,7 @@ class StoredSweep:
 
 
 class Sweeps:
-    """Sweeps by name. An agent gets one point after the other, and then is told to leave."""
+    """Sweeps by name. An agent gets one point after the other, and is then told to exit."""
 
     sweeps: dict[str, StoredSweep]
     agents: dict[str, str]

@@ -1,4 +1,4 @@
-"""The part of the stand-in W&B server that keeps workspaces and reports. It refuses what the real one would refuse."""
+"""The part of the stand-in W&B server that keeps workspaces and reports. It rejects what the real one would reject."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from repro.bench.wandb_server_runs import ENTITY, Runs
 
 
 class SavedViews(Runs):
-    """Saved views by id. An update needs the id of one that is there."""
+    """Saved views by id. An update needs the id of an existing view."""
 
     views: dict[str, dict[str, Any]]
 
     def _upsertView(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
         view_id = variables.get("id")
         if view_id is not None:
-            self.views[view_id]  # an update of what is not there is an error
+            self.views[view_id]  # updating a view that does not exist is an error
         inserted = view_id is None
         view_id = view_id or f"view-{len(self.views)}"
         view = {name: variables.get(name) for name in ("name", "displayName", "description", "spec", "type")}

@@ -1,8 +1,8 @@
-"""Several runs side by side against one that has the machine, or the GPU, for itself.
+"""Several runs side by side, compared with a single run on the same machine or GPU.
 
-Each run is a process of its own, which is how `repro launch --workers N` makes them. On a CPU as many as there are
-processors, one thread each, of the benches `lenet` and `resnet`; on a GPU, which they share, several numbers of them,
-of the bench `resnet` and of ResNet-56 students of one ResNet-56.
+Each run is a separate process, as with `repro launch --workers N`. On a CPU, as many runs as there are processors, with
+one thread each, train the students of the benches `lenet` and `resnet`. On a GPU, which they share, 2, 4 or 8 runs
+train the student of the bench `resnet`, or a ResNet-56 student of one ResNet-56.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from repro.training.hardware import choose_device, describe, keep_freed_memory, 
 
 IMAGES = 10_000
 ON_A_GPU = (2, 4, 8)
-"""Runs side by side."""
+"""Numbers of runs side by side."""
 
 
 class Crew(NamedTuple):
-    """So many processes, each with a run of its own and so many threads."""
+    """A number of processes, each with its own run and the same number of threads."""
 
     processes: int
     threads: int
@@ -38,12 +38,12 @@ class Crew(NamedTuple):
 
 @dataclass(frozen=True)
 class Processes:
-    """The crew at work: each process trains the config that is named, for the given seconds, all at the same time."""
+    """The processes of a crew. They all train the same config at the same time, for a given number of seconds."""
 
     pipes: Sequence[Connection]
 
     def on(self, config: int) -> Work:
-        """Work on the config of this number."""
+        """Work that trains the config with this number."""
 
         def work(seconds: float) -> int:
             for pipe in self.pipes:
@@ -57,7 +57,7 @@ class Processes:
 def at_work(
     configs: Sequence[StudentConfig], crews: Sequence[Crew], images: int, device: torch.device
 ) -> Iterator[list[Processes]]:
-    """The processes of each crew, ready to train any of the configs on the device. They end with the block."""
+    """The processes of each crew, ready to train any of the configs on the device. They end when the block ends."""
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         hired = []
@@ -68,8 +68,8 @@ def at_work(
                 process = context.Process(target=_serve, args=(theirs, configs, crew.threads, images, device))
                 process.start()
                 stack.callback(process.join)
-                stack.callback(ours.close)  # before that; it ends the process
-                theirs.close()  # so that a process that dies is noticed
+                stack.callback(ours.close)  # called before the join; it ends the process
+                theirs.close()  # so that the death of a process is noticed
                 pipes.append(ours)
             hired.append(Processes(pipes))
         for processes in hired:
@@ -79,7 +79,7 @@ def at_work(
 
 
 def _serve(pipe: Connection, configs: Sequence[StudentConfig], threads: int, images: int, device: torch.device) -> None:
-    """Train whenever asked, what is asked and for as many seconds, and answer with the number of images."""
+    """On each request, train the requested config for the requested seconds and reply with the number of images."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     use_exact_kernels()
@@ -100,7 +100,7 @@ def measure_crews(
     seconds: float,
     device: torch.device,
 ) -> dict[str, dict[str, list[float]]]:
-    """Of each config, images/s of each crew, all its runs together, in each round."""
+    """config -> crew -> images/s of all its runs together, one number per round."""
     with at_work(list(configs.values()), list(crews.values()), images, device) as hired:
         return {
             name: interleave({crew: of.on(number) for crew, of in zip(crews, hired, strict=True)}, rounds, seconds)
@@ -109,15 +109,16 @@ def measure_crews(
 
 
 def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5, device: str = "auto") -> Report:
-    """About 90 s on 2 cores.
+    """Takes about 90 s on 2 cores.
 
     The numbers of the report:
-    machine: as in `environment.json`; and processors, and load, the load average at the start.
+    machine: as in `environment.json`, plus `processors` and `load`, the load average at the start.
     settings: images, rounds, seconds (of a slice).
     images_per_second: network (`lenet5`, `preresnet20 from 3`, ...) -> crew -> one number per round. Crews on a CPU are
-        `one run, all threads` (as many as torch takes by itself), `one run, one thread` and `side by side, one thread
-        each`; on a GPU `one run` and `N side by side`.
-    ratios: network -> `crew / crew` -> {median, low, high}.
+        `one run, all threads` (torch's default number of threads), `one run, one thread` and `side by side, one thread
+        each`; on a GPU, `one run` and `N side by side`.
+    ratios: network -> comparison -> {median, low, high}. Comparisons are `side by side / one run` and `all threads /
+        one thread` on a CPU, `N side by side / one run` on a GPU.
     """
     load, processors, chosen = os.getloadavg()[0], os.cpu_count() or 1, choose_device(device)
     if chosen.type == "cuda":
@@ -165,7 +166,7 @@ median (range) of {rounds} rounds of {seconds:g} s
 
 
 def _on_a_gpu() -> tuple[dict[str, StudentConfig], dict[str, Crew]]:
-    """What is trained on a GPU, in float32 and in the fastest mode, and by whom."""
+    """The configs that are trained on a GPU, in float32 and in the fastest mode, and the crews that train them."""
     deep = Capacity(teacher_depth=56, student_depth=56).config().model_copy(update={"epochs": 1_000_000})
     configs = {"preresnet20 from 3": resnet.study_config(), "preresnet56": deep}
     if missing_for_compiling() is None:

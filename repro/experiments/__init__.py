@@ -1,1 +1,1 @@
-"""One module a study: condition -> run config, its presets, and what the paper found."""
+"""One module per study: condition -> run config, its presets, and what the paper found."""

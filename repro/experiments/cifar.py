@@ -64,7 +64,7 @@ SMOKE_GENERATOR = GeneratorScale(
 
 SCALES: dict[Preset, Scale] = {
     "paper": Scale(CIFAR100(), None, SVHN(), 10_000, 200, 300, 256, 128, {20: 20, 56: 56, 110: 110}, PAPER_GENERATOR),
-    # 1.2 % of the images of a paper run; smaller batches, so that there are steps enough to learn from.
+    # 1.2 % of the images of a paper run; smaller batches, so that there are enough steps to learn from.
     "short": Scale(CIFAR100(), 10_000, SVHN(), 2_000, 12, 18, 64, 64, {20: 20, 56: 56, 110: 110}, SHORT_GENERATOR),
     "smoke": Scale(
         Synthetic(images=80, image_size=8),
@@ -82,20 +82,21 @@ SCALES: dict[Preset, Scale] = {
 
 
 def selection(preset: Preset, half: Half | None = None) -> Selection:
-    """The train images of the preset, or one half of them."""
+    """The train images of the preset, or one of their halves."""
     scale = SCALES[preset]
     return Selection(dataset=scale.dataset, size=scale.images, half=half)
 
 
 def network(preset: Preset, depth: int, norm: Norm = "batch") -> PreResNet:
-    """The paper's ResNet of this depth; a shallower one at `smoke`."""
+    """The paper's ResNet of this depth, or a shallower one at `smoke`."""
     return PreResNet(depth=SCALES[preset].depths[depth], norm=norm)
 
 
 def teachers(
     preset: Preset, trial: int, members: int, model: Model, half: Half | None = None
 ) -> tuple[TeacherConfig, ...]:
-    """The teachers of one trial: disjoint between trials, and of growing ensembles the first ones are the same."""
+    """The teachers of one trial, with distinct seeds: no two trials share a teacher, and a larger ensemble of the same
+    trial contains the smaller ones."""
     scale = SCALES[preset]
     return tuple(
         protocol.teacher(
@@ -111,7 +112,7 @@ def teachers(
 
 
 def generator(preset: Preset, trial: int = 0) -> GeneratorConfig:
-    """The SN-GAN of the preset's train images: Adam with betas 0 and 0.9, 2e-4 -> 1e-6 linearly, flips.
+    """The SN-GAN of the preset's train images: Adam with betas 0 and 0.9, learning rate 2e-4 -> 1e-6 linearly, flips.
 
     Like the paper, the studies use one generator (that of trial 0) for all their trials.
     """
@@ -132,7 +133,7 @@ def generator(preset: Preset, trial: int = 0) -> GeneratorConfig:
 
 
 def with_generated_images(preset: Preset, count: int) -> DataConfig:
-    """The train images and `count` generated ones beside 50,000; where the preset has fewer, fewer in proportion."""
+    """The train images plus `count` generated ones per 50,000 of them, in proportion where the preset has fewer."""
     train = selection(preset)
     available = train.size or train.dataset.train_size
     assert available is not None
@@ -151,7 +152,7 @@ def student(
     augmentation: tuple[Augmentation, ...] = BASELINE,
     objective: Objective | None = None,
 ) -> StudentConfig:
-    """A student by the common protocol; unless told otherwise on all images, Baseline, at temperature 1."""
+    """A student by the common protocol. By default, it uses all images, Baseline augmentation and temperature 1."""
     scale = SCALES[preset]
     return protocol.student(
         teachers=teachers,

@@ -16,7 +16,7 @@ CHAINS: dict[str, tuple[int, ...]] = {
     "direct": (4, 1),
     "assistant": (4, 2, 1),
 }
-"""The widths of the LeNet-5s, the first one trained on labels, each other one distilled from the one before."""
+"""The widths of the LeNet-5s: the first one is trained on labels, each later one is distilled from the one before."""
 
 
 class Generations(Study):

@@ -41,6 +41,6 @@ class InitInterpolation(Study):
         config = student(self.preset, self.trial, teachers=teachers(self.preset, self.trial, 1, model), model=model)
         rate = LEARNING_RATE if self.learning_rate == "constant" else max(FLOOR, (1.0 - self.weight) * LEARNING_RATE)
         optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
-        # LayerNorm has no running statistics: nothing is to be re-estimated.
+        # LayerNorm has no running statistics, so nothing has to be re-estimated.
         init = Interpolated(weight=self.weight, endpoint="final", batch_norm="kept")
         return config.model_copy(update={"init": init, "optimizer": optimizer})

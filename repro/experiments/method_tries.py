@@ -1,4 +1,4 @@
-"""The methods of the study `methods`, each with the four settings that are tried of it; its authors' is the first."""
+"""The methods of the study `methods`, each with the four settings that are tried. The first is its authors' own."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -44,12 +44,16 @@ MethodName = Literal[
 ]
 TRIES = 4
 TEMPERATURE = 1.0
-"""Of the soft labels beside a hidden layer's distance, as in most of the paper's students."""
+"""Of the soft labels that are added to a hidden layer's distance, as for most of the paper's students."""
 
 
 class Try(NamedTuple):
-    """One setting of a method. The learning rate is tried only where it is the loss's size that matters: the squared
-    distance of logits, and its relative at a high temperature, are several times as steep as the others."""
+    """One setting of a method.
+
+    The learning rate is varied where the scale of the loss matters: the squared distance of logits, and soft labels at
+    a high temperature, which come close to it, are several times as steep as the other losses. Otherwise it is varied
+    only for one setting of the hard labels.
+    """
 
     objective: Objective
     slower: float = 1.0  # factor on the learning rate
@@ -108,6 +112,6 @@ WITHOUT_TEACHER: tuple[MethodName, ...] = (
     "independent_exits",
     "own_exits",
 )
-"""Schemes in which networks or exits teach each other, and both kinds of controls without it."""
+"""Schemes in which networks or exits teach each other, and the controls of both kinds in which they do not."""
 CONTROLS: tuple[MethodName, ...] = ("independent", "label_smoothing", *WITHOUT_TEACHER)
-"""These learn from labels and never look at a teacher."""
+"""Methods that learn from labels and never use a teacher."""

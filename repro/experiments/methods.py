@@ -26,16 +26,16 @@ from repro.optimization import SGD
 
 DataName = Literal["digits", "mnist", "cifar100"]
 COMMON_BATCH = 128
-"""Of the common protocol's students, whose learning rate goes with it: smaller batches have one in proportion."""
+"""The batch size of the common protocol's students. Their learning rate is scaled in proportion to the batch size."""
 TeacherKind = Literal["same", "larger", "ensemble", "weighted", "disjoint"]
 MEMBERS: dict[TeacherKind, int] = {"same": 1, "larger": 1, "ensemble": 3, "weighted": 3, "disjoint": 2}
 WEIGHTS = (0.6, 0.3, 0.1)
-"""Of the three weighted teachers."""
+"""The weights of the three weighted teachers."""
 MERGES: dict[TeacherKind, Merge] = {"weighted": WeightedMean(weights=WEIGHTS), "disjoint": DisjointClasses()}
 
 
 class Protocol(NamedTuple):
-    """The size of everything: images with labels for teachers and controls, all images for students."""
+    """The size of everything. Teachers and controls learn from the labeled images, students from all images."""
 
     dataset: Dataset
     labeled: int
@@ -118,12 +118,15 @@ class Methods(Study):
         return self
 
     def setting(self) -> Try:
-        """How the method is set: as `tuning` says, else as was chosen, else as its authors did."""
+        """The method's setting: the one given by `tuning`, else the one chosen for the data set, else its authors'.
+
+        At `smoke`, without `tuning`, it is the second one.
+        """
         tries = METHODS[self.method]
         if self.tuning is not None:
             return tries[self.tuning]
         if self.preset == "smoke":
-            return tries[min(1, len(tries) - 1)]  # with the authors' weights some diverge at once on tiny networks
+            return tries[min(1, len(tries) - 1)]  # with their authors' weights, some diverge at once on tiny networks
         return tries[CHOICES.get(self.data, {}).get(self.method, 0)]
 
     def config(self) -> StudentConfig:
@@ -147,13 +150,13 @@ class Methods(Study):
 
 
 def halves_of_classes(dataset: Dataset) -> tuple[Classes, Classes]:
-    """The classes of a data set in two parts."""
+    """The classes of a data set, split into two halves."""
     half = dataset.num_classes // 2
     return tuple(range(half)), tuple(range(half, dataset.num_classes))
 
 
 def teacher_of(protocol: Protocol, model: Model, seed: int, classes: Classes | None = None) -> TeacherConfig:
-    """A teacher that learns from the labeled images, or from those of some classes."""
+    """A teacher that learns from the labeled images, or only from those of some classes."""
     return teacher(
         data=Selection(dataset=protocol.dataset, size=protocol.labeled, classes=classes),
         model=model,
@@ -174,7 +177,7 @@ def student_of(
     setting: Try,
     seed: int,
 ) -> StudentConfig:
-    """A student of the bench."""
+    """A student with the given setting, its learning rate scaled to the batch size."""
     config = student(
         teachers=teachers,
         data=data,

@@ -10,7 +10,7 @@ from repro.optimization import SGD, Adam, Optimizer
 
 COMMON_EPOCHS = 300
 WEIGHT_DECAY = {300: 1e-4, 1000: 0.0, 5000: 0.0}
-"""By epochs: the paper's long runs use none."""
+"""By number of epochs: the paper's long runs use none."""
 
 
 class OptimizerStudy(Study):

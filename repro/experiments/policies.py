@@ -1,4 +1,4 @@
-"""The paper's augmentation policies (Appendix A): each is one line."""
+"""The paper's augmentation policies (Appendix A), one per line."""
 
 from typing import Literal, NamedTuple
 

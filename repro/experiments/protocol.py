@@ -46,7 +46,7 @@ def student(
     augmentation: tuple[Augmentation, ...] = (),
     batch_size: int = 128,
 ) -> StudentConfig:
-    """A student: batch 128, SGD with Nesterov momentum 0.9, weight decay 1e-4, 5e-2 -> 1e-6 by cosine."""
+    """A student: batch 128, SGD with Nesterov momentum 0.9, weight decay 1e-4, learning rate 5e-2 -> 1e-6 by cosine."""
     return StudentConfig(
         teachers=teachers,
         data=data,

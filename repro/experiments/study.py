@@ -1,4 +1,4 @@
-"""What a study is: the paper's question as a small schema, from whose settings one run config follows."""
+"""The base class of studies: one question as a small schema, whose settings determine one run config."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, cast
@@ -28,7 +28,7 @@ class Study(Component):
 
     @abstractmethod
     def config(self) -> RunConfig:
-        """The run that these settings ask for, its teachers included."""
+        """The config of the run with these settings, including its teachers."""
 
     @classmethod
     def headline(cls) -> str:
@@ -36,11 +36,11 @@ class Study(Component):
         return (cls.__doc__ or "").strip().splitlines()[0]
 
     def settings(self) -> dict[str, Any]:
-        """The settings that tell this run from the others of the study."""
+        """The settings that distinguish this run from the others of the study."""
         return self.model_dump(exclude={"name"})
 
     def label(self) -> str:
-        """The settings as a person reads them: `lenet_mnist pool=0.25 trial=1 (short)`."""
+        """The study and its settings in readable form: `lenet_mnist pool=0.25 trial=1 (short)`."""
         settings = self.settings()
         preset = settings.pop("preset")
         return " ".join([self.name, *(f"{key}={value}" for key, value in settings.items()), f"({preset})"])
@@ -53,7 +53,7 @@ def studies() -> dict[str, type[Study]]:
 
 
 def find_study(name: str) -> type[Study]:
-    """The study called `name`. Raises BadInput with the nearest name."""
+    """The study called `name`. Raises BadInput for an unknown name, suggesting the nearest one."""
     known = studies()
     if name not in known:
         raise BadInput(f"no study is called '{name}'{did_you_mean(name, known)}")
@@ -61,7 +61,7 @@ def find_study(name: str) -> type[Study]:
 
 
 def parse_study(study: type[Study], settings: dict[str, Any]) -> Study:
-    """The study with these settings. Raises BadInput: one line with the key and what is valid."""
+    """The study with these settings. If one is invalid, raises BadInput: one line with the key and the valid values."""
     content = {"name": study.model_fields["name"].default, **settings}
     try:
         return study.model_validate_json(as_json(content))

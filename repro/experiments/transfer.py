@@ -20,7 +20,7 @@ LOSSES: dict[str, Objective] = {"labels": LabelSmoothing(smoothing=0.0), "teache
 class Protocol(NamedTuple):
     old: DataConfig  # what trunks are pretrained on
     new: Selection  # what the new data set's teacher learns from
-    few: int  # of these images the students see so many
+    few: int  # how many of these images the students see
     old_epochs: int
     teacher_epochs: int
     epochs: int

@@ -7,8 +7,8 @@ Two ways to bin n examples by confidence into `bins` bins:
 
 - `equal_width`: bin i holds confidences in (i / bins, (i + 1) / bins] (Guo et al. 2017, arXiv 1706.04599).
 - `equal_mass`: quantile bins by rank (Nguyen & O'Connor 2015, arXiv 1508.05154). Bin i holds the examples
-  for which floor(rank * bins / n) = i, where the rank counts the examples of strictly smaller confidence.
-  Bin sizes differ by at most one, except that examples of equal confidence share a bin, so that the
+  for which floor(rank * bins / n) = i, where the rank of an example is the number of examples with strictly smaller
+  confidence. Bin sizes differ by at most one, except that examples of equal confidence share a bin, so that the
   result does not depend on the order of the examples.
 """
 
@@ -25,20 +25,20 @@ BinScheme = Literal["equal_width", "equal_mass"]
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """What a reliability diagram draws, one entry per bin, least confident first; float64, shape (bins,)."""
+    """The data of a reliability diagram: one entry per bin, least confident first; float64, shape (bins,)."""
 
     confidence: Tensor
     """Mean confidence of the bin's examples; NaN in an empty bin."""
     accuracy: Tensor
-    """Their accuracy; NaN in an empty bin."""
+    """Accuracy on the bin's examples; NaN in an empty bin."""
     count: Tensor
-    """How many they are."""
+    """Number of the bin's examples."""
 
 
 def reliability_bins(
     logits: Tensor, labels: Tensor, bins: int = 15, scheme: BinScheme = "equal_width"
 ) -> ReliabilityBins:
-    """Mean confidence, accuracy and number of examples of each confidence bin.
+    """Mean confidence, accuracy and number of examples in each confidence bin.
 
     Raises ValueError for fewer than one bin or an unknown scheme.
     """
@@ -49,7 +49,7 @@ def reliability_bins(
 def expected_calibration_error(
     logits: Tensor, labels: Tensor, bins: int = 15, scheme: BinScheme = "equal_width"
 ) -> Tensor:
-    """ECE, in [0, 1]: each bin's |accuracy - confidence|, averaged with the bins' shares of the examples.
+    """ECE, in [0, 1]: the mean of |accuracy - confidence| over bins, weighted by the bins' shares of the examples.
 
     Source: Guo et al. 2017, section 2. Empty bins contribute nothing.
     Raises ValueError for fewer than one bin or an unknown scheme.
@@ -60,7 +60,7 @@ def expected_calibration_error(
 
 
 def _bin_sums(logits: Tensor, labels: Tensor, bins: int, scheme: BinScheme) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of confidences, number of correct and number of all examples in each bin; each (bins,)."""
+    """Sum of confidences, number of correct examples and number of all examples in each bin; each (bins,)."""
     if bins < 1:
         raise ValueError(f"calibration needs at least one bin, got {bins}")
     labels = class_indices(logits, labels)
@@ -71,7 +71,7 @@ def _bin_sums(logits: Tensor, labels: Tensor, bins: int, scheme: BinScheme) -> t
         index = torch.bucketize(confidence, inner_edges)
     elif scheme == "equal_mass":
         rank = torch.searchsorted(confidence.sort().values, confidence)
-        # NaN confidences may rank past the last example; they still have to reach a bin and show there.
+        # NaN confidences may rank past the last example, but must still reach a bin, so that the result is NaN.
         index = (rank * bins // len(confidence)).clamp(max=bins - 1)
     else:
         raise ValueError(f"unknown bin scheme {scheme!r}; valid: equal_width, equal_mass")

@@ -13,10 +13,10 @@ MINIMUM_BATCH = 4
 
 
 class StreamingCKA:
-    """CKA of two networks' features, holding no more than one batch.
+    """CKA of two networks' features, holding no more than one batch in memory.
 
-    Every batch must be a random draw from the data, so shuffle first: the average is over pairs within a
-    batch, and a test set ordered by class would only ever compare examples of one class.
+    Every batch must be a random draw from the data, so shuffle first: only examples within a batch are compared, and
+    with a test set ordered by class these would all be of one class.
     """
 
     def __init__(self) -> None:
@@ -25,9 +25,8 @@ class StreamingCKA:
     def update(self, features_x: Tensor, features_y: Tensor) -> None:
         """Add a batch of features of the same examples: (b, ...) and (b, ...), b >= 4.
 
-        All dimensions after the first are flattened: every channel at every pixel is a feature of its own.
-        A batch counts by its size. Gradients do not flow through. Raises ValueError if b < 4 or if the two
-        differ in b.
+        All dimensions after the first are flattened, so every channel at every pixel is a separate feature. Batches
+        are weighted by their size. Gradients are not tracked. Raises ValueError if b < 4 or if the two differ in b.
         """
         batch = len(features_x)
         if batch != len(features_y):
@@ -47,8 +46,9 @@ class StreamingCKA:
     def value(self) -> Tensor:
         """CKA of all batches so far, at most 1, as a 0-dim float64 tensor on the features' device.
 
-        Being unbiased in HSIC, it is near 0 and may be slightly negative for unrelated features. NaN where
-        features are the same for all examples, as CKA is then undefined. Raises ValueError before any batch.
+        Since HSIC is estimated without bias, the value is near 0 and may be slightly negative for unrelated features.
+        It is NaN if features are the same for all examples, as CKA is then undefined. Raises ValueError before the
+        first batch.
         """
         if self._hsic is None:
             raise ValueError("CKA has no value before the first batch")
@@ -57,7 +57,7 @@ class StreamingCKA:
 
 
 def unbiased_cka(features_x: Tensor, features_y: Tensor) -> Tensor:
-    """CKA of one whole set of examples: features (n, ...) and (n, ...), n >= 4; see `StreamingCKA`."""
+    """CKA on a single batch of examples: features (n, ...) and (n, ...), n >= 4; see `StreamingCKA`."""
     cka = StreamingCKA()
     cka.update(features_x, features_y)
     return cka.value()
@@ -71,8 +71,8 @@ def _u_centred_gram(features: Tensor) -> Tensor:
     subtracting nearly equal large numbers.
     """
     flat = features.detach().reshape(len(features), -1).double()
-    # HSIC_1 does not change when features are shifted; without this, rounding would make noise of constant
-    # features, and a CKA of that noise.
+    # Shifting features does not change HSIC_1. Without this step, rounding would turn constant features into noise,
+    # and CKA would be computed from that noise.
     flat = flat - flat.mean(dim=0)
     gram = (flat @ flat.T).fill_diagonal_(0)
     batch = len(gram)

@@ -1,7 +1,7 @@
 """Fidelity: how well a student's predictive distribution matches its teacher's (Stanton et al. 2021).
 
 Logits are (n, num_classes) and finite; NaN logits give NaN, never a number. Results are float64 on the
-logits' device. Mean a metric over per-example values of the whole set, never over means of batches.
+logits' device. Average a metric over per-example values of the whole set, never over means of batches.
 """
 
 import torch
@@ -14,7 +14,7 @@ def agreement_per_example(student_logits: Tensor, teacher_logits: Tensor) -> Ten
     """1 where student and teacher predict the same class, else 0; shape (n,)."""
     check_same_shape(student_logits, teacher_logits)
     agree = (student_logits.argmax(dim=1) == teacher_logits.argmax(dim=1)).double()
-    # argmax takes NaN for the largest entry: two diverged networks would seem to agree.
+    # argmax treats NaN as the largest entry: two diverged networks would seem to agree.
     undefined = student_logits.isnan().any(dim=1) | teacher_logits.isnan().any(dim=1)
     return agree.masked_fill(undefined, torch.nan)
 

@@ -1,8 +1,8 @@
 """Generalization: how well a network predicts unseen labels.
 
 Logits are (n, num_classes) and finite, labels (n,) integers in [0, num_classes); NaN logits give NaN, never
-a number. Results are float64 on the logits' device. Mean a metric over per-example values of the whole set,
-never over means of batches: a short last batch would weigh too much.
+a number. Results are float64 on the logits' device. Average a metric over per-example values of the whole set,
+never over means of batches: a short last batch would be given too much weight.
 """
 
 import torch
@@ -17,7 +17,7 @@ def accuracy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
     """1 where the most probable class is the label, else 0; shape (n,)."""
     labels = class_indices(logits, labels)
     correct = (logits.argmax(dim=1) == labels).double()
-    # argmax takes NaN for the largest entry: a diverged network would seem to predict.
+    # argmax treats NaN as the largest entry: a diverged network would seem to predict.
     return correct.masked_fill(logits.isnan().any(dim=1), torch.nan)
 
 

@@ -1,4 +1,4 @@
-"""What every metric demands of its tensors, checked without waiting for the device."""
+"""Checks of the metrics' inputs, made without waiting for the device."""
 
 import torch
 from torch import Tensor
@@ -23,14 +23,14 @@ def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
 def class_indices(logits: Tensor, labels: Tensor) -> Tensor:
     """The labels as int64, (n,), for logits (n, num_classes).
 
-    Raises ValueError if shapes do not fit or labels are not integers. A label outside [0, num_classes) is
-    torch's own out-of-range error (on CUDA a device-side assertion).
+    Raises ValueError if shapes do not fit or labels are not integers. A label outside [0, num_classes) raises torch's
+    own out-of-range error (on CUDA, a device-side assertion).
     """
     check_logits(logits)
     if labels.shape != logits.shape[:1]:
         raise ValueError(f"labels {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}")
-    # Looking each label up among the classes refuses unknown ones (-100 too), and needs no synchronisation.
+    # Looking up each label among the classes rejects unknown ones (-100 included) without synchronisation.
     classes = torch.arange(logits.shape[1], device=logits.device)
     return classes.gather(0, labels.long())

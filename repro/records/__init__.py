@@ -1,8 +1,8 @@
-"""What is known of finished runs, compactly: the one source of every table and figure.
+"""Compact records of finished runs: the only source of every table and figure.
 
-A record holds a run's config, metrics and hardware, and what its network said about each test example (top class,
-confidence, NLL, and KL to teachers), but neither weights nor logits. Records come from a folder of run directories
-(`folder.py`) or from a compact export of it (`export.py`), and say the same either way.
+A record holds a run's config, metrics and hardware, and its network's predictions for each test example (top class,
+confidence, NLL, and KL to teachers), but no weights and only a few logits, to be drawn. Records come from a folder of
+run directories (`folder.py`) or from a compact export of it (`export.py`), with the same content.
 """
 
 from repro.records.export import write_export

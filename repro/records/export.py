@@ -1,13 +1,14 @@
 """Records as one compact file that can be committed or published: an `.npz` archive, which numpy alone can open.
 
-`records.jsonl` holds a JSON line per run, the rest are arrays:
+`records.jsonl` holds a header and then one JSON line per run. The arrays are:
 
-    labels/<test set>                 int64 (n,): the labels of a test set, once
-    <key>/top_class, /confidence, /nll  (n,): what a run or an ensemble says about its test set
-    <run id>/kl/<teacher key>         (n,): KL per example of a student to its own or another trial's teacher
-    <run id>/shown_logits             (8, classes)
+    labels/<test set>                     int64 (n,): the labels of a test set, stored once
+    <key>/top_class, /confidence, /nll    (n,): predictions of a run or an ensemble on its test set
+    <run id>/kl/<teacher key>             (n,): KL per example of a student to its own or another trial's teacher
+    <run id>/shown_logits                 (8, classes): logits of the first test examples
+    <run id>/shown_train/indices, /logits (8,), (8, classes): some training images and their logits
 
-and `<run id>/<file>`, some small files as they were.
+`<run id>/<file>` are copies of some small files of the run.
 """
 
 import contextlib
@@ -34,11 +35,11 @@ FORMAT = 1
 COMPRESSION = 1
 """zlib's fastest level, since an export may hold thousands of runs."""
 CACHED = 256
-"""Networks whose predictions are kept at hand: teachers are asked for with each of their students."""
+"""The number of networks whose predictions are cached, since teachers are needed with each of their students."""
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError)
-"""What reading a file that was changed or cut short, or another zip archive, may end with."""
+"""Errors that may be raised by reading a modified or truncated file, or some other zip archive."""
 MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
-"""What of the machine goes along: nothing that names it or its folders."""
+"""The machine's properties that are exported. None of them identifies it or its folders."""
 
 
 def write_export(
@@ -48,11 +49,11 @@ def write_export(
     on_run: Callable[[], object] = lambda: None,
     examples: bool = True,
 ) -> int:
-    """Write the runs, given as (run id, label), to `path`; the number of runs written.
+    """Write the runs, given as (run id, label), to `path`, and return the number of runs written.
 
-    With every student go its ensemble's predictions, and its match with the teachers of all other exported runs that
-    differ from it by seeds alone (the independent-student control). `on_run` is called after each run. Without
-    `examples` there are no arrays: metrics and matches stay, what is said of single test examples goes.
+    A student is exported with its ensemble's predictions, and with its agreement and KL to the teachers of all other
+    exported runs that differ from it only in seeds (the independent-student control). `on_run` is called after each
+    run. Without `examples`, no arrays are written: metrics, agreement and KL are kept, per-example data is left out.
     """
     chosen = {run_id: label for run_id, label in runs if records.has(run_id)}
     teachers = _teachers_by_condition(records, chosen)
@@ -76,7 +77,7 @@ def _teachers_by_condition(records: Records, runs: Iterable[str]) -> dict[str, s
 
 
 class _Archive:
-    """The file while it is put together in memory."""
+    """The file while it is assembled in memory."""
 
     def __init__(self, examples: bool) -> None:
         self.examples = examples
@@ -86,7 +87,7 @@ class _Archive:
         self.ensembles: dict[str, Mapping[str, float] | None] = {}
 
     def add(self, name: str, array: NDArray[Any] | None) -> None:
-        """Add an array, unless there is none or it is in already."""
+        """Add an array, unless it is None or already included."""
         if self.examples and array is not None and name not in self.names:
             self.names.add(name)
             content = io.BytesIO()
@@ -103,7 +104,7 @@ class _Archive:
         self.add(f"{key}/nll", _halves(predictions.nll))
 
     def add_labels(self, labels: Labels) -> str:
-        """The name of the test set."""
+        """Add the labels of a test set and return the test set's name."""
         name = f"{zlib.crc32(labels.tobytes()):08x}"
         self.add(f"labels/{name}", labels)
         return name
@@ -115,7 +116,7 @@ class _Archive:
         return self.buffer.getvalue()
 
     def write(self, name: str, content: bytes) -> None:
-        # A fixed date: the same records give the same file.
+        # A fixed date, so that the same records give the same file.
         entry = zipfile.ZipInfo(name, date_time=(2021, 1, 1, 0, 0, 0))
         self.zip.writestr(entry, content, zipfile.ZIP_DEFLATED, COMPRESSION)
 
@@ -123,7 +124,7 @@ class _Archive:
 def _line(
     records: Records, record: Record, label: str, teachers: Mapping[str, set[str]], archive: _Archive
 ) -> dict[str, Any]:
-    """The run as JSON-like data; its arrays go into the archive."""
+    """The run as JSON-like data. Its arrays are added to the archive."""
     line: dict[str, Any] = {
         "run_id": record.run_id,
         "label": label or record.label,
@@ -170,7 +171,7 @@ def _published(attempt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ExportFile:
-    """The records of an export. Raises BadInput if the file is not one."""
+    """The records of an export. Raises BadInput if the file is not an export."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -255,7 +256,7 @@ class ExportFile:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Predictions in an export; each array is read when it is first asked for."""
+    """Predictions in an export. Each array is read when it is first accessed."""
 
     read: Callable[[str], NDArray[Any]]
     key: str
@@ -275,6 +276,7 @@ class _Stored:
 
 @functools.cache
 def _read_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array in numpy's format, version 1.0; the same few headers come thousands of times."""
+    """Shape and type of an array in numpy's format, version 1.0. Cached, as the same few headers recur thousands of
+    times."""
     shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
     return shape, dtype

@@ -1,4 +1,4 @@
-"""Records from a folder of run directories, computed from the logits that every run keeps."""
+"""Records from a folder of run directories, computed from the logits that every run stores."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ from repro.records.record import (
 from repro.store import ATTACHMENTS, Store
 
 CACHED_LOGITS = 48
-"""Test logits of so many networks are kept at hand (4 MB each on CIFAR-100): an ensemble's, over all trials."""
+"""The number of networks whose test logits are cached (4 MB each on CIFAR-100): an ensemble's members in all trials."""
 
 
 class LabelledLogits(NamedTuple):
-    """What a run, or an ensemble, predicts on test: logits (n, classes) and labels (n,)."""
+    """Test logits (n, classes) of a run or an ensemble, and the labels (n,)."""
 
     logits: Tensor
     labels: Tensor
 
 
 class RunFolder:
-    """The finished runs of a folder. What has been computed is kept while the object lives."""
+    """Records of the finished runs in a folder. Results are cached for the lifetime of the object."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -129,7 +129,7 @@ class RunFolder:
         return path.read_bytes() if name in ATTACHMENTS and path.exists() else None
 
     def _read_test_set(self, key: str) -> LabelledLogits | None:
-        """Logits and labels on test of a run, or of teachers by their key; None where they are not all there."""
+        """Test logits and labels of a run, or of the teachers that a key names; None if any are missing."""
         if MERGED_IN in key:
             return self._read_run(key.partition(MERGED_IN)[2], "test_teacher_logits")
         members = key.split("+")
@@ -145,7 +145,7 @@ class RunFolder:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
-        with reading(path), safe_open(path, "pt") as file:  # reads these two only; training predictions are as large
+        with reading(path), safe_open(path, "pt") as file:  # reads only these two: training predictions are as large
             return LabelledLogits(file.get_tensor(logits), file.get_tensor("test_labels"))
 
 

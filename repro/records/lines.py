@@ -1,4 +1,4 @@
-"""Records as a JSON line per run (`.jsonl`), without anything about single test examples."""
+"""Records as one JSON line per run (`.jsonl`), without per-example data."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,10 @@ from repro.records.record import Floats, Labels, Pair, Predictions, Record, Show
 
 
 class LinesFile:
-    """Only what the runs measured themselves: no ensembles, no control. Raises BadInput for another file."""
+    """Records of what the runs measured themselves, without ensembles and the independent-student control.
+
+    Raises BadInput if the file is not such an export.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

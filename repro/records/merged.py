@@ -1,4 +1,4 @@
-"""Several sources of records as one, and the way from a path to records."""
+"""Merge several sources of records into one, and open records by path."""
 
 import math
 from collections import defaultdict
@@ -18,15 +18,15 @@ from repro.store import Store
 
 Answer = TypeVar("Answer")
 OF_SOURCE = "@"
-"""`<run id>@2` is the run as the source with this number knows it, where another one's counts."""
+"""`<run id>@2` is source 2's copy of a run of which another source's copy counts."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A run that two sources hold with different final metrics, such as one made again on another machine.
+    """A run that two sources hold with different final metrics, for example because it was repeated on another machine.
 
-    The copy in the source named `first` counts. `metric` is test accuracy, or if both have the same the metric that
-    differs most; `difference` the other's minus the first's, NaN where one of them is not a number.
+    The copy in the source named `first` counts. `metric` is test accuracy or, if that is equal, the metric that
+    differs most. `difference` is the other's value minus the first's, NaN if one of them is not a number.
     """
 
     run_id: str
@@ -38,10 +38,10 @@ class Disagreement:
 
 
 class Merged:
-    """Sources one after another: each answer is that of the first source which knows it.
+    """Several sources as one: each answer is that of the first source that has it.
 
-    Where sources disagree about a run, the first one's copy counts, and no other source is asked about it. But a
-    student's teachers are those that its own source knows: it was not distilled from another machine's copy.
+    Where sources disagree about a run, the first one's copy counts, and no other source is asked about it. The teachers
+    of a student, however, are the copies in its own source: it was not distilled from another machine's copies.
     """
 
     def __init__(self, name: str, sources: Sequence[Records]) -> None:
@@ -54,7 +54,7 @@ class Merged:
             self._overruled[found.other].add(found.run_id)
 
     def _disagreements_with(self, other: Records) -> Iterator[Disagreement]:
-        """Of the sources before it."""
+        """The disagreements of `other` with the sources before it."""
         for run_id in other.ids():
             first = self._home[run_id]
             if first is other:
@@ -107,13 +107,13 @@ class Merged:
         return self._first(lambda source, own: source.attachment(own, name), run_id)
 
     def _first(self, ask: Callable[..., Answer | None], *keys: str) -> Answer | None:
-        """The first answer to `ask(source, *keys)` of a source whose copies of all these runs count."""
+        """The first answer to `ask(source, *keys)` from a source whose copies of all these runs count."""
         own = [TEACHER_JOINT.join(_parts(member)[0] for member in key.split(TEACHER_JOINT)) for key in keys]
         willing = (source for source in self.sources if all(self._counts(source, key) for key in keys))
         return next((answer for source in willing if (answer := ask(source, *own)) is not None), None)
 
     def _counts(self, source: Records, key: str) -> bool:
-        """Whether what the source says of a run, or of all of an ensemble's, is what the key means."""
+        """Whether the key refers to this source's copies of the run, or of all runs of the ensemble."""
         members = key.split(TEACHER_JOINT)
         numbers = {number for _, number in map(_parts, members) if number is not None}
         if numbers:
@@ -122,29 +122,32 @@ class Merged:
 
 
 def _differences(one: Mapping[str, float | None], other: Mapping[str, float | None]) -> dict[str, float]:
-    """Of the metrics that both hold with different values; one that only one holds is younger than the other."""
+    """The differences of the metrics that both hold with different values.
+
+    A metric that only one of them holds is ignored: it was introduced after the other was made.
+    """
     values = {name: (one[name], other[name]) for name in one.keys() & other.keys() if one[name] != other[name]}
     return {name: math.nan if a is None or b is None else b - a for name, (a, b) in sorted(values.items())}
 
 
 def _parts(run_id: str) -> tuple[str, int | None]:
-    """`<run id>@2` -> its id and the number of the source."""
+    """`<run id>@2` -> the run id and the number of the source."""
     own, _, number = run_id.partition(OF_SOURCE)
     return own, int(number) if number else None
 
 
 def disagreements(records: Records) -> Sequence[Disagreement]:
-    """The runs about which the sources of these records disagree, one entry for each that is overruled."""
+    """The runs about which the sources of these records disagree, one entry per overruled copy."""
     return records.disagreements if isinstance(records, Merged) else ()
 
 
 def open_records(path: Path) -> Records:
-    """The records of a runs folder, of an export (`.npz`, `.jsonl`), or of all exports in and beneath a folder.
+    """The records of a runs folder, of an export (`.npz`, `.jsonl`), or of all exports in and below a folder.
 
-    Of a run that several exports hold, the copy in the first of them counts, in the order of their paths;
-    `disagreements` says where that makes a difference.
+    If several exports hold the same run, the copy in the first export, in the order of paths, counts. `disagreements`
+    lists the runs for which that makes a difference.
 
-    An empty folder, or one that is not there, has no records. Raises BadInput for a file that is no export.
+    An empty or missing folder has no records. Raises BadInput for a file that is not an export.
     """
     if path.is_file():
         return _open_export(path)

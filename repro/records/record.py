@@ -1,4 +1,4 @@
-"""What a record is, and what every source of records can tell."""
+"""The record of a run, and the interface of a source of records."""
 
 import hashlib
 import json
@@ -13,21 +13,23 @@ Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 
 SHOWN_EXAMPLES = 8
-"""Of so many examples, the first ones, a record keeps the logits, to be drawn (Figure 8)."""
+"""The number of examples, the first ones, whose logits a record keeps, to be drawn (Figure 8)."""
 TEACHER_JOINT = "+"
-"""Between the run ids in the key of an ensemble."""
+"""Joins the run ids in the key of an ensemble."""
 MERGED_IN = "+merged_in_"
-"""In the key of merged teachers, between theirs and the id of the student whose record holds what they say as one."""
+"""Joins, in the key of merged teachers, the teachers' own key and the id of the student whose record holds their merged
+predictions."""
 KEPT_BITS = 5
-"""Per-example values keep so many bits after the leading one: within 1.6 %, which no interval notices."""
+"""The number of bits after the leading one that per-example values keep: within 1.6 %, which makes no visible
+difference to any interval."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run: what `config.json`, `summary.json`, `metrics.jsonl` and `environment.json` say.
+    """One finished run: the content of `config.json`, `summary.json`, `metrics.jsonl` and `environment.json`.
 
     `teachers` are the run ids of a student's teachers. `metrics` has a row per evaluation, oldest first. `label` is
-    the name it was exported under, or "".
+    the name under which the run was exported, or "".
     """
 
     run_id: str
@@ -45,27 +47,27 @@ class Record:
 
     @property
     def teacher_key(self) -> str:
-        """Names the run's teacher, one network, an ensemble or merged ones, among a source's `predictions`."""
+        """The key of the run's teacher (one network, an ensemble or merged teachers) in a source's `predictions`."""
         key = teacher_key(self.teachers)
         return key if self.config.get("merge") is None else f"{key}{MERGED_IN}{self.run_id}"
 
     @property
     def condition(self) -> str:
-        """The same for runs that differ in nothing but random seeds, their parents' included: trials of one thing."""
+        """Equal for runs that differ only in random seeds, their parents' included: trials of the same condition."""
         return condition_key(self.config)
 
 
 def record_of(line: Mapping[str, Any], teachers: Sequence[str]) -> Record:
-    """The record in a line of an export. Raises KeyError or TypeError for a line of something else."""
-    line["config"]["kind"], line["summary"]["metrics"]  # as every reader of records will
+    """The record in a line of an export. Raises KeyError or TypeError if the line is not from an export."""
+    line["config"]["kind"], line["summary"]["metrics"]  # every reader of records needs these
     kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
     return Record(**kept, teachers=tuple(teachers))
 
 
 class Predictions(Protocol):
-    """What a network, or an ensemble, says about its test set; arrays (n,), in the data set's order.
+    """Predictions of a network or an ensemble on its test set: arrays (n,), in the data set's order.
 
-    A source may read each array when it is first asked for.
+    A source may read each array only when it is first accessed.
     """
 
     @property
@@ -73,11 +75,11 @@ class Predictions(Protocol):
 
     @property
     def confidence(self) -> Floats:
-        """The probability of the top class, as float16 holds it."""
+        """The probability of the top class, rounded to float16."""
 
     @property
     def nll(self) -> Floats:
-        """In nats, rounded (KEPT_BITS)."""
+        """The negative log-likelihood in nats, rounded (KEPT_BITS)."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ class PredictionArrays:
 
 @dataclass(frozen=True)
 class Pair:
-    """How well a student matches a teacher, its own or another trial's, on the whole of test.
+    """How well a student matches a teacher, its own or another trial's, on the whole test set.
 
-    `agreement` in [0, 1], `kl` (teacher to student) in nats; from the logits, not from rounded values.
+    `agreement` is in [0, 1], `kl` (teacher to student) in nats. Both are computed from logits, not from rounded values.
     """
 
     agreement: float
@@ -102,14 +104,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Shown:
-    """Logits of a few training images, (n, classes), and which images these are: their `indices` in the split, (n,)."""
+    """Logits of a few training images, (n, classes), and the `indices` of these images in the split, (n,)."""
 
     indices: NDArray[np.int64]
     logits: NDArray[np.float32]
 
 
 class Records(Protocol):
-    """A source of records. Only `record` insists that the run be there (KeyError); the rest is None where unknown.
+    """A source of records. `record` raises KeyError for an unknown run; other methods return None for what is unknown.
 
     A *key* names a network or an ensemble: a run id, or a record's `teacher_key`.
     """
@@ -119,52 +121,53 @@ class Records(Protocol):
         """Where the records come from, for messages."""
 
     def ids(self) -> Sequence[str]:
-        """The finished runs."""
+        """The ids of the finished runs."""
 
     def has(self, run_id: str) -> bool:
-        """Whether the run is finished and here."""
+        """Whether the source holds the run and it is finished."""
 
     def record(self, run_id: str) -> Record: ...
 
     def scores(self, key: str) -> Mapping[str, float] | None:
-        """accuracy, nll, brier and ece on the whole of test; from the logits, not from rounded values."""
+        """accuracy, nll, brier and ece on the whole test set, computed from logits, not from rounded values."""
 
     def pair(self, student: str, teacher: str) -> Pair | None:
-        """The student, a run id, against a teacher, a key, on the same test set."""
+        """The match of a student (a run id) with a teacher (a key) on the same test set."""
 
     def labels(self, run_id: str) -> Labels | None:
         """The labels of the run's test set, (n,)."""
 
     def predictions(self, key: str) -> Predictions | None:
-        """What it says about each test example."""
+        """The predictions for each test example."""
 
     def kl_per_example(self, student: str, teacher: str) -> Floats | None:
-        """The terms of the pair's `kl`, (n,), rounded (KEPT_BITS)."""
+        """The per-example terms of the pair's `kl`, (n,), rounded (KEPT_BITS)."""
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
-        """The run's logits of the first SHOWN_EXAMPLES test examples, (examples, classes)."""
+        """The run's logits for the first SHOWN_EXAMPLES test examples, (examples, classes)."""
 
     def shown_train(self, run_id: str) -> Shown | None:
-        """The run's logits of SHOWN_EXAMPLES training images as it saw them, the first of its train sample."""
+        """The run's logits for SHOWN_EXAMPLES training images as it saw them: those of its train sample with the
+        lowest indices."""
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
-        """The content of one of ATTACHMENTS, the small files that some kinds of run have."""
+        """The content of one of ATTACHMENTS, small files that only some kinds of run have."""
 
 
 def teacher_key(teachers: Sequence[str]) -> str:
-    """The name of the ensemble of these runs; of a single run its own id."""
+    """The key of the ensemble of these runs; for a single run, its id."""
     return TEACHER_JOINT.join(teachers)
 
 
 def condition_key(config: Mapping[str, Any]) -> str:
-    """A hash of a run's config without the seeds of it and of the runs it is made from."""
+    """A hash of a run's config without its seed and the seeds of the runs it is made from."""
     content = json.dumps(_without_run_seeds(config), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _without_run_seeds(value: Any) -> Any:
     if isinstance(value, Mapping):
-        # Only runs have a kind; the seed of a selection of images is part of the condition.
+        # Only runs have a kind. Other seeds, such as that of a selection of images, are part of the condition.
         return {key: _without_run_seeds(v) for key, v in value.items() if not (key == "seed" and "kind" in value)}
     if isinstance(value, list | tuple):
         return [_without_run_seeds(element) for element in value]
@@ -172,7 +175,7 @@ def _without_run_seeds(value: Any) -> Any:
 
 
 def rounded(values: Floats) -> NDArray[np.float16]:
-    """Values of at most 65,504 as float16 with KEPT_BITS mantissa bits, which compress to about a byte each."""
+    """Round values of at most 65,504 to float16 with KEPT_BITS mantissa bits; they compress to about a byte each."""
     dropped = np.uint16(10 - KEPT_BITS)  # of float16's 10 bits after the leading one
     half = np.uint16(1 << (int(dropped) - 1))
     bits = (values.astype(np.float16).view(np.uint16) + half) >> dropped << dropped
