@@ -1,1 +1,1 @@
-"""What makes a student: objectives, ensembles' logits, initialisations."""
+"""What makes a student: objectives, ensembles of teachers, initialisations."""

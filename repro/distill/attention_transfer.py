@@ -14,9 +14,9 @@ from repro.distill.hidden import HiddenObjective, to_same_size
 class AttentionTransfer(HiddenObjective):
     """The sum over layers of the mean over pixels of (Q_s / ||Q_s|| - Q_t / ||Q_t||)^2, after eq. 2 of the paper.
 
-    Q is the attention map of a layer, the mean over channels of the squared activation, as a vector over pixels;
-    channels need not be equally many. Squared, and the mean over pixels, as in the authors' experiments, whose weight
-    is 1000.
+    Q is the attention map of a layer: the mean over channels of the squared activations, as a vector over pixels. The
+    two networks may have different numbers of channels. Squaring and averaging over pixels follow the authors'
+    experiments, whose weight is 1000.
     """
 
     name: Literal["attention_transfer"] = "attention_transfer"

@@ -11,17 +11,18 @@ from repro.distill.peers import PeerObjective
 
 
 class Codistillation(PeerObjective):
-    """L_i = CE(y, p_i), and after a burn-in + weight * KL(mean over the other peers j of p_j || p_i): Algorithm 1.
+    """L_i = CE(y, p_i), plus weight * KL(mean over the other peers j of p_j || p_i) after a burn-in: Algorithm 1.
 
-    The other peers are one ensemble, where `mutual_learning` looks at each by itself; with two peers and no burn-in the
-    two are the same. The paper's distance is the cross-entropy to soft labels, whose gradient is this KL's. There the
-    others are stale copies, so that machines need not wait for each other; here they are of the same step. How long
-    to burn in is a matter of the task there; the share of a tenth is ours.
+    The other peers form one ensemble, whereas `mutual_learning` compares with each separately; with two peers and no
+    burn-in the two objectives are the same. The paper's distance is the cross-entropy to soft labels, which has the
+    same gradient as this KL. In the paper the other peers are stale copies, so that machines need not wait for each
+    other; here they are from the same step. The paper's burn-in depends on the task; the default of a tenth is our
+    choice.
     """
 
     name: Literal["codistillation"] = "codistillation"
     burn_in: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """The share of training before the peers look at each other."""
+    """The fraction of training before the peers learn from each other."""
 
     def mimicry(self, log_q: Tensor, log_p: Tensor, progress: float) -> Tensor:
         if progress < self.burn_in:

@@ -14,11 +14,11 @@ from repro.distill.hidden import HiddenObjective, Shape, as_vectors, vector_size
 class Contrastive(HiddenObjective):
     """-log exp(s_ii / t) / sum_j exp(s_ij / t) with s_ij = cos(e_s(x_i), e_t(x_j)), and the same with i and j swapped.
 
-    e_s and e_t are learned linear embeddings of the last hidden layers. The student's representation of an image has
-    to tell the teacher's of that image from those of the others: InfoNCE (van den Oord et al. 2018,
-    arXiv:1807.03748, eq. 4), both ways averaged. Like CRD (Tian et al. 2020) it maximises a bound on the mutual
-    information of the representations, and has its embedding of 128, temperature 0.07 and weight 0.8; CRD takes
-    thousands of negatives from a memory of the whole training set, where we take the batch.
+    e_s and e_t are learned linear embeddings of the last hidden layers. The student's representation of an image must
+    identify the teacher's representation of the same image among those of the other images: InfoNCE (van den Oord et
+    al. 2018, arXiv:1807.03748, eq. 4), averaged over both directions. Like CRD (Tian et al. 2020), it maximises a bound
+    on the mutual information of the representations; embedding size 128, temperature 0.07 and weight 0.8 are CRD's.
+    CRD takes thousands of negatives from a memory bank of the whole training set; we take them from the batch.
     """
 
     name: Literal["contrastive"] = "contrastive"
@@ -26,7 +26,7 @@ class Contrastive(HiddenObjective):
     weight: float = Field(default=0.8, gt=0.0)
     embedding: int = Field(default=128, ge=1)
     sharpness: float = Field(default=0.07, gt=0.0)
-    """t, the temperature of the similarities (`temperature` is that of the soft labels)."""
+    """t, the temperature of the similarities (`temperature` is the temperature of the soft labels)."""
 
     def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:
         sizes = [vector_size(shape) for pair in zip(student, teacher, strict=True) for shape in pair]

@@ -13,11 +13,11 @@ from repro.distill.hidden import HiddenObjective, as_vectors
 
 
 class Correlation(HiddenObjective):
-    """||C_t - C_s||^2 / batch^2, where C holds the Gaussian kernel of every two images (eq. 4, 5 and 9 of the paper).
+    """||C_t - C_s||^2 / batch^2, where C holds the Gaussian kernel of every pair of images (eq. 4, 5 and 9).
 
-    The kernel exp(-gamma ||x - y||^2) of representations of length 1 is expanded to the given order, as in the paper
-    (its gamma is 0.4, its order 2). By default of the last hidden layer, maps averaged over their pixels. The weight is
-    our choice: the paper's experiments state it relative to losses that are scaled otherwise.
+    The kernel exp(-gamma ||x - y||^2) of unit-length representations is expanded to the given order, as in the paper
+    (with gamma 0.4 and order 2). By default, the last hidden layer is compared; maps are averaged over their pixels.
+    The weight is our choice: the paper's experiments state it relative to losses on a different scale.
     """
 
     name: Literal["correlation"] = "correlation"

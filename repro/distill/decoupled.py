@@ -13,12 +13,12 @@ class DecoupledKD(DivergenceObjective):
     """target_weight * KL(b_t || b_s) + non_target_weight * KL(p^_t || p^_s), eq. 7 of the paper.
 
     b is the pair (probability of the target class, of all others together), p^ the distribution among the others.
-    `forward_kl` is the first plus (1 - the teacher's probability of the target) times the second, so it hardly learns
-    the others from a sure teacher. Defaults: alpha = 1, beta = 8 and temperature 4, the paper's for ResNets on
-    CIFAR-100.
+    `forward_kl` is the first KL plus (1 - the teacher's probability of the target) times the second, so it learns
+    little about the other classes from a confident teacher. The defaults are the paper's for ResNets on CIFAR-100:
+    alpha = 1, beta = 8 and temperature 4.
 
-    The target is the teacher's most probable class; the paper takes the true label, which an image here may not
-    have. Where the teacher is right the two are the same.
+    The target is the teacher's most probable class; the paper uses the true label, which an image here may not have.
+    When the teacher is right, the two are the same.
     """
 
     name: Literal["decoupled"] = "decoupled"

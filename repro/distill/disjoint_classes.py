@@ -1,4 +1,4 @@
-"""Teachers that were trained on different classes, as one teacher of all."""
+"""Teachers that were trained on different classes, merged into one teacher of all classes."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,13 +12,14 @@ from repro.distill.merging import Classes, Merge
 class DisjointClasses(Merge):
     """z[c] = z_i[c] - the mean over i's classes of z_i, for each class c of teacher i; p = softmax(z).
 
-    Each teacher's logits of its own classes, shifted to zero mean, side by side: the target of Deep Model Consolidation
-    (Zhang et al. 2020, arXiv:1903.07864), made for exactly this. What a teacher says of classes that it has never seen
-    is not looked at. Among its own classes the target has the teacher's own distribution. How much mass a teacher's
-    classes get follows from how far its logits spread: a teacher hardly tells its classes apart on an image of none of
-    them, which it therefore leaves to the others. No logit says so by itself; that is the assumption.
+    Each teacher's logits for its own classes are shifted to zero mean and concatenated: the target of Deep Model
+    Consolidation (Zhang et al. 2020, arXiv:1903.07864), which was made for exactly this case. A teacher's logits for
+    classes that it has never seen are ignored. Among a teacher's own classes, the target has that teacher's
+    distribution. How much probability its classes get depends on the spread of its logits. The assumption is that a
+    teacher hardly distinguishes its classes on an image of none of them, and thereby leaves the image to the others;
+    no single logit says so.
 
-    Together the teachers must know every class, each of them once (`data.train.classes`).
+    Together the teachers must know every class, each class exactly once (`data.train.classes`).
     """
 
     name: Literal["disjoint_classes"] = "disjoint_classes"

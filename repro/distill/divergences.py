@@ -1,7 +1,7 @@
 """Distances between the teacher's and the student's tempered distributions.
 
-p is the distribution of the teacher's ensemble and q the student's. Everything is computed from log p and
-log q, so that a probability too small for float32 costs neither an infinite loss nor a NaN.
+p is the distribution of the teachers' ensemble and q is the student's. Everything is computed from log p and
+log q, so that a probability too small for float32 causes neither an infinite loss nor a NaN.
 """
 
 from abc import abstractmethod
@@ -27,8 +27,8 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 def symmetrized_kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """(KL(p || q) + KL(q || p)) / 2 in nats: (..., classes) and (..., classes) -> (...).
 
-    Half of Jeffreys' divergence (Kullback & Leibler 1951, doi:10.1214/aoms/1177729694), written as one sum
-    whose every term is non-negative.
+    Half of Jeffreys' divergence (Kullback & Leibler 1951, doi:10.1214/aoms/1177729694), written as a single sum
+    of non-negative terms.
     """
     return 0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=-1)
 
@@ -64,7 +64,7 @@ class ForwardCrossEntropy(DivergenceObjective):
 
 
 class ForwardKL(DivergenceObjective):
-    """KL(p || q): `forward_cross_entropy` less the teacher's entropy, so zero where the student matches."""
+    """KL(p || q): `forward_cross_entropy` minus the teacher's entropy, so zero when the student matches."""
 
     name: Literal["forward_kl"] = "forward_kl"
 
@@ -73,7 +73,7 @@ class ForwardKL(DivergenceObjective):
 
 
 class ReverseKL(DivergenceObjective):
-    """KL(q || p): weighs the classes by the student's own probabilities, so it seeks the teacher's mode."""
+    """KL(q || p): weights the classes by the student's own probabilities, so it seeks the teacher's mode."""
 
     name: Literal["reverse_kl"] = "reverse_kl"
 
@@ -84,8 +84,8 @@ class ReverseKL(DivergenceObjective):
 class SymmetricKL(DivergenceObjective):
     """(KL(p || q) + KL(q || p)) / 2, the mean of the two directions.
 
-    Near q = p the two directions agree to second order, so the mean keeps the size of `forward_kl`, and with
-    it the meaning of alpha and of the learning rate. The original code takes the sum, twice this.
+    Near q = p the two directions agree to second order, so the mean has the scale of `forward_kl`, and alpha and the
+    learning rate keep their meaning. The original code takes the sum, which is twice this.
     """
 
     name: Literal["symmetric_kl"] = "symmetric_kl"
@@ -95,9 +95,9 @@ class SymmetricKL(DivergenceObjective):
 
 
 class MemberSymmetricKL(DistillationObjective):
-    """`symmetric_kl` to each member of the ensemble by itself, averaged over the members.
+    """`symmetric_kl` to each member of the ensemble separately, averaged over the members.
 
-    For one member it is `symmetric_kl`. Where members disagree it stays above zero, and its optimum is not
+    With a single member it is `symmetric_kl`. If members disagree, it stays above zero, and its optimum is not
     their mean distribution.
     """
 
@@ -116,9 +116,9 @@ class MemberSymmetricKL(DistillationObjective):
 
 class Brier(DivergenceObjective):
     """sum_j (p_j - q_j)^2, in [0, 2]: the Brier score (doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2)
-    with the teacher's distribution in the place of the label.
+    with the teacher's distribution in place of the label.
 
-    Summed over the classes. The original code averages over them, which is smaller by their number.
+    Summed over the classes. The original code averages over them instead, which divides it by their number.
     """
 
     name: Literal["brier"] = "brier"

@@ -12,12 +12,12 @@ from repro.distill.hidden import HiddenObjective, Shape, regressor, to_same_size
 
 
 class Flow(HiddenObjective):
-    """The mean squared difference of student's and teacher's flow matrices of consecutive layers (eq. 1, 2).
+    """The mean squared difference between student's and teacher's flow matrices of consecutive layers (eq. 1, 2).
 
-    G_ij = mean over pixels of F1_i * F2_j, for channel i of one layer and j of the next, the first average-pooled to
-    the resolution of the second. The paper sums over the entries where we take the mean, and trains on the flow first
-    and on the labels after; here both at once. A layer of the student with another number of channels than the
-    teacher's passes a learned 1x1 convolution first; the paper has none.
+    G_ij = mean over pixels of F1_i * F2_j, for channel i of one layer and channel j of the next; the first layer is
+    average-pooled to the resolution of the second. The paper sums over the entries, where we take the mean, and trains
+    first on the flow and then on the labels; here both are trained at once. If a student's layer has a different number
+    of channels than the teacher's, it first passes through a learned 1x1 convolution, which the paper does not have.
     """
 
     name: Literal["flow"] = "flow"
@@ -43,7 +43,7 @@ class Flow(HiddenObjective):
 
 
 def flow_matrices(layers: Sequence[Tensor]) -> list[Tensor]:
-    """Of each two consecutive layers (batch, m, h, w) and (batch, n, h', w'): their flow (batch, m, n)."""
+    """The flow (batch, m, n) of every two consecutive layers (batch, m, h, w) and (batch, n, h', w')."""
     matrices = []
     for first, second in pairwise(layers):
         one, other = (maps.flatten(2) for maps in to_same_size(first, second))

@@ -12,7 +12,7 @@ from repro.distill.objective import DistillationObjective
 
 
 class HardLabels(DistillationObjective):
-    """The student's negative log-likelihood, at the temperature, of one label a teacher gives each image.
+    """The student's negative log-likelihood, at the temperature, of one label that the teacher gives each image.
 
     With `labels_from="sample"` the label is drawn anew at every step from the teacher's tempered
     distribution: an unbiased estimate of `forward_cross_entropy`, gradient included. With "argmax" it is the
@@ -34,7 +34,7 @@ class HardLabels(DistillationObjective):
         if self.labels_from == "argmax":
             return log_p.argmax(dim=-1)
         # Of independent exponential waiting times with rates p_j, the j-th is the shortest with probability
-        # p_j. Unlike torch.multinomial this never asks the device for a value. Drawn in float64 because a
+        # p_j. Unlike torch.multinomial, this never waits for the device. Drawn in float64 because a
         # float32 draw can be too coarse near zero, where the rare classes win.
         waiting = torch.empty_like(log_p, dtype=torch.float64).exponential_(generator=generator)
         return (waiting.log() - log_p).argmin(dim=-1)

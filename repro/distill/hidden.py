@@ -1,4 +1,4 @@
-"""The base of objectives that compare hidden layers of student and teacher beside their logits."""
+"""The base of objectives that compare hidden layers of student and teacher in addition to their logits."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 from repro.distill.divergences import DivergenceObjective, cross_entropy
 
 Shape: TypeAlias = tuple[int, ...]
-"""Of a layer's output for one input: maps (channels, height, width), or a vector (features,)."""
+"""The shape of a layer's output for one input: maps (channels, height, width), or a vector (features,)."""
 LayerPair: TypeAlias = tuple[str, str]
 """A stage of the student and the stage of the teacher that it is compared with."""
 
 
 class HiddenObjective(DivergenceObjective):
-    """eq. 1 with soft labels + weight * a distance between hidden layers (each paper's, named in the subclass).
+    """eq. 1 with soft labels + weight * a distance between hidden layers, from the paper that the subclass names.
 
-    With several teachers the distance is the mean over them, each compared by itself. The engine hands over the
-    layers' outputs, trains `modules` with the student (same optimizer) and keeps them in the checkpoint; they are no
-    part of the student, of its weights or its number of parameters.
+    With several teachers the distance is computed for each and averaged. The engine passes the layers' outputs, trains
+    `modules` with the student (same optimizer) and keeps them in the checkpoint. They are not part of the student, its
+    weights or its parameter count.
     """
 
     default_layers: ClassVar[Literal["all", "middle", "last"]]
-    """Which stages are paired if `layers` does not say so: all that both have, counted from the output; the middle
-    one; the last one."""
+    """Which stages are paired if `layers` is not given: all that both networks have, counted from the output; the
+    middle one; the last one."""
     maps_only: ClassVar[bool] = False
-    """Whether only feature maps can be compared, so that vectors are passed over."""
+    """Whether only feature maps can be compared, so that vectors are skipped."""
 
     weight: float = Field(gt=0.0)
     layers: tuple[LayerPair, ...] | None = Field(default=None, min_length=1)
@@ -42,19 +42,22 @@ class HiddenObjective(DivergenceObjective):
     def hidden_distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList) -> Tensor:
         """The distance as a scalar, the mean over the batch, without `weight`.
 
-        student, teacher: for each pair of layers their outputs, (batch, *shape); the teacher's without gradient.
-        modules: what `modules` made for this teacher.
+        student, teacher: the outputs (batch, *shape) of each pair of layers; the teacher's without gradient.
+        modules: what `modules` returned for this teacher.
         """
 
     def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:  # noqa: ARG002
-        """What is trained with the student, for one teacher's pairs of layers; by default nothing.
+        """The modules trained with the student, for one teacher's pairs of layers; by default none.
 
         Raises ValueError if layers of these shapes cannot be compared.
         """
         return nn.ModuleList()
 
     def pairs(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> list[LayerPair]:
-        """The layers that are compared, given every stage of both, input side first. Raises ValueError."""
+        """The pairs of layers to compare, given every stage of both networks, input side first.
+
+        Raises ValueError if the networks do not have the stages in `layers`, or none that can be compared.
+        """
         if self.layers is not None:
             for pair in self.layers:
                 for owner, name, stages in zip(("student", "teacher"), pair, (student, teacher), strict=True):
@@ -89,18 +92,18 @@ class HiddenObjective(DivergenceObjective):
 
 
 def check_map_or_vector(layer: str, shape: Shape) -> None:
-    """Raise ValueError unless a layer's output is one or the other, as a sequence of vectors, say, is not."""
+    """Raise ValueError unless a layer's output is a map or a vector; a sequence of vectors, for example, is neither."""
     if len(shape) not in (1, 3):
         raise ValueError(f"layers: the {layer} is {shape}, neither maps (channels, height, width) nor a vector")
 
 
 def as_vectors(features: Tensor) -> Tensor:
-    """(batch, features): maps averaged over their pixels, vectors as they are."""
+    """(batch, features): maps are averaged over their pixels, vectors stay as they are."""
     return features.mean(dim=(2, 3)) if features.ndim == 4 else features
 
 
 def vector_size(shape: Shape) -> int:
-    """How many features `as_vectors` makes of a layer."""
+    """How many features `as_vectors` returns for a layer."""
     return shape[0]
 
 
@@ -112,9 +115,9 @@ def to_same_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def regressor(student: Shape, teacher: Shape) -> nn.Module:
-    """A linear map from the student's features to as many as the teacher has: of maps a 1x1 convolution.
+    """A linear map from the student's features to as many as the teacher has; for maps, a 1x1 convolution.
 
-    Raises ValueError for a map and a vector.
+    Raises ValueError if one layer is a map and the other a vector.
     """
     if len(student) != len(teacher):
         raise ValueError(f"layers: a map cannot be compared with a vector, as in shapes {student} and {teacher}")

@@ -14,8 +14,9 @@ from repro.distill.hidden import HiddenObjective, Shape, as_vectors, vector_size
 class HiddenCosine(HiddenObjective):
     """1 - cos(h_s, h_t) of the last hidden layer, maps averaged over their pixels (section 3 of the paper).
 
-    Where the two have different widths, the student's passes a learned linear map to the teacher's first; the paper's
-    student is as wide as its teacher. The paper gives the term one fifth of the weight of the soft labels: 0.2.
+    If the widths differ, the student's representation first passes through a learned linear map to the teacher's width;
+    the paper's student is as wide as its teacher. The paper gives this term one fifth of the weight of the soft labels:
+    0.2.
     """
 
     name: Literal["hidden_cosine"] = "hidden_cosine"

@@ -13,10 +13,10 @@ from repro.distill.hidden import HiddenObjective, Shape, regressor, to_same_size
 class Hint(HiddenObjective):
     """1/2 ||h_t - r(h_s)||^2, the mean over features: eq. 3 of the paper; r is linear and learned with the student.
 
-    Maps are compared at the smaller resolution of the two, and r is a 1x1 convolution. The paper first trains the
-    lower half of the student on this loss alone, then the whole one on soft labels; here both terms are trained at
-    once with the weight 100 of Tian et al. 2020 (arXiv:1910.10699), for one stage costs the same as every other
-    method's.
+    Maps are compared at the smaller of the two resolutions, and r is a 1x1 convolution. The paper first trains the
+    lower half of the student on this loss alone, then the whole student on soft labels. Here both terms are trained at
+    once, with the weight 100 of Tian et al. 2020 (arXiv:1910.10699), because a single stage costs the same as that of
+    every other method.
     """
 
     name: Literal["hint"] = "hint"

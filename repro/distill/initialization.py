@@ -21,7 +21,7 @@ Build = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class Origin:
-    """The two ends of a finished run's training, near which another network may start."""
+    """A finished run's network before and after training, from which another network's starting point may be made."""
 
     initial: Callable[[], nn.Module]
     final: nn.Module
@@ -32,18 +32,18 @@ class Initialization(Component):
 
     name: str
     needs_teacher: ClassVar[bool] = False
-    """Whether it is given in terms of the run's one teacher, which must then have the same architecture."""
+    """Whether it depends on the run's one teacher, which must then have the same architecture."""
 
     @property
     def reestimates_batch_norm(self) -> bool:
-        """Whether BatchNorm statistics are to be taken anew from the training images before training starts."""
+        """Whether BatchNorm statistics are re-estimated on the training images before training starts."""
         return False
 
     @abstractmethod
     def initialize(self, build: Build, seed: int, origin: Origin | None) -> nn.Module:
-        """A network made by `build`, at its starting point. torch's global generator is left as it was.
+        """A network made by `build`, at its starting point. torch's global generator is left unchanged.
 
-        `origin`: of the run's teacher or of the `source`, for a start that is given in terms of one.
+        `origin`: that of the run's teacher or of the `source`, for initialisations that depend on one.
         """
 
 
@@ -61,10 +61,10 @@ class Random(Initialization):
 class Interpolated(Initialization):
     """theta = weight * theta_teacher + (1 - weight) * theta_random, for every parameter and buffer (Section 6.2).
 
-    weight: the *teacher's* weight, lambda in the paper (the original code's lambda is the random network's).
+    weight: the *teacher's* weight, lambda in the paper (the original code's lambda is the random network's weight).
     endpoint: the teacher's weights at the end of its training (Figure 6b, c) or at its start (Table 1).
-    batch_norm: `reestimated` takes BatchNorm statistics from one pass over the augmented training images, as the
-    original code does, so that weight = 1 is not exactly the teacher; `kept` interpolates them like the rest.
+    batch_norm: `reestimated` computes BatchNorm statistics in one pass over the augmented training images, as the
+    original code does, so that weight = 1 is not exactly the teacher; `kept` interpolates them like everything else.
     """
 
     name: Literal["interpolated"] = "interpolated"
@@ -87,16 +87,16 @@ class Interpolated(Initialization):
 
 
 class Pretrained(Initialization):
-    """The trunk of a finished run, buffers included, under a random classifier (Yosinski et al. 2014, arXiv:1411.1792).
+    """The trunk of a finished run, buffers included, with a random classifier (Yosinski et al. 2014, arXiv:1411.1792).
 
-    `source` is that run: a teacher or a student, of the same architecture, on any data of the same input shape.
+    `source` is that run: a teacher or a student of the same architecture, trained on any data of the same input shape.
     """
 
     name: Literal["pretrained"] = "pretrained"
     source: "ClassifierConfig"
 
     def check(self, model: Model, dataset: Dataset) -> None:
-        """Raise ValueError if a network like `model`, for inputs of `dataset`, cannot have the source's trunk."""
+        """Raise ValueError if a network like `model`, for inputs of `dataset`, cannot use the source's trunk."""
         if self.source.model != model:
             raise ValueError("init pretrained needs a source of the run's own architecture: their models differ")
         if problem := dataset.mismatch(self.source.data.train.dataset):
@@ -114,10 +114,10 @@ class Pretrained(Initialization):
 
 @torch.no_grad()
 def interpolate_into(network: nn.Module, endpoint: nn.Module, weight: float) -> None:
-    """Move `network` to weight * endpoint + (1 - weight) * network, for every parameter and buffer by name.
+    """Set `network` to weight * endpoint + (1 - weight) * network, for every parameter and buffer by name.
 
-    Integer buffers (BatchNorm's count of batches) have no value in between: they are the endpoint's at weight 1, else
-    the network's. Raises ValueError that names the first entry which one of the two lacks or which differs in shape.
+    Integer buffers (BatchNorm's count of batches) cannot be interpolated: they are the endpoint's at weight 1, else
+    the network's. Raises a ValueError that names the first entry that one of the two lacks or that differs in shape.
     """
     own, other = network.state_dict(), endpoint.state_dict()
     for name in own.keys() ^ other.keys():
@@ -132,4 +132,4 @@ def interpolate_into(network: nn.Module, endpoint: nn.Module, weight: float) -> 
             between[name] = (1.0 - weight) * tensor + weight * target
         elif weight == 1.0:
             between[name] = target
-    network.load_state_dict(own | between)  # at once: a weight that has several names moves once
+    network.load_state_dict(own | between)  # at once, so that a weight with several names moves only once

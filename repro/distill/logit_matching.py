@@ -1,4 +1,4 @@
-"""The squared distance between logits, which is what a high temperature turns distillation into."""
+"""The squared distance between logits, the limit of distillation at high temperature."""
 
 from typing import Literal, Self
 
@@ -18,12 +18,12 @@ class LogitMSE(DistillationObjective):
     mean; the error shrinks as 1 / tau. With `zero_mean` that is exactly this loss's gradient, so learning
     rates carry over (Hinton et al. 2015, section 2.1, arXiv 1503.02531).
 
-    There is no temperature here, so only 1 is accepted.
+    There is no temperature here, so `temperature` must be 1.
     """
 
     name: Literal["logit_mse"] = "logit_mse"
     zero_mean: bool = True
-    """Whether both logits are shifted to zero mean for each image, which leaves their softmax as it is.
+    """Whether both logits are shifted to zero mean for each image, which does not change their softmax.
     Without it the student also has to match the shift of the ensemble's logits, which are log-probabilities.
     """
 

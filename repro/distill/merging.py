@@ -1,4 +1,4 @@
-"""The base of rules by which several teachers become one; without a rule they are an ensemble, their mean."""
+"""The base of rules that merge several teachers into one; without a rule they form an ensemble, their mean."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Classes: TypeAlias = tuple[int, ...]
 
 
 class Merge(Component):
-    """How several teachers become one, chosen by `name`. All objectives, and all metrics of fidelity, see that one."""
+    """A rule, chosen by `name`, that merges several teachers into one, used by all objectives and fidelity metrics."""
 
     name: str
 
@@ -23,7 +23,7 @@ class Merge(Component):
 
     @abstractmethod
     def merge(self, member_logits: Tensor, known: Sequence[Classes]) -> Tensor:
-        """The logits of the one teacher: (members, batch, classes) -> (batch, classes).
+        """The logits of the merged teacher: (members, batch, classes) -> (batch, classes).
 
         known: the classes each member was trained on.
         """

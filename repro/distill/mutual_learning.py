@@ -9,10 +9,10 @@ from repro.distill.peers import PeerObjective
 
 
 class MutualLearning(PeerObjective):
-    """L_i = CE(y, p_i) + weight * 1/(k - 1) * sum over the other peers j of KL(p_j || p_i), the paper's loss for k.
+    """L_i = CE(y, p_i) + weight * 1/(k - 1) * sum over the other peers j of KL(p_j || p_i): the paper's loss for k.
 
-    The paper's weight is 1, most of its experiments have two peers, and there is no temperature. There, networks are
-    updated one after the other within a step; here all at once.
+    The paper's weight is 1, most of its experiments have two peers, and there is no temperature. In the paper, networks
+    are updated one after another within a step; here they are updated all at once.
     """
 
     name: Literal["mutual_learning"] = "mutual_learning"

@@ -17,14 +17,14 @@ class Objective(Component):
 
     name: str
     needs_teacher: ClassVar[bool]
-    """Whether `loss` has to be given the teacher's logits."""
+    """Whether `loss` needs the teacher's logits."""
     is_control: ClassVar[bool] = False
-    """Whether a student may train with it without learning from its teachers, only to be compared with them."""
+    """Whether a student may be trained with it without learning from its teachers, only to be compared with them."""
 
     @property
     @abstractmethod
     def needs_labels(self) -> bool:
-        """Whether `loss` has to be given the true labels; where False it never looks at them."""
+        """Whether `loss` needs the true labels; if False, it never uses them."""
 
     @abstractmethod
     def loss(
@@ -38,18 +38,18 @@ class Objective(Component):
     ) -> Tensor:
         """The loss as a scalar in nats, the mean over the batch.
 
-        student_logits: (batch, classes), float32 or float64; half precision is for the caller to raise.
+        student_logits: (batch, classes), float32 or float64; the caller must cast half precision.
         teacher_logits: (members, batch, classes), without gradient.
         labels: (batch,) int64, in [0, classes).
         progress: the fraction of training that is done, in [0, 1).
         generator: the only source of randomness, on the logits' device.
 
-        Finite, as is its gradient, for float32 logits (and logits over temperature) of magnitude up to 1e18.
-        Raises ValueError if an argument that the objective needs is missing or the shapes disagree.
+        The loss and its gradient are finite for float32 logits (and logits / temperature) of magnitude up to 1e18.
+        Raises ValueError if an argument that the objective needs is missing or if the shapes disagree.
         """
 
     def at_temperature(self, temperature: float) -> Self:
-        """The same objective at another temperature. Raises pydantic's ValidationError if it cannot have that one."""
+        """The same objective at another temperature. Raises pydantic's ValidationError if that one is not allowed."""
         return self.model_validate({**self.model_dump(), "temperature": temperature})
 
 
@@ -63,10 +63,10 @@ def loss_of_parts(
     progress: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """The mean loss of a batch whose consecutive `parts` (sizes, some perhaps 0) have an objective each.
+    """The mean loss of a batch whose consecutive `parts` (their sizes, which may be 0) have one objective each.
 
-    Each part's loss, with the factor tau^2 of its own temperature, counts by its number of images. The other
-    arguments are those of `Objective.loss`, of the whole batch.
+    Each part's loss, with the factor tau^2 of its own temperature, is weighted by its number of images. The other
+    arguments are those of `Objective.loss`, for the whole batch.
     """
     losses = []
     start = 0
@@ -88,7 +88,7 @@ def loss_of_parts(
 class DistillationObjective(Objective):
     """alpha * NLL of the true labels + (1 - alpha) * a distance to the teacher (eq. 1, arXiv 2106.05945).
 
-    The NLL is taken at temperature 1, the distance at `temperature`. Subclasses give the distance.
+    The NLL is taken at temperature 1, the distance at `temperature`. Subclasses define the distance.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -97,12 +97,12 @@ class DistillationObjective(Objective):
     """tau: both distributions are softmax(logits / tau). An ensemble is averaged first, then tempered."""
     temperature_squared: bool = True
     """Whether the distance is multiplied by tau^2, so that its gradient keeps its size as tau grows (Hinton
-    et al. 2015, arXiv 1503.02531). The original code does so for `forward_cross_entropy` only: False on
-    another objective is its behaviour, with a gradient about tau^2 times smaller."""
+    et al. 2015, arXiv 1503.02531). The original code does so for `forward_cross_entropy` only: False reproduces
+    its behaviour for other objectives, with a gradient about tau^2 times smaller."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """Weight of the true labels. At 0, the paper's choice, the labels are not used at all."""
     alpha_final: float | None = Field(default=None, ge=0, le=1)
-    """If given, the weight moves linearly from `alpha` at the start of training to this at its end."""
+    """If given, the weight changes linearly from `alpha` at the start of training to this value at its end."""
 
     @model_validator(mode="after")
     def _annealing_changes_alpha(self) -> Self:

@@ -13,23 +13,23 @@ from repro.distill.divergences import kl_divergence
 from repro.distill.hidden import Shape, check_map_or_vector
 
 POOLED = 4
-"""An exit sees maps at this resolution at most."""
+"""The maximum resolution at which an exit sees maps."""
 
 
 class OwnExits(CompanionObjective):
     """CE(y, p) + sum over exits i of (1 - alpha) CE(y, p_i) + alpha tau^2 KL(p^tau || p_i^tau), after the paper's loss.
 
-    Every stage but the last gets an exit, a small classifier; p is the whole network's prediction, the deepest exit,
-    as a constant: it learns from labels alone, but through stages that it shares with the exits. Temperature 3 and
-    alpha 0.3 are usual in code for the paper. Its third term, a hint from the deepest exit's features to the others'
-    with a weight of 0.03, is left out.
+    Every stage but the last gets an exit, a small classifier. p is the prediction of the whole network (the deepest
+    exit), treated as a constant: that exit learns from labels alone, but through stages that it shares with the others.
+    Temperature 3 and alpha 0.3 are common in implementations of the paper. The paper's third term, a hint from the
+    deepest exit's features to the others' with a weight of 0.03, is left out.
     """
 
     name: Literal["own_exits"] = "own_exits"
     temperature: float = Field(default=3.0, gt=0.0)
     alpha: float = Field(default=0.3, ge=0.0, le=1.0)
-    """The weight of the deepest exit's prediction, as against the labels. At 0 exits learn from labels alone: the
-    control that tells what learning from the deepest changes."""
+    """The weight of the deepest exit's prediction relative to the labels. At 0 exits learn from labels alone: the
+    control that shows what learning from the deepest exit changes."""
 
     def check_stages(self, stages: Mapping[str, Shape]) -> None:
         if len(stages) < 2:
@@ -63,7 +63,7 @@ class OwnExits(CompanionObjective):
 
 
 class Exit(Companion):
-    """A classifier with one hidden layer of `features` units on a stage's output, maps pooled to 4x4 pixels or less."""
+    """A classifier with one hidden layer of `features` units on a stage's output; maps are pooled to at most 4x4."""
 
     def __init__(self, stage: str, shape: Shape, features: int, classes: int) -> None:
         super().__init__()

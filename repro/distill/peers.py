@@ -13,16 +13,16 @@ from repro.distill.hidden import Shape
 
 
 class PeerObjective(CompanionObjective):
-    """Each of k networks has the loss: cross-entropy to the labels + weight * its distance to what the others say.
+    """The loss of each of k networks: cross-entropy to the labels + weight * its distance to the others' predictions.
 
-    All see the same batches and start from different random weights. What the others say is taken as given: no
-    gradient goes through it. The student is the first of them, and as good as any.
+    All see the same batches and start from different random weights. The others' predictions are treated as constants:
+    no gradient flows through them. The student is the first of the networks and has no special role.
     """
 
     peers: int = Field(default=2, ge=2)
     """k, the student included."""
     weight: float = Field(default=1.0, ge=0.0)
-    """At 0 each learns alone: the control that tells what learning from each other changes."""
+    """At 0 each network learns alone: the control that shows what learning from each other changes."""
 
     @abstractmethod
     def mimicry(self, log_q: Tensor, log_p: Tensor, progress: float) -> Tensor:
@@ -59,7 +59,7 @@ class PeerObjective(CompanionObjective):
 
 
 class Peer(Companion):
-    """A network of its own."""
+    """A separate network."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

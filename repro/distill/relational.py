@@ -12,18 +12,19 @@ from repro.distill.hidden import HiddenObjective, as_vectors
 
 
 class Relational(HiddenObjective):
-    """The Huber loss between the distances of pairs (eq. 5) + angle_weight * that between angles of triplets (eq. 7).
+    """The Huber loss on the distances of pairs (eq. 5) + angle_weight * the Huber loss on angles of triplets (eq. 7).
 
-    Within a batch, of the last hidden layer, maps averaged over their pixels: distances over their mean, and cosines of
-    the angle that two images subtend at a third. Only relations are compared, so the layers may have any widths. The
-    paper's weights are 25 for distances and 50 for angles.
+    The pairs and triplets are those within a batch, on the last hidden layer, with maps averaged over their pixels.
+    Distances are divided by their mean; angles are the cosines of the angle that two images subtend at a third. Only
+    relations are compared, so the layers may have any widths. The paper's weights are 25 for distances and 50 for
+    angles.
     """
 
     name: Literal["relational"] = "relational"
     default_layers: ClassVar[Literal["all", "middle", "last"]] = "last"
     weight: float = Field(default=25.0, gt=0.0)
     angle_weight: float = Field(default=2.0, ge=0.0)
-    """Of the angles, where distances have 1."""
+    """The weight of the angles relative to that of the distances."""
 
     def hidden_distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList) -> Tensor:  # noqa: ARG002
         losses = []
@@ -35,7 +36,7 @@ class Relational(HiddenObjective):
 
 
 def relative_distances(vectors: Tensor) -> Tensor:
-    """(n, features) -> (n, n): Euclidean distances over their mean over all pairs of different images (eq. 3)."""
+    """(n, features) -> (n, n): Euclidean distances divided by their mean over all pairs of different images (eq. 3)."""
     distances = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
     pairs = len(vectors) * (len(vectors) - 1)
     return distances * pairs / distances.sum().clamp(min=torch.finfo(vectors.dtype).tiny)

@@ -14,8 +14,9 @@ from repro.distill.hidden import HiddenObjective
 class Similarity(HiddenObjective):
     """||G_t - G_s||^2 / batch^2, eq. 4 of the paper; its weight there is 3000.
 
-    G (batch, batch) has in row i how alike the activations of image i and of every other image are, all features and
-    pixels together, each row scaled to length 1 (eq. 1 to 3). By default of the last hidden layer.
+    Row i of G (batch, batch) holds the similarities between image i and every image: the inner products of their
+    activations over all features and pixels, scaled so that the row has length 1 (eq. 1 to 3). By default, the
+    activations are those of the last hidden layer.
     """
 
     name: Literal["similarity"] = "similarity"

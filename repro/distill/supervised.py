@@ -1,4 +1,4 @@
-"""Training on the true labels, as they are or softened, without a teacher."""
+"""Training on the true labels, hard or softened, without a teacher."""
 
 from typing import ClassVar, Literal
 
@@ -45,10 +45,10 @@ class CrossEntropy(LabelObjective):
 
 
 class LabelSmoothing(LabelObjective):
-    """Softened labels (Szegedy et al. 2016, arXiv:1512.00567): what a teacher's soft labels have to be better than.
+    """Softened labels (Szegedy et al. 2016, arXiv:1512.00567): the baseline that a teacher's soft labels have to beat.
 
-    The teacher-free control of distillation: a student learns nothing of its teachers, and is compared with them. At
-    smoothing 0 it is the independent student. The paper's smoothing is 0.1 (section 7).
+    The teacher-free control of distillation: a student learns nothing from its teachers and is only compared with them.
+    With smoothing 0 it is the independent student. The paper's smoothing is 0.1 (section 7).
     """
 
     name: Literal["label_smoothing"] = "label_smoothing"

@@ -1,4 +1,4 @@
-"""An ensemble whose members count differently."""
+"""An ensemble whose members have different weights."""
 
 import math
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ SUM_TOLERANCE = 1e-6
 class WeightedMean(Merge):
     """p(y|x) = sum over teachers i of w_i p_i(y|x), with positive weights that add up to 1.
 
-    The mean of experts' opinions (Stone 1961, doi:10.1214/aoms/1177704873, "linear opinion pool"). With equal weights
-    it is the ensemble that teachers are without a rule.
+    The "linear opinion pool" of experts (Stone 1961, doi:10.1214/aoms/1177704873). With equal weights it is the same as
+    the ensemble that teachers form without a rule.
     """
 
     name: Literal["weighted_mean"] = "weighted_mean"
     weights: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = Field(min_length=2)
-    """One for each teacher, in their order."""
+    """One weight for each teacher, in their order."""
 
     @model_validator(mode="after")
     def _sum_is_one(self) -> Self:
@@ -36,6 +36,6 @@ class WeightedMean(Merge):
             raise ValueError(f"{len(self.weights)} weights were given for {len(known)} teachers")
 
     def merge(self, member_logits: Tensor, known: Sequence[Classes]) -> Tensor:  # noqa: ARG002
-        """The log of the mean, in log space: finite where a probability underflows."""
+        """The log of the mean, computed in log space: finite even if a probability underflows."""
         weights = member_logits.new_tensor(self.weights).log().view(-1, 1, 1)
         return (F.log_softmax(member_logits, dim=-1) + weights).logsumexp(dim=0)
