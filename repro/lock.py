@@ -1,4 +1,4 @@
-"""The kernel's lock on an open file (`flock`), which is released when its holder ends, even if that is killed."""
+"""The kernel's lock on an open file (`flock`), which is released when its holder exits or is killed."""
 
 import fcntl
 from typing import IO

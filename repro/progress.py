@@ -18,7 +18,7 @@ SHOWN = (
 
 
 class Progress(Protocol):
-    """Is told about the progress of runs that are made one after another."""
+    """Shows the progress of runs that are made one after another."""
 
     def say(self, line: str) -> None:
         """Show one line of text."""

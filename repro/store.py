@@ -139,8 +139,8 @@ class RunDirectory:
 
         `while_waiting` is called a few times a second. Both may raise an exception to stop waiting.
 
-        The lock is the kernel's (flock) and is released when its holder ends, even if that is killed; the file's
-        content only names the holder.
+        The lock is the kernel's (flock) and is released when its holder exits or is killed; the file's content only
+        names the holder.
         """
         with self._open_lock() as file:
             since: float | None = None

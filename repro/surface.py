@@ -34,7 +34,7 @@ MEASURES = ("train/loss", "train/agreement", "test/loss", "test/agreement")
 MARGIN = 0.25
 """How far the grid extends beyond the three networks on every side, as a fraction of their larger extent."""
 COLLINEAR = 1e-6
-"""Three networks span no plane if one is closer than this fraction of their distance to the line through the others:
+"""Three networks span no plane if one is closer to the line through the others than this fraction of their distance:
 the plane would be determined only by the rounding errors of float32 weights."""
 
 Point = tuple[float, float]

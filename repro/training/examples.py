@@ -100,7 +100,7 @@ def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledDa
 
 
 def select_from(selection: Selection, datasets: Mapping[Dataset, LabeledData]) -> Tensor:
-    """Ascending indices of the selected train examples. Raises BadInput if the data set has too few or none."""
+    """Ascending indices of the selected train examples. Raises BadInput if there are too few, or none of `classes`."""
     labels = datasets[selection.dataset].train.labels
     try:
         chosen = select(

@@ -73,7 +73,7 @@ class GeneratorTrainer:
         self.position = 0  # generator steps done in this epoch
         self.losses = torch.zeros(2, config.steps_per_epoch, device=device)  # of this epoch: generator, discriminator
 
-    # -- the position, and how to come back to it -------------------------------------------------------------
+    # -- the position, and how to restore it ------------------------------------------------------------------
 
     @property
     def step(self) -> int:

@@ -96,7 +96,7 @@ class Trainer:
             self.loss.remember_teachers(self.batches.fixed_inputs, ranks)
         self.epoch_steps: Iterator[Sequence[Batch]] | None = None  # the rest of this epoch, once it has begun
 
-    # -- the position, and how to come back to it -------------------------------------------------------------
+    # -- the position, and how to restore it ------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
