@@ -48,7 +48,8 @@ def agreement_by_class(records: Records, student: str, teacher: str) -> Floats |
 FIGURE = PaperFigure(
     name="by_class",
     title="Do students agree less on classes that their teachers find hard?",
-    caption="A dot is a class: means over all students of a study. On the line: as often as the teacher is right.",
+    caption="A dot is a class, averaged over all students of a study. On the line, agreement equals the teacher's "
+    "accuracy.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

@@ -70,8 +70,8 @@ FIGURE = PaperFigure(
     name="fidelity_vs_generalization",
     title="Are more faithful students better students?",
     caption=(
-        "A mark is a student; those beyond a frame lie on its edge. ρ: Spearman's rank correlation of agreement and "
-        "gain in accuracy within the study."
+        "Each mark is a student; marks outside a frame are drawn on its edge. ρ: Spearman's rank correlation "
+        "of agreement and gain in accuracy within the study."
     ),
     sweeps=student_sweeps(),
     overview=True,

@@ -24,7 +24,7 @@ from repro.experiments.study import Preset
 PRESET_NOTES = {
     "paper": "The paper's protocol",
     "short": "Preset short: much less training than preset paper, so levels differ",
-    "smoke": "Preset smoke: a test of the machinery, no result",
+    "smoke": "Preset smoke: a test of the machinery, not a result",
 }
 
 NOTE_WIDTH = 96
@@ -84,17 +84,17 @@ class PaperFigure:
         spread = _spread(self._trials(evidence), dots=not self.name.startswith("table")) if self.panels else ""
         changed = f"All runs with {evidence.changes}." if evidence.changes else ""
         if evidence.left_out:
-            changed += f" Left out, since their runs can not have that: {', '.join(evidence.left_out)}."
+            changed += f" Left out, because their runs cannot have this change: {', '.join(evidence.left_out)}."
         text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", changed, spread, self.caption]))
         whole = re.sub(r"n = (\d+)", "n\xa0=\xa0\\1", text)  # stays on one line
         lines = [line.replace("\xa0", " ") for line in textwrap.wrap(whole, NOTE_WIDTH)]
         done, expected = evidence.counts
         if self._lacks_control(evidence):
-            lines.append("No independent control: that takes the predictions of at least two trials.")
+            lines.append("No independent control: it needs the predictions of at least two trials.")
         commands = self.missing_commands(evidence, preset)
         if commands:
-            runs = f"{done} of {expected} runs" if done < expected else "all runs, but not all that is shown of them"
-            lines.append(f"Partial: {runs}. What makes the rest:")
+            runs = f"{done} of {expected} runs" if done < expected else "all runs, but not everything that is shown"
+            lines.append(f"Partial: {runs}. To make the rest:")
             lines += [line for command in _few(commands) for line in _broken(command)]
         return lines
 
@@ -186,7 +186,7 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
         written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}{_in_file_names(tables.changes)}")
     if not written:
         if refusal := tables.refusal(figure.sweeps):
-            raise BadInput(f"figure {figure.name} can not have {tables.changes}: {refusal}")
+            raise BadInput(f"figure {figure.name} cannot have {tables.changes}: {refusal}")
         what = f"figure {figure.name}" + (f" with {tables.changes}" if tables.changes else "")
         commands = " and ".join(f"`{command}`" for command in figure.few_commands(tables))
         raise BadInput(f"{tables.records.name}: holds no run of {what}; make them with {commands}")

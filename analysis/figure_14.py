@@ -7,7 +7,7 @@ ALPHA = Scale("alpha", "weight α of the true labels")
 
 FIGURE = PaperFigure(
     name="14",
-    title="Figure 14: do true labels beside the teacher's change fidelity? (ResNet-56)",
+    title="Figure 14: do true labels, added to the teacher's, change fidelity? (ResNet-56)",
     sweeps=("loss_mix",),
     panels=[
         [Panel(metric, ALPHA, where={"members": m}, title=f"{m} teacher{'s' if m > 1 else ''}") for m in (1, 3, 5)]

@@ -8,7 +8,7 @@ LEARNING_RATES = Names("learning_rate", {"constant": "same learning rate", "scal
 
 FIGURE = PaperFigure(
     name="6b",
-    title="Figure 6b: how near its teacher must a student start to end there?",
+    title="Figure 6b: how close to its teacher must a student start to end there?",
     sweeps=("init_interpolation",),
     panels=[
         [
@@ -17,7 +17,7 @@ FIGURE = PaperFigure(
         ]
     ],
     row_height=2.2,
-    caption="The paper's text says the same learning rate for every start; its code scales it.",
+    caption="The paper's text has the same learning rate for every start; its code scales it.",
 )
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _ensemble(logits: "Sequence[np.ndarray[Any, Any]]") -> Floats:
 
 FIGURE = PaperFigure(
     name="8",
-    title="Figure 8: how much does a teacher say beside its top class?",
+    title="Figure 8: how much does a teacher say besides its top class?",
     caption=f"Probabilities of the {CLASSES} most probable classes: {EXAMPLES} training images as the teacher saw "
     f"them, and the first {EXAMPLES} test images; trial 0.",
     sweeps=("teacher_distributions",),

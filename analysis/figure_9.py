@@ -16,7 +16,7 @@ FIGURE = PaperFigure(
         for metric in (AGREEMENT, ACCURACY)
     ],
     share_y=True,
-    caption="Which of the splits its values are of, the paper does not say.",
+    caption="The paper does not say which split its values are for.",
 )
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
 FIGURE = PaperFigure(
     name="learning_curves",
     title="Does agreement still grow when training ends?",
-    caption="Mean over all students of a study (bold) from where all are measured, and each of them (faint). The last "
-    "point is what is reported.",
+    caption="Bold: mean over all students of a study, from where all are measured. Faint: each student. The last point "
+    "is the reported value.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

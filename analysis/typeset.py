@@ -19,7 +19,7 @@ CHARACTER = 0.0098
 """The share of the width that a character of a condition's name takes."""
 UNKNOWN = "-"
 """Shown for a control without a second trial or without predictions."""
-PAPER_IS_GREY = "Beneath, in grey: the paper."
+PAPER_IS_GREY = "Below, in grey: the paper."
 
 
 def draw_table(groups: Sequence[Sequence[Panel]], evidence: Evidence) -> Figure:

@@ -98,7 +98,7 @@ def test_an_overview_names_the_sweeps_that_are_left_out(records: SyntheticRecord
     many = Changes.parse(["epochs=7"])  # a condition of the study `optimizer`
     tables = StudyTables(SyntheticRecords(examples=60).add("digits", WORLD, changes=many), many)
     figure = find_figure("learning_curves")
-    assert "Left out, since their runs can not have that: optimizer." in " ".join(
+    assert "Left out, because their runs cannot have this change: optimizer." in " ".join(
         figure.notes(figure.evidence(tables, "short"), "short")
     )
     (few,) = figure.few_commands(StudyTables(records, CHANGES))
@@ -190,7 +190,7 @@ def test_figure_6c_has_the_surfaces_of_the_changed_runs(tmp_path: Path) -> None:
         ("figures digits precision=bfloat17", "config key 'precision' is 'bfloat17'; did you mean 'bfloat16'?"),
         ("figures digits teachers.epoch=3", "unknown config key 'teachers.0.epoch'"),
         ("figures 7 teachers.evaluate_every=6", "sngan has no setting 'teachers.evaluate_every'"),
-        ("figures 7 digits teachers.epochs=3", "figure 7 can not have teachers.epochs=3: sngan has no setting"),
+        ("figures 7 digits teachers.epochs=3", "figure 7 cannot have teachers.epochs=3: sngan has no setting"),
         ("figures digits epochs=3 epochs=4", "'epochs' is set twice"),
         ("figures digits seed=3 teachers.seed=4", "runs that the study digits compares are no longer different"),
         ("figures digits epochs=77", "holds no run of figure digits with epochs=77; make them with `repro launch"),

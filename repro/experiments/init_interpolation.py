@@ -1,4 +1,4 @@
-"""Figures 6b and 6c: how near its teacher must a student start to end there?"""
+"""Figures 6b and 6c: how close to its teacher must a student start to end there?"""
 
 from typing import ClassVar, Literal
 
