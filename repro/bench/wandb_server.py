@@ -30,7 +30,7 @@ Fault = Literal["none", "error_500", "slow", "dropped"]
 
 
 class Quiet(ThreadingHTTPServer):
-    """A server that ignores clients that disconnect."""
+    """A server that ignores errors from clients that disconnect."""
 
     # The client uploads many files at once, and if the queue is full, it retries a second later.
     request_queue_size = 128

@@ -34,7 +34,7 @@ def mix(images: Tensor, partners: Tensor, weight: Tensor) -> Tensor:
 
 
 class MixUp(Augmentation):
-    """Blend each image with another of its batch: one weight ~ Beta(alpha, alpha) and one permutation per batch.
+    """Blend each image with an image of its batch: one weight ~ Beta(alpha, alpha) and one permutation per batch.
 
     alpha = 1 is the paper's weight ~ U[0, 1]. An image may be its own partner.
     """

@@ -89,7 +89,7 @@ class Dataset(Component):
 
     @abstractmethod
     def load(self, directory: Path) -> LabeledData:
-        """Read the data set, from `directory` if it needs files. Raises BadInput if they are missing or damaged."""
+        """Read the data set, from `directory` if it needs files. Raises BadInput if they are missing or invalid."""
 
     def load_checked(self, directory: Path) -> LabeledData:
         """`load`, then check the result, since a user-defined class may return anything.
@@ -132,7 +132,7 @@ class Dataset(Component):
 
 
 def as_channels_first(images: Tensor) -> Tensor:
-    """Convert (n, height, width) or (n, height, width, channels) to contiguous (n, channels, height, width)."""
+    """Convert uint8 (n, height, width) or (n, height, width, channels) to contiguous (n, channels, height, width)."""
     if images.ndim == 3:
         return images.unsqueeze(1).contiguous()
     return images.permute(0, 3, 1, 2).contiguous()
