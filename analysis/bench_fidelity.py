@@ -22,7 +22,7 @@ TRIALS = 3
 def bench(options: argparse.Namespace) -> None:
     """Train one student in each of three trials with the file's objective and print its row for the leaderboard."""
     if options.method is None:
-        raise BadInput("the bench fidelity needs a method: repro bench fidelity --method FILE.py")
+        raise BadInput("the bench fidelity needs --method: repro bench fidelity --method FILE.py")
     method = load_method(options.method)
     from analysis.fidelity_row import measure_row  # only now, since it imports the schema
 
@@ -38,7 +38,7 @@ def load_method(path: Path) -> str:
     discover(distill)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if path.suffix != ".py" or spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(f"{path}: is no Python file with an objective; docs/extending.md shows one")
+        raise BadInput(f"{path}: is not a Python file with an objective; docs/extending.md shows one")
     before = set(Objective.registry)
     if path.resolve().parent == Path(distill.__path__[0]).resolve():  # discover() has imported it
         module = f"{distill.__name__}.{path.stem}"
@@ -51,8 +51,8 @@ def load_method(path: Path) -> str:
         found = sorted(set(Objective.registry) - before)
     if len(found) != 1:
         raise BadInput(
-            f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it has to be one class that "
-            'states its name: Literal["my_method"] = "my_method"'
+            f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it must define one, "
+            'a class with the field name: Literal["my_method"] = "my_method"'
         )
     if missing := sorted(Objective.registry[found[0]].__abstractmethods__):
         raise BadInput(f"{path}: the class of {found[0]} lacks {', '.join(missing)}")

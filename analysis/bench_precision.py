@@ -72,7 +72,7 @@ def bench(options: argparse.Namespace) -> None:
     for fewer than 2 trials, and RunFailed if fewer than 2 are left to compare or a run failed for another reason.
     """
     if options.trials < 2:
-        raise BadInput("--trials: an interval takes at least 2")
+        raise BadInput("--trials: an interval needs at least 2")
     devices = choose_devices(options.device)
     device = torch.device(devices[0])
     common: dict[str, Any] = {"preset": options.preset, "data": options.on}
@@ -93,7 +93,7 @@ def bench(options: argparse.Namespace) -> None:
     table = _table(done, RunFolder(store), options)
     for mode, who in [(Mode(), "student"), *conditions]:
         if len(table.sample("student_kl", **mode._asdict(), who=who)) < 2:
-            raise RunFailed(f"of the {options.trials} trials in {mode} ({who}) fewer than 2 did not diverge")
+            raise RunFailed(f"{mode} ({who}): fewer than 2 of the {options.trials} trials finished without diverging")
 
     def lost(mode: Mode, who: Who) -> list[int]:
         those = [point for point in points if (point.mode, point.who) == (mode, who)]

@@ -43,8 +43,8 @@ class Changes:
         """
         for key in self.values:
             if key in type(study).model_fields:
-                problem = f"'{key}' is a setting of the study {study.name}, and figures show all of its runs"
-                raise BadInput(f"{problem}; what can be given are keys of a run's config, such as precision=bfloat16")
+                problem = f"'{key}' is a setting of the study {study.name}, and figures show all of its values"
+                raise BadInput(f"{problem}; give keys of a run's config instead, such as precision=bfloat16")
         return changed_config(study, self.values)
 
     def run_ids(self, points: Sequence[Study]) -> dict[Study, str]:
@@ -55,7 +55,7 @@ class Changes:
         """
         ids = {point: self.config(point).run_id for point in points}
         if self and len(set(ids.values())) < len({point.config().run_id for point in points}):
-            raise BadInput(f"with {self}, runs that the study {points[0].name} compares are no longer different")
+            raise BadInput(f"with {self}, runs that the study {points[0].name} compares become the same run")
         return ids
 
 

@@ -41,7 +41,7 @@ def scores_of(data: DataName, preset: Preset, store: Store) -> dict[str, list[fl
     for point, run in runs.items():
         assert isinstance(point, Methods)
         if not run.is_done() and run.state() != "failed":
-            raise BadInput(f"{point.label()} is not done: repro launch sweeps/methods_tries.yaml data={data}")
+            raise BadInput(f"{point.label()} is not done; run `repro launch sweeps/methods_tries.yaml data={data}`")
         metrics: dict[str, Any] = run.read_json("summary.json")["metrics"] if run.is_done() else {}
         metric = "test/accuracy" if point.method in CONTROLS else "test/agreement"
         scores.setdefault(point.method, []).append(metrics.get(metric))
@@ -65,7 +65,9 @@ def source(preset: Preset, store: Store) -> str:
                 lines.append(f'        "{method}": {best(values)},  # {shown}')
             lines.append("    },")
     if not lines:
-        raise BadInput(f"{store.root}: no try is done; repro launch sweeps/methods_tries.yaml preset={preset}")
+        raise BadInput(
+            f"{store.root}: no tuning run is done; run `repro launch sweeps/methods_tries.yaml preset={preset}`"
+        )
     return HEADER.format(preset=preset) + "\n".join([*lines, "}"])
 
 

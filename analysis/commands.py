@@ -45,7 +45,9 @@ def report(options: argparse.Namespace) -> None:
     make_folder(options.out, "--out")
     records = records_of(options)
     if not records.ids():
-        progress.for_this_output().say(f"warning: {records.name}: holds no finished run, so the report says not run")
+        progress.for_this_output().say(
+            f"warning: {records.name}: holds no finished run, so the report shows everything as not run"
+        )
     for path in write_report(records, options.out, changes):
         print(path)
 
@@ -61,7 +63,9 @@ def export(options: argparse.Namespace) -> None:
         raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
     records = records_of(options)
     if disagreements(records):
-        raise BadInput(f"{records.name}: its exports disagree; one file holds one copy of a run, so keep them apart")
+        raise BadInput(
+            f"{records.name}: its exports disagree about a run, and one file holds one copy: export them separately"
+        )
     if options.sweep is not None:
         plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
         wanted = [(request.config.run_id, request.label) for request in plan]

@@ -32,7 +32,9 @@ def _find(records: Records, name: str) -> str:
     if not found:
         raise BadInput(f"{records.name}: holds no finished run '{name}'; the ids are in a figure's CSV and the report")
     if len(found) > 1:
-        raise BadInput(f"{records.name}: '{name}' begins {len(found)} runs: {', '.join(found[:4])}; write more of it")
+        raise BadInput(
+            f"{records.name}: {len(found)} run ids begin with '{name}', give more of it: {', '.join(found[:4])}"
+        )
     return found[0]
 
 

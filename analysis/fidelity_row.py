@@ -45,8 +45,8 @@ def remember(method: str, path: Path, runs: Path) -> None:
     text = path.read_bytes()
     if kept.exists() and kept.read_bytes() != text and _has_trained(method, Store(runs)):
         raise BadInput(
-            f"{path}: is not what the runs of {method} in {runs} were made by ({kept}); "
-            "give it another name, or use another --runs folder"
+            f"{path}: differs from the file that made the runs of {method} in {runs} ({kept}); "
+            "give the method another name, or use another --runs folder"
         )
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

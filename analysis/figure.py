@@ -186,7 +186,7 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
         written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}{_in_file_names(tables.changes)}")
     if not written:
         if refusal := tables.refusal(figure.sweeps):
-            raise BadInput(f"figure {figure.name} cannot have {tables.changes}: {refusal}")
+            raise BadInput(f"figure {figure.name} cannot be drawn with {tables.changes}: {refusal}")
         what = f"figure {figure.name}" + (f" with {tables.changes}" if tables.changes else "")
         commands = " and ".join(f"`{command}`" for command in figure.few_commands(tables))
         raise BadInput(f"{tables.records.name}: holds no run of {what}; make them with {commands}")

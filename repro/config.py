@@ -155,9 +155,9 @@ class TeacherConfig(TrainingConfig):
     @model_validator(mode="after")
     def _no_teacher(self) -> Self:
         if self.objective.needs_teacher:
-            raise ValueError(f"a teacher cannot train with the objective {self.objective.name}: it needs a teacher")
+            raise ValueError(f"a teacher cannot train with the objective {self.objective.name}, which needs a teacher")
         if self.init.needs_teacher:
-            raise ValueError(f"a teacher cannot start from init {self.init.name}: it needs a teacher")
+            raise ValueError(f"a teacher cannot start from init {self.init.name}, which needs a teacher")
         return self
 
 

@@ -45,7 +45,7 @@ class Selection(Schema):
             if self.classes[-1] >= self.dataset.num_classes:
                 raise ValueError(f"{self.dataset.name} has the classes 0 to {self.dataset.num_classes - 1}")
             if len(self.classes) == self.dataset.num_classes:
-                raise ValueError(f"these are all classes of {self.dataset.name}: leave classes out")
+                raise ValueError(f"classes lists every class of {self.dataset.name}: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -131,7 +131,7 @@ class DataConfig(Schema):
             if problem := own.mismatch(other):
                 raise ValueError(problem)
         if own.input_kind != "images" and any(isinstance(stream, NoiseStream) for stream in self.streams):
-            raise ValueError(f"a stream of noise goes with images only, and {own.name} has none")
+            raise ValueError(f"a stream of noise needs a data set of images, and {own.name} has none")
         return self
 
     @property

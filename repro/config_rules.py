@@ -41,19 +41,25 @@ def _check_trunk(config: "TrainingConfig") -> None:
     if isinstance(config.init, Pretrained):
         config.init.check(config.model, config.data.train.dataset)
     if config.frozen_trunk and isinstance(config.objective, HiddenObjective | CompanionObjective):
-        raise ValueError(f"frozen_trunk does not go with {config.objective.name}, which trains more than a classifier")
+        raise ValueError(
+            f"frozen_trunk does not work with {config.objective.name}, which trains more than a classifier"
+        )
 
 
 def _check_compiled(config: "TrainingConfig") -> None:
     if config.compiled and isinstance(config.objective, HiddenObjective | CompanionObjective):
-        raise ValueError(f"compiled does not go with {config.objective.name}, which looks into the networks")
+        raise ValueError(
+            f"compiled does not work with {config.objective.name}, which needs more than student and teacher logits"
+        )
     if config.compiled:
         _check_compiles(config)
 
 
 def _check_compiles(network: "TrainingConfig") -> None:
     if not network.model.compiles:
-        raise ValueError(f"compiled does not go with {network.model.name}, which torch.compile cannot take as a whole")
+        raise ValueError(
+            f"compiled does not work with {network.model.name}, which torch.compile cannot compile as a whole"
+        )
 
 
 def _check_compiled_teachers(config: "StudentConfig") -> None:
@@ -92,16 +98,18 @@ def _check_micro_batches(config: "TrainingConfig") -> None:
     if config.micro_batch_size is not None and config.micro_batch_size > config.batch_size:
         raise ValueError(f"micro_batch_size {config.micro_batch_size} is above batch_size {config.batch_size}")
     if config.micro_batch_size is not None and config.data.streams:
-        raise ValueError("micro_batch_size does not go with streams, which would be cut into unequal mixtures")
+        raise ValueError("micro_batch_size does not work with streams, which would be cut into unequal mixtures")
 
 
 def _check_files(config: "TrainingConfig") -> None:
     in_files = [dataset.name for dataset in config.data.datasets if dataset.stays_in_files]
     if in_files and (config.data.pools or config.data.streams or config.data.generated):
-        raise ValueError(f"data set {in_files[0]} stays in files: nothing can be added to it, nor it to others")
+        raise ValueError(
+            f"data set {in_files[0]} stays in files: it cannot be used with pools, streams or generated images"
+        )
     mixing = [augmentation.name for augmentation in config.augmentation if augmentation.mixes_images]
     if in_files and mixing:
-        raise ValueError(f"images of {in_files[0]} are augmented one by one, which {mixing[0]} cannot")
+        raise ValueError(f"images of {in_files[0]} are augmented one at a time, but {mixing[0]} mixes several")
 
 
 def _check_labels(config: "TrainingConfig") -> None:
@@ -130,7 +138,7 @@ def _check_temperatures(config: "TrainingConfig") -> None:
 def _check_companions(config: "TrainingConfig") -> None:
     if isinstance(config.objective, CompanionObjective):
         if config.micro_batch_size is not None:
-            raise ValueError(f"micro_batch_size does not go with {config.objective.name}, which trains companions")
+            raise ValueError(f"micro_batch_size does not work with {config.objective.name}, which trains companions")
         config.objective.check_stages(config.stage_shapes)
 
 
@@ -146,7 +154,7 @@ def _check_teachers(config: "StudentConfig") -> None:
         raise ValueError(f"init {config.init.name} needs exactly one teacher, of the student's own architecture")
     from_initial = isinstance(config.init, Interpolated) and config.init.endpoint == "initial"
     if from_initial and not isinstance(config.teachers[0].init, Random):
-        raise ValueError("init interpolated: only of a teacher that began at random are initial weights known")
+        raise ValueError("init interpolated: endpoint 'initial' needs a teacher whose own init is random")
     own = config.data.train.dataset
     for number, teacher in enumerate(config.teachers):
         if teacher in config.teachers[:number]:
@@ -167,6 +175,8 @@ def _check_teachers(config: "StudentConfig") -> None:
 def _check_hidden_layers(config: "StudentConfig") -> None:
     if isinstance(config.objective, HiddenObjective):
         if config.micro_batch_size is not None:
-            raise ValueError(f"micro_batch_size does not go with {config.objective.name}, which compares whole batches")
+            raise ValueError(
+                f"micro_batch_size does not work with {config.objective.name}, which compares whole batches"
+            )
         for teacher in config.teachers:
             config.objective.check_layers(config.stage_shapes, teacher.stage_shapes)

@@ -52,4 +52,6 @@ def check_test_images(config: RunConfig, datasets: Mapping[Dataset, LabeledData]
     dataset = config.data.train.dataset
     has_some = len(datasets[dataset].test) > 0 or config.data.validation is not None
     if not isinstance(config, GeneratorConfig) and not has_some:
-        raise BadInput(f"data set {dataset.name} has no test images: it can be a pool, not what a run is tested on")
+        raise BadInput(
+            f"data set {dataset.name} has no test images: it can only be a pool, unless data.validation is set"
+        )

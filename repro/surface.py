@@ -195,7 +195,7 @@ def _only_teacher(config: RunConfig, title: str) -> TrainingConfig:
     if config.kind != "student" or [teacher.model for teacher in config.teachers] != [config.model]:
         raise BadInput(f"{title}: a loss surface needs a student with one teacher, of the student's own architecture")
     if isinstance(config.objective, HiddenObjective) or not config.objective.needs_teacher:
-        raise BadInput(f"{title}: a loss surface needs an objective of logits, not {config.objective.name}")
+        raise BadInput(f"{title}: a loss surface needs an objective on logits, not {config.objective.name}")
     return config.teachers[0]
 
 
@@ -210,7 +210,7 @@ def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirecto
     try:
         return Surface(trainer, trained, images)
     except ValueError as error:
-        raise BadInput(f"{title}: teacher, initial and final student have no loss surface: {error}") from error
+        raise BadInput(f"{title}: no loss surface of teacher, initial and final student: {error}") from error
 
 
 def _measure(surface: Surface, run: RunDirectory, runner: Runner, title: str, settings: dict[str, Any]) -> None:

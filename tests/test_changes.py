@@ -62,7 +62,7 @@ def test_a_sweep_that_can_not_have_the_changes_has_no_run_and_says_why(records: 
     rounded = study_table(records, "sngan", "short", Changes.parse(["precision=bfloat16"]))
     assert rounded.refusal == "config key 'precision' is 'bfloat16'; did you mean 'float32'?"
     one_rate = Changes.parse(["optimizer.learning_rate=0.05"])  # of which the study compares two
-    assert "no longer different" in study_table(records, "init_interpolation", "short", one_rate).refusal
+    assert "become the same run" in study_table(records, "init_interpolation", "short", one_rate).refusal
     assert len(study_table(records, "teacher_distributions", "short").rows) > 0
 
 
@@ -190,9 +190,9 @@ def test_figure_6c_has_the_surfaces_of_the_changed_runs(tmp_path: Path) -> None:
         ("figures digits precision=bfloat17", "config key 'precision' is 'bfloat17'; did you mean 'bfloat16'?"),
         ("figures digits teachers.epoch=3", "unknown config key 'teachers.0.epoch'"),
         ("figures 7 teachers.evaluate_every=6", "sngan has no setting 'teachers.evaluate_every'"),
-        ("figures 7 digits teachers.epochs=3", "figure 7 cannot have teachers.epochs=3: sngan has no setting"),
+        ("figures 7 digits teachers.epochs=3", "figure 7 cannot be drawn with teachers.epochs=3: sngan has no setting"),
         ("figures digits epochs=3 epochs=4", "'epochs' is set twice"),
-        ("figures digits seed=3 teachers.seed=4", "runs that the study digits compares are no longer different"),
+        ("figures digits seed=3 teachers.seed=4", "runs that the study digits compares become the same run"),
         ("figures digits epochs=77", "holds no run of figure digits with epochs=77; make them with `repro launch"),
         ("report epochs", "'epochs' is not a setting; write key=value"),
     ],

@@ -58,16 +58,19 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (network(lambda: Network(11)), r"preresnet: of one input it makes torch.float32 \(1, 11\), not .* \(1, 10\)"),
+        (
+            network(lambda: Network(11)),
+            r"preresnet: for one input it returns torch.float32 \(1, 11\), not .* \(1, 10\)",
+        ),
         (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
         (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
         (divergence(lambda p, q: (p - q).abs()), r"divergence gives \(3, 10\) for 3 inputs, not .* \(3,\)"),
         (divergence(lambda p, _: p.sum(-1)), "the loss has no gradient"),
         (distance(lambda own, other: (own - other[0]).sum(-1)), r"the loss has the shape \(3,\)"),
-        (augmentation(lambda _: None), "horizontal_flip: .* it makes NoneType"),
-        (augmentation(lambda images: images[:, :, :4]), r"it makes torch.float32 \(3, 1, 4, 8\)"),
-        (augmentation(lambda images: images.double()), "it makes torch.float64"),
-        (augmentation(lambda images: images - 2), "from 0 to 1 it makes images from -2 to -1"),
+        (augmentation(lambda _: None), "horizontal_flip: .* it returns NoneType"),
+        (augmentation(lambda images: images[:, :, :4]), r"it returns torch.float32 \(3, 1, 4, 8\)"),
+        (augmentation(lambda images: images.double()), "it returns torch.float64"),
+        (augmentation(lambda images: images - 2), "from 0 to 1 it returns values from -2 to -1"),
     ],
 )
 def test_what_returns_something_else_is_refused(

@@ -36,7 +36,7 @@ def test_a_run_that_is_not_there_or_not_unique_is_refused(tmp_path: Path, capsys
     records = SyntheticRecords(examples=100).add("digits", everywhere(Truth()), only={"trial": 0})
     with pytest.raises(BadInput, match="holds no finished run 'zzz'; the ids are in"):
         compare_runs(records, "zzz", "zzz")
-    with pytest.raises(BadInput, match="'' begins 4 runs"):
+    with pytest.raises(BadInput, match="4 run ids begin with ''"):
         compare_runs(records, "", "")
     assert main(["compare", "a", "b", "--runs", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

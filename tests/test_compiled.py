@@ -113,18 +113,18 @@ def test_dropout_draws_what_it_does_in_a_run_that_is_not_compiled() -> None:
 def test_what_torch_cannot_compile_as_a_whole_is_refused_or_an_error() -> None:
     texts = {"dataset": {"name": "synthetic_texts"}}
     reader = small_teacher().model_dump(mode="json") | {"data": {"train": texts}, "model": {"name": "lstm"}}
-    with pytest.raises(BadInput, match="compiled does not go with lstm"):
+    with pytest.raises(BadInput, match="compiled does not work with lstm"):
         parse_config(reader | {"compiled": True})
     config = student().model_dump(mode="json") | {"data": {"train": texts}, "model": {"name": "transformer"}}
-    with pytest.raises(BadInput, match="compiled does not go with lstm"):
+    with pytest.raises(BadInput, match="compiled does not work with lstm"):
         parse_config(config | {"teachers": [reader], "compiled": True})
-    with pytest.raises(RunFailed, match=r"torch\.compile makes no kernels of InPieces: \w+"):
+    with pytest.raises(RunFailed, match=r"torch\.compile failed on InPieces: \w+"):
         compiled.compiled(InPieces(), None)[0](torch.ones(3))
 
 
 @pytest.mark.parametrize("objective", [Contrastive(embedding=8), MutualLearning()], ids=lambda one: one.name)
 def test_what_looks_into_networks_is_not_compiled(objective: Contrastive | MutualLearning) -> None:
-    with pytest.raises(ValueError, match=f"compiled does not go with {objective.name}"):
+    with pytest.raises(ValueError, match=f"compiled does not work with {objective.name}"):
         student(compiled=True, objective=objective)
 
 

@@ -182,7 +182,7 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
         (
             {"teachers.0.objective": {"name": "forward_kl"}},
             "config key 'teachers.0'",
-            "a teacher cannot train with the objective forward_kl: it needs a teacher",
+            "a teacher cannot train with the objective forward_kl, which needs a teacher",
         ),
         (
             {"objective.alpha": 0.5},

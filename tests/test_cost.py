@@ -110,17 +110,17 @@ def test_what_was_not_measured_has_no_estimate_but_a_reason(speeds: Speeds, tmp_
         return reason
 
     shape = "on 1x28x28, 10 classes"
-    assert why(student(model=LeNet5(width=3))) == f"{speeds.path} has no speed of lenet5 width=3 {shape} in float32"
+    assert why(student(model=LeNet5(width=3))) == f"{speeds.path} has no speed for lenet5 width=3 {shape} in float32"
     fast = override(student(), {"precision": "bfloat16", "compiled": True})
-    assert why(fast) == f"{speeds.path} has no speed of lenet5 width=1 {shape} in bfloat16, compiled"
+    assert why(fast) == f"{speeds.path} has no speed for lenet5 width=1 {shape} in bfloat16, compiled"
     files = Selection(dataset=ImageNet())
     in_files = protocol.teacher(data=files, model=LeNet5(), epochs=3, seed=0)
-    assert why(in_files) == "imagenet stays in files, and how fast they are decoded is not measured"
+    assert why(in_files) == "imagenet stays in files, whose decoding speed is not measured"
     shown = show_cost(
         [Request("a", student()), Request("b", fast), Request("c", in_files)], Store(tmp_path), "cpu", speeds
     )
     assert " for 1 of the 3 runs to make, " in shown
-    assert shown.endswith(f"; none of 1: {why(fast)}; none of 1: {why(in_files)}")
+    assert shown.endswith(f"; no estimate for 1: {why(fast)}; no estimate for 1: {why(in_files)}")
 
 
 def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(

@@ -111,7 +111,7 @@ def test_flow_compares_products_of_channels_averaged_over_pixels() -> None:
         other = np.einsum("ist,jst->ij", third[n], theirs[n]) / 4
         squares.append((own - other) ** 2)
     assert value == pytest.approx(np.mean(squares))
-    with pytest.raises(ValueError, match="two layers of maps"):
+    with pytest.raises(ValueError, match="two layers of feature maps"):
         Flow().modules(SHAPES[0][:1], SHAPES[1][:1])
 
 
@@ -267,7 +267,7 @@ def test_networks_of_other_widths_and_depths_are_fine(name: str) -> None:
             {"name": "attention_transfer", "layers": [["hidden", "hidden"]]},
             "compares maps; the student's 'hidden'",
         ),
-        ({"name": "flow", "layers": [["stage1", "stage1"]]}, "two layers of maps"),
+        ({"name": "flow", "layers": [["stage1", "stage1"]]}, "two layers of feature maps"),
         ({"name": "hint", "layers": []}, "at least 1 element"),
         ({"name": "hint", "weight": 0.0}, "greater than 0"),
     ],

@@ -137,9 +137,9 @@ def test_the_weight_of_the_hidden_layers_counts(digits: LabeledData) -> None:
 
 
 def test_hidden_layers_do_not_go_with_micro_batches_or_loss_surfaces(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="micro_batch_size does not go with hint"):
+    with pytest.raises(ValueError, match="micro_batch_size does not work with hint"):
         small_student(objective=Hint(), micro_batch_size=8)
-    with pytest.raises(BadInput, match="an objective of logits, not hint"):
+    with pytest.raises(BadInput, match="an objective on logits, not hint"):
         make_surface(runner(tmp_path), small_student(objective=Hint()), "this run", 3, 10)
 
 
@@ -168,12 +168,12 @@ def test_held_out_train_images_take_the_place_of_the_test_images(digits: Labeled
     assert counts.max() - counts.min() <= 3  # stratified, as the data set is nearly balanced
     usual = Trainer(config(900), {SMALL: digits}, Ensemble([network(5)]), CPU)
     assert torch.equal(usual.test_set.inputs, digits.test.inputs)  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match=r"1 of the 300 images .* are trained on; 900 can be"):
+    with pytest.raises(BadInput, match=r"1 of the 300 images .* are trained on; train on at most 900"):
         Trainer(config(901, validation=300), {SMALL: digits}, Ensemble([network(5)]), CPU)
     pool = Selection(dataset=SMALL, size=100, seed=1)
     with pytest.raises(BadInput, match=r"that data\.validation holds out"):
         Trainer(config(900, validation=300, pools=(pool,)), {SMALL: digits}, Ensemble([network(5)]), CPU)
-    with pytest.raises(BadInput, match=r"data\.validation holds out 1200 of 1200 images"):
+    with pytest.raises(BadInput, match=r"data\.validation holds out all of 1200 images"):
         Trainer(config(1, validation=1200), {SMALL: digits}, Ensemble([network(5)]), CPU)
 
 
@@ -200,7 +200,7 @@ def test_a_data_set_with_other_options_may_be_of_the_same_images() -> None:
     data = DataConfig(train=Selection(dataset=train, size=40), pools=(Selection(dataset=pool),), validation=10)
     teacher = small_teacher(data=DataConfig(train=Selection(dataset=train, size=40)))
     held_out = small_student(data=data, teachers=(teacher,))
-    with pytest.raises(BadInput, match="data set synthetic is trained on with other options, where nobody knows"):
+    with pytest.raises(BadInput, match="data set synthetic is trained on with other options, so its images may be"):
         with_validation(held_out, {one: one.load(Path()) for one in (train, pool)})
 
 

@@ -218,10 +218,10 @@ def spoil(copy: Path) -> Iterator[tuple[ImageFolder, str]]:
     yield TINY.model_copy(update={"folder": "none"}), "none/train: no such folder of images"
     yield TINY.model_copy(update={"classes": 4}), "train: has 3 class folders, but `classes` is 4"
     (root / "train" / "cup" / "notes.txt").touch()
-    yield TINY, "train/cup/notes.txt: is no image file; valid endings: .jpg"
+    yield TINY, "train/cup/notes.txt: is not an image file; valid endings: .jpg"
     (root / "train" / "cup" / "notes.txt").unlink()
     (root / "val" / "cup").rename(root / "val" / "dog")
-    yield TINY, "tiny: the class cup is in one of train and val only"
+    yield TINY, "tiny: the class cup is in only one of train and val"
     shutil.rmtree(root / "val" / "dog")
     (root / "val" / "cup").mkdir()
     yield TINY, "val/cup: holds no image"
@@ -285,10 +285,10 @@ def test_hidden_files_and_folders_are_no_images_or_classes(directory: Path, copy
 
 def test_configs_that_cannot_be_are_refused() -> None:
     tiny = DataConfig(train=Selection(dataset=TINY))
-    with pytest.raises(ValueError, match="image_folder are augmented one by one, which mixup cannot"):
+    with pytest.raises(ValueError, match="image_folder are augmented one at a time, but mixup mixes several"):
         small_student(data=tiny, teachers=(small_teacher(data=tiny),), augmentation=(MixUp(),))
     pooled = DataConfig(train=Selection(dataset=TINY), pools=(Selection(dataset=TINY),))
-    with pytest.raises(ValueError, match="image_folder stays in files: nothing can be added"):
+    with pytest.raises(ValueError, match="image_folder stays in files: it cannot be used with"):
         small_student(data=pooled, teachers=(small_teacher(data=tiny),))
     with pytest.raises(ValueError, match="micro_batch_size 33 is above batch_size 32"):
         small_teacher(micro_batch_size=33)

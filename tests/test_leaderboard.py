@@ -179,11 +179,11 @@ def test_the_best_try_is_the_first_of_the_highest_and_never_one_that_diverged() 
 
 def test_tries_are_all_needed_before_one_is_chosen(work: Runner) -> None:
     assert scores_of("digits", "smoke", work.store) == {}
-    with pytest.raises(BadInput, match="no try is done"):
+    with pytest.raises(BadInput, match="no tuning run is done"):
         source("smoke", work.store)
     point = Methods(preset="smoke", data="digits", method="hint", tuning=2)
     run_here(parents_first([Request("try", point.config())]), work)
-    with pytest.raises(BadInput, match=r"label_smoothing .* is not done: repro launch sweeps/methods_tries.yaml"):
+    with pytest.raises(BadInput, match=r"label_smoothing .* is not done; run `repro launch sweeps/methods_tries.yaml"):
         scores_of("digits", "smoke", work.store)
 
 
@@ -212,7 +212,9 @@ def test_runs_of_a_method_as_it_was_are_not_taken_for_those_of_what_it_became(tm
     run.write_json("summary.json", {})
     remember("own", file, runs)
     file.write_text(OWN.replace("0.5", "0.25"))
-    with pytest.raises(BadInput, match=r"own.py: is not what the runs of own in .*; give it another name"):
+    with pytest.raises(
+        BadInput, match=r"own.py: differs from the file that made the runs of own in .*; give the method another name"
+    ):
         remember("own", file, runs)
     remember("own", file, tmp_path / "other runs")
 
@@ -247,9 +249,9 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     )
     lines = done.stdout.splitlines()
     assert lines[:6] == ["2"] * 6 and lines[-2:] == ["0", "2"]
-    problems = ["needs a method", "none.py: is no Python file", "empty.py: defines 0", "ZeroDivisionError"]
+    problems = ["needs --method", "none.py: is not a Python file", "empty.py: defines 0", "ZeroDivisionError"]
     problems += ["other lacks divergence", "divergences.py: defines 6 objectives (brier, "]
-    for problem in (*problems, "--method goes with"):
+    for problem in (*problems, "--method works only with"):
         assert problem in done.stderr
     header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[6:-2]]
     assert row[0] == "own" and len(row) == len(header)

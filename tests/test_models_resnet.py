@@ -50,7 +50,7 @@ def test_a_batch_of_one_image_that_batch_norm_cannot_normalise_is_found_before_t
     check = runner(tmp_path).check
     check([config(last_batch="drop"), config(batch_size=31), config(model=PreResNet(depth=8))])
     for changes in ({}, {"batch_size": 33, "micro_batch_size": 16}):
-        with pytest.raises(BadInput, match="resnet cannot train on the batch of one image that an epoch has"):
+        with pytest.raises(BadInput, match="resnet cannot train on a batch of one image, which every epoch has"):
             check([config(last_batch="drop", batch_size=33), config(**changes)])
 
     def averaging(*_: object) -> nn.Module:

@@ -187,7 +187,7 @@ def test_the_record_says_how_well_peers_agree_and_classify(digits: LabeledData) 
 
 
 def test_peers_do_not_go_with_micro_batches_or_loss_surfaces(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="micro_batch_size does not go with mutual_learning"):
+    with pytest.raises(ValueError, match="micro_batch_size does not work with mutual_learning"):
         alone(micro_batch_size=8)
-    with pytest.raises(BadInput, match="an objective of logits, not mutual_learning"):
+    with pytest.raises(BadInput, match="an objective on logits, not mutual_learning"):
         make_surface(runner(tmp_path), small_student(objective=MutualLearning()), "this run", 3, 10)

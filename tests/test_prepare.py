@@ -138,7 +138,7 @@ def test_a_damaged_file_is_replaced(published: Publish, tmp_path: Path, said: li
     path = tmp_path / "mnist.npz"
     path.write_bytes(b"half a file")
     prepare("mnist", tmp_path, said.append)
-    assert f"{path}: truncated, damaged or no .npz archive" in said[0]
+    assert f"{path}: truncated, damaged or not an .npz archive" in said[0]
     with np.load(path) as file:
         np.testing.assert_array_equal(file["x_train"], arrays["x_train"])
 
@@ -252,7 +252,7 @@ def test_what_is_in_the_place_of_the_file_and_cannot_be_read_is_left_alone(
 ) -> None:
     published("mnist")
     (tmp_path / "mnist.npz").mkdir()
-    with pytest.raises(BadInput, match=r"mnist\.npz: is in the way and cannot be read"):
+    with pytest.raises(BadInput, match=r"mnist\.npz: exists but cannot be read"):
         prepare("mnist", tmp_path, said.append)
     assert server.requests == [] and said == []
 

@@ -47,8 +47,8 @@ def test_a_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"a text\n", b"\x89PNG\r\n\x1a\n" + bytes(1000)])
 def test_a_file_that_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     MNIST.file(tmp_path).write_bytes(content)
-    assert "truncated, damaged or no .npz archive" in refusal(MNIST, tmp_path)
-    with pytest.raises(BadInput, match=r"no \.npz archive"):
+    assert "truncated, damaged or not an .npz archive" in refusal(MNIST, tmp_path)
+    with pytest.raises(BadInput, match=r"not an \.npz archive"):
         MNIST().fingerprint(tmp_path)
 
 
@@ -57,7 +57,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(0, len(whole), 3):
         path.write_bytes(whole[:length])
-        assert "truncated, damaged or no .npz archive" in refusal(TwoPixelMNIST, tmp_path)
+        assert "truncated, damaged or not an .npz archive" in refusal(TwoPixelMNIST, tmp_path)
 
 
 def test_an_array_truncated_within_a_complete_archive_is_refused(tmp_path: Path) -> None:

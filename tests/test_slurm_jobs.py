@@ -70,7 +70,7 @@ def test_a_job_that_slurm_holds_for_ever_is_named_and_submitted_again_with_its_c
     place.write_profile(gpus=2, gpu_type="fake", cpus=2, processes_per_run=2)
     again = place.launch(shared)
     assert again.code == 0
-    assert any("Slurm will never start it (launch failed requeued held)" in line for line in again.lines)
+    assert any("cannot start any more (launch failed requeued held)" in line for line in again.lines)
     assert any("cancelling 1 pending job: a parent run must be made again first" in line for line in again.lines)
     assert any("2 runs, 0 done, 2 to make" in line for line in again.lines)
     place.wait_for_empty_queue()

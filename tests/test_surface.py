@@ -287,7 +287,7 @@ def test_killed_at_random_moments_it_ends_the_same(root: Path) -> None:
 def test_a_student_that_starts_as_its_teacher_has_no_surface(root: Path) -> None:
     config = student(weight=1.0)
     runner(root).make(config, "run")
-    with pytest.raises(BadInput, match="one: teacher, initial and final student have no loss surface: two of"):
+    with pytest.raises(BadInput, match="one: no loss surface of teacher, initial and final student: two of"):
         make_surface(runner(root), config, "one", 3, 10)
     assert not list(Store(root).run(config.run_id).path.glob("surface*"))
 

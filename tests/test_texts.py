@@ -75,10 +75,10 @@ GOOD = LINES[0]
         ([GOOD, b"{not json"], "line 2: Expecting property name"),
         ([GOOD, b""], "line 2: Expecting value"),
         ([b"\xff\xfe{}"], "line 1: "),
-        ([["train", "good", "sun"]], "line 1: is no JSON object"),
+        ([["train", "good", "sun"]], "line 1: is not a JSON object"),
         ([{"split": "train", "text": "sun"}], "line 1: 'label' is missing"),
-        ([GOOD | {"label": 1}], "line 1: 'label' is no string"),
-        ([GOOD | {"text": None}], "line 1: 'text' is no string"),
+        ([GOOD | {"label": 1}], "line 1: 'label' is not a string"),
+        ([GOOD | {"text": None}], "line 1: 'text' is not a string"),
         ([GOOD | {"split": "dev"}], "line 1: the split 'dev' is neither train nor test"),
         ([GOOD | {"label": "fair"}], "line 1: the label 'fair' is none of bad, good"),
         ([LINES[1]], "holds no train texts"),
@@ -108,14 +108,14 @@ def test_a_missing_truncated_or_damaged_file_is_one_line(tmp_path: Path) -> None
     assert len(IMDB().load(tmp_path).train) == 2
     for length in range(1, len(whole)):
         path.write_bytes(whole[:length])
-        assert "truncated, damaged or no .xz file" in refusal()
-        with pytest.raises(BadInput, match=r"no \.xz file"):
+        assert "truncated, damaged or not an .xz file" in refusal()
+        with pytest.raises(BadInput, match=r"not an \.xz file"):
             IMDB().fingerprint(tmp_path)
     path.write_bytes(b"")
-    assert "truncated, damaged or no .xz file" in refusal()
+    assert "truncated, damaged or not an .xz file" in refusal()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-        assert "truncated, damaged or no .xz file" in refusal()
+        assert "truncated, damaged or not an .xz file" in refusal()
     path.unlink()
     path.mkdir()
     assert "cannot be read (Is a directory)" in refusal()
@@ -140,7 +140,7 @@ def test_a_student_on_texts_is_a_config() -> None:
     assert parse_config(text_student()).data.train.dataset == SyntheticTexts()
 
 
-OTHER = "number their words each in its own way: use one text data set in a run"
+OTHER = "have different vocabularies: use one text data set per run"
 
 
 @pytest.mark.parametrize(

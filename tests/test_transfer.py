@@ -184,7 +184,7 @@ def test_without_test_images_a_run_is_tested_on_train_images_that_are_held_out(t
     runner(tmp_path).make(config, "run")
     with safe_open(tmp_path / config.run_id / "predictions.safetensors", "pt") as file:
         assert file.get_tensor("test_labels").shape == (10,) and file.get_tensor("test_labels").min() >= 10
-    with pytest.raises(BadInput, match="has no test images: it can be a pool, not what a run is tested on"):
+    with pytest.raises(BadInput, match="has no test images: it can only be a pool, unless"):
         runner(tmp_path).check([lenet_teacher(data=DataConfig(train=train))])
 
 
@@ -193,10 +193,10 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         override(small_student(init=Pretrained(source=SOURCE)), {"init.source.model.depth": 14})
     with pytest.raises(BadInput, match=r"the source's data do not fit: digits has images \(1, 9, 9\), digits has"):
         override(small_student(init=Pretrained(source=SOURCE)), {"init.source.data.train.dataset.image_size": 9})
-    with pytest.raises(ValueError, match="only of a teacher that began at random are initial weights known"):
+    with pytest.raises(ValueError, match="endpoint 'initial' needs a teacher whose own init is random"):
         teacher = small_teacher(init=Pretrained(source=SOURCE))
         small_student(init=Interpolated(weight=0.5, endpoint="initial"), teachers=(teacher,))
-    with pytest.raises(ValueError, match="frozen_trunk does not go with hint, which trains more than a classifier"):
+    with pytest.raises(ValueError, match="frozen_trunk does not work with hint, which trains more than a classifier"):
         small_student(frozen_trunk=True, objective=Hint())
     with pytest.raises(BadInput, match=r"config key 'init\.source' is missing"):
         override(small_teacher(), {"init.name": "pretrained"})
@@ -207,7 +207,7 @@ def test_a_network_whose_classifier_has_another_name_has_no_trunk(
 ) -> None:
     monkeypatch.setattr(PreResNet, "classifier", "fc")
     for config in (small_teacher(frozen_trunk=True), small_teacher(init=Pretrained(source=SOURCE))):
-        with pytest.raises(BadInput, match="model preresnet has no submodule 'fc', so that its trunk"):
+        with pytest.raises(BadInput, match="model preresnet has no submodule 'fc', so its trunk"):
             runner(tmp_path).check([small_teacher(), config])
 
 

@@ -92,7 +92,7 @@ class ImageFiles(Dataset):
         for part in ("train", "val"):
             unequal = set(classes) ^ set(self.choose_classes(_class_folders(root / part), root / part))
             if unequal:
-                raise BadInput(f"{root}: the class {min(unequal)} is in one of train and val only; {LAYOUT}")
+                raise BadInput(f"{root}: the class {min(unequal)} is in only one of train and val; {LAYOUT}")
             files = [file for label, name in enumerate(classes) for file in _image_files(root / part, name, label)]
             yield part, files
 
@@ -204,5 +204,5 @@ def _image_files(folder: Path, name: str, label: int) -> list[_File]:
         raise BadInput(f"{folder / name}: holds no image")
     for file in names:
         if not file.lower().endswith(SUFFIXES):
-            raise BadInput(f"{folder / name / file}: is no image file; valid endings: {' '.join(SUFFIXES)}")
+            raise BadInput(f"{folder / name / file}: is not an image file; valid endings: {' '.join(SUFFIXES)}")
     return [_File(f"{name}/{file}", label) for file in names]

@@ -92,7 +92,7 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
     dataset = known[name](name=name)
     path = dataset.file(directory)
     if path.exists() and not (path.is_file() and os.access(path, os.R_OK)):
-        raise BadInput(f"{path}: is in the way and cannot be read; remove it, or see --data")
+        raise BadInput(f"{path}: exists but cannot be read; remove it, or see --data")
     if path.exists() or dataset.published_size is None:
         try:
             dataset.load(directory)
@@ -161,7 +161,7 @@ def _make(dataset: PreparedFile, folder: Path, path: Path) -> str:
         _check(arrays, dataset, download.sha256)
         _write(arrays, folder / "complete.npz", path)
         return f"{len(arrays['x_train'])} train and {len(arrays['x_test'])} test images"
-    raise ValueError("it is published nowhere that is known here")
+    raise ValueError("no download of it is known")
 
 
 def _download(source: Download, folder: Path) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ def _texts(path: Path, folder: str, labels: tuple[str, ...]) -> list[dict[str, A
                 case (root, ("train" | "test") as split, label, name) if root == folder and label in labels:
                     content = archive.extractfile(member)
                     if content is None:
-                        raise ValueError(f"{member.name} is no file")
+                        raise ValueError(f"{member.name} is not a file")
                     text = content.read().decode("utf-8")
                     texts.append({"split": split, "label": label, "id": int(name.partition("_")[0]), "text": text})
     return sorted(texts, key=lambda text: (text["split"], text["label"], text["id"]))

@@ -131,7 +131,7 @@ def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         cause = str(error) or type(error).__name__
-        raise BadInput(f"{path}: truncated, damaged or no .npz archive ({cause}); {remedy}") from error
+        raise BadInput(f"{path}: truncated, damaged or not an .npz archive ({cause}); {remedy}") from error
 
 
 class MNIST(PreparedDataset):

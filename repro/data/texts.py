@@ -50,7 +50,7 @@ class TextDataset(Dataset):
             return super().mismatch(other)
         if other == self:
             return None
-        return f"{other.name} and {self.name} number their words each in its own way: use one text data set in a run"
+        return f"{other.name} and {self.name} have different vocabularies: use one text data set per run"
 
     def encode(self, train: Sequence[Text], test: Sequence[Text]) -> LabeledData:
         """Both splits as token numbers, with the vocabulary of `train`."""
@@ -110,10 +110,10 @@ class PreparedTexts(TextDataset, PreparedFile):
 
     def _text(self, content: Any) -> tuple[str, Text]:
         if not isinstance(content, dict):
-            raise ValueError("is no JSON object")
+            raise ValueError("is not a JSON object")
         for key in ("split", "label", "text"):
             if not isinstance(content.get(key), str):
-                raise ValueError(f"'{key}' is {'missing' if key not in content else 'no string'}")
+                raise ValueError(f"'{key}' is {'missing' if key not in content else 'not a string'}")
         split, label = content["split"], content["label"]
         if split not in ("train", "test"):
             raise ValueError(f"the split '{split}' is neither train nor test")
@@ -130,7 +130,7 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file; {remedy}") from error
     except (lzma.LZMAError, EOFError) as error:
-        raise BadInput(f"{path}: truncated, damaged or no .xz file ({error}); {remedy}") from error
+        raise BadInput(f"{path}: truncated, damaged or not an .xz file ({error}); {remedy}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as problem:

@@ -27,7 +27,7 @@ class Flow(HiddenObjective):
 
     def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:
         if len(student) < 2:
-            raise ValueError("layers: flow needs two layers of maps at least, between which features flow")
+            raise ValueError("layers: flow needs at least two layers of feature maps, to compare one with the next")
         return nn.ModuleList(
             [
                 nn.Identity() if own[0] == other[0] else regressor(own, other)

@@ -114,7 +114,7 @@ class Methods(Study):
     @model_validator(mode="after")
     def _try_exists(self) -> Self:
         if self.tuning is not None and self.tuning >= len(METHODS[self.method]):
-            raise ValueError(f"tuning: of {self.method} there is nothing to try beyond 0")
+            raise ValueError(f"tuning: {self.method} has {len(METHODS[self.method])} setting(s) to try, counted from 0")
         return self
 
     def setting(self) -> Try:

@@ -46,10 +46,10 @@ class Speeds:
         """Predicted seconds for a run, or the reason why there is no estimate."""
         dataset = config.data.train.dataset
         if dataset.stays_in_files:
-            return f"{dataset.name} stays in files, and how fast they are decoded is not measured"
+            return f"{dataset.name} stays in files, whose decoding speed is not measured"
         passes = count_passes(config)
         if passes is None:
-            return f"how many examples a data set has is not known ({dataset.name} or one beside it)"
+            return f"the number of examples is unknown ({dataset.name} or another data set of the run)"
         mode = mode_of(config)
         work = [(self.train, mode, passes.trained), (self.evaluate, mode, passes.asked)]
         work.append((self.evaluate, Mode(), passes.evaluated))
@@ -57,7 +57,7 @@ class Speeds:
         for speeds, in_mode, images in work:
             for name, count in images.items():
                 if (name, in_mode) not in speeds:
-                    return f"{self.path} has no speed of {show_network(name)} in {in_mode}"
+                    return f"{self.path} has no speed for {show_network(name)} in {in_mode}"
                 seconds += count * speeds[name, in_mode]
         return seconds
 
@@ -147,7 +147,7 @@ def _error(speeds: Speeds, store: Store) -> str:
         )
     ratios = [one / other for one, other in zip(took, predicted, strict=True)]
     return (
-        f"{len(took)} finished runs in {store.root}, made on such a machine and perhaps beside others, took "
+        f"{len(took)} finished runs in {store.root}, made on such a machine, perhaps several at a time, took "
         f"{sum(took) / 3600:.3g} hours in all, {sum(took) / sum(predicted):.2f} times what is predicted for them "
         f"(single runs {min(ratios):.2f} to {max(ratios):.2f} times, {statistics.median(ratios):.2f} in the median)"
     )
@@ -157,7 +157,7 @@ def _total(wanted: Sequence[Request], seconds_of: Callable[[RunConfig], float | 
     estimates = [(seconds_of(request.config), request.left) for request in wanted]
     known = [seconds * left for seconds, left in estimates if isinstance(seconds, float)]
     reasons = _reasons(seconds for seconds, _ in estimates)
-    others = "; ".join(f"none of {count}: {why}" for why, count in reasons.most_common())
+    others = "; ".join(f"no estimate for {count}: {why}" for why, count in reasons.most_common())
     if not known:
         return f"no estimate of {unit}: {'; '.join(reasons)}"
     hours = f"about {sum(known) / 3600:.3g} {unit} for {len(known)} of the {len(wanted)} runs to make, by {source}"

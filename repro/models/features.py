@@ -60,5 +60,5 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
             logits = network(inputs.to(device))
     if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
         found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise BadInput(f"{model.name}: of one input it makes {found}, not logits torch.float32 (1, {num_classes})")
+        raise BadInput(f"{model.name}: for one input it returns {found}, not logits torch.float32 (1, {num_classes})")
     return {stage: tuple(output.shape[1:]) for stage, output in outputs.items()}

@@ -35,8 +35,8 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
         classifier = config.model.classifier
         if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
             raise BadInput(
-                f"model {config.model.name} has no submodule '{classifier}', so that its trunk, all but that, is not "
-                f"known: give the model class's `classifier` the name of the part that makes logits"
+                f"model {config.model.name} has no submodule '{classifier}', so its trunk (everything else) is "
+                f"unknown: set the model class's `classifier` to the name of the part that makes logits"
             )
         if asked:
             to_training_mode(network, config)
@@ -44,8 +44,8 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
                 network(torch.zeros(1, *dataset.input_shape))
             except ValueError as error:  # raised by BatchNorm if a channel has a single value and so no variance
                 raise BadInput(
-                    f"{config.model.name} cannot train on the batch of one image that an epoch has ({error}): choose "
-                    f"another batch_size or micro_batch_size, or last_batch 'drop'"
+                    f"{config.model.name} cannot train on a batch of one image, which every epoch has ({error}): "
+                    f"choose another batch_size or micro_batch_size, or last_batch 'drop'"
                 ) from error
 
 
@@ -82,7 +82,7 @@ def _check_augmentation(config: TrainingConfig) -> None:
         changed = augmentation(images.clone(), generator)
         if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
             found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
-            raise BadInput(f"{augmentation.name}: of images {images.dtype} {tuple(images.shape)} it makes {found}")
+            raise BadInput(f"{augmentation.name}: for images {images.dtype} {tuple(images.shape)} it returns {found}")
         if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
             found = f"{changed.min():.3g} to {changed.max():.3g}"
-            raise BadInput(f"{augmentation.name}: of images from 0 to 1 it makes images from {found}")
+            raise BadInput(f"{augmentation.name}: for images from 0 to 1 it returns values from {found}")

@@ -39,7 +39,7 @@ def check_compiler(config: RunConfig) -> None:
     if isinstance(config, GeneratorConfig) or not config.compiled:
         return
     if missing := missing_for_compiling():
-        raise BadInput(f"config key 'compiled' is true, which takes {missing}", "compiled")
+        raise BadInput(f"config key 'compiled' is true, which needs {missing}", "compiled")
 
 
 def compiled(
@@ -82,6 +82,6 @@ def _whole(network: nn.Module) -> Callable[[Tensor], Tensor]:
             return ask(inputs)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
-            raise RunFailed(f"torch.compile makes no kernels of {type(network).__name__}: {reason}") from error
+            raise RunFailed(f"torch.compile failed on {type(network).__name__}: {reason}") from error
 
     return ask_or_explain

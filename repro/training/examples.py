@@ -79,7 +79,7 @@ def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledDa
     order = stratified_order(own.train.labels, stream_seed(train.seed, "selection"))
     left = len(order) - validation
     if left < 1:
-        raise BadInput(f"data set {train.dataset.name}: data.validation holds out {validation} of {len(order)} images")
+        raise BadInput(f"data set {train.dataset.name}: data.validation holds out all of {len(order)} images")
     held_out = order[left:].sort().values
     trained_on = {selection: run for run in reversed([*lineage(config)]) for selection in run.data.selections}
     for selection, run in trained_on.items():
@@ -89,12 +89,12 @@ def with_validation(config: TrainingConfig, datasets: Mapping[Dataset, LabeledDa
             if shared:
                 raise BadInput(
                     f"data set {train.dataset.name}: {shared} of the {validation} images that data.validation holds "
-                    f"out are trained on{by}; {left} can be"
+                    f"out are trained on{by}; train on at most {left} of its images"
                 )
         elif selection.dataset.name == train.dataset.name:
             raise BadInput(
-                f"data set {train.dataset.name} is trained on with other options{by}, where nobody knows whether the "
-                f"images are among those that data.validation holds out; give both the same options"
+                f"data set {train.dataset.name} is trained on with other options{by}, so its images may be among "
+                f"those that data.validation holds out; give both the same options"
             )
     return replace(own, test=own.train.subset(held_out))
 
