@@ -43,4 +43,4 @@ def as_json(content: Any) -> str:
     try:
         return json.dumps(content)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"a value is nothing that JSON can hold: {error}") from error
+        raise BadInput(f"a value cannot be stored as JSON: {error}") from error

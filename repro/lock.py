@@ -16,5 +16,7 @@ def try_lock(file: IO[bytes], shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise BadInput(f"{file.name}: this file system has no locks ({error.strerror}); see --runs") from error
+        raise BadInput(
+            f"{file.name}: this file system does not support locks ({error.strerror}); see --runs"
+        ) from error
     return True

@@ -106,7 +106,7 @@ def test_require_clean_refuses_changed_code_and_code_without_a_commit(checkout: 
         check_clean()
     shutil.rmtree(checkout.parent / ".git")
     code_version.cache_clear()
-    with pytest.raises(BadInput, match="--require-clean: the code does not lie in a git checkout"):
+    with pytest.raises(BadInput, match="--require-clean: the code is not in a git checkout"):
         check_clean()
 
 

@@ -122,7 +122,7 @@ def test_missing_packages_meet_one_line_and_nothing_is_written(
 
 @pytest.mark.parametrize("folder", ["long" * 20, "with blank"])
 def test_a_folder_that_cannot_hold_a_cluster_is_refused(folder: str, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="80 characters, or has blanks"):
+    with pytest.raises(ClusterError, match="80 characters, or contains spaces"):
         Cluster(tmp_path / folder)
 
 

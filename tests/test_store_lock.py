@@ -138,4 +138,4 @@ def test_a_file_system_without_locks_is_named_in_one_line(
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert main([*command, "--runs", str(run.path.parent)]) == 2
     said = capsys.readouterr().err
-    assert "this file system has no locks (No locks available); see --runs" in said and said.count("\n") == 1
+    assert "this file system does not support locks (No locks available); see --runs" in said and said.count("\n") == 1

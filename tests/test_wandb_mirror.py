@@ -209,7 +209,7 @@ def test_what_the_server_refuses_for_good_is_said_while_the_command_goes_on(
             assert time.monotonic() < deadline
             time.sleep(0.05)
     assert len(said) == 1
-    assert f"(run {finished[0].run_id}: W&B holds 0 rows, the record 3)" in said[0]
+    assert f"(run {finished[0].run_id}: W&B has 0 rows, the record 3)" in said[0]
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -228,5 +228,5 @@ def test_no_fault_of_w_and_b_reaches_the_run_nor_holds_it_longer_than_the_bound(
     waited, said = wait_for(FAULTS[name], server, runs, labels(finished), lambda: made_again(finished, runs))
     assert waited < BOUND + 1.5
     assert len(said) == 1
-    assert said[0].startswith("warning: W&B lacks something (")
+    assert said[0].startswith("warning: W&B is incomplete (")
     assert "`repro wandb sync --runs" in said[0]

@@ -160,7 +160,7 @@ def test_what_w_and_b_lacks_is_left_out_and_said(server: StandInServer, runs: Pa
     lines[max(lines)] = json.dumps({k: v for k, v in server.runs[second].summary().items() if k != "record_digest"})
     said: list[str] = []
     folder = fetch(ENTITY, PROJECT, said.append)
-    assert "1 finished run came without a record and is left out; `repro wandb sync` sends it" in said[0]
+    assert "left out 1 finished run without a record; `repro wandb sync` sends records" in said[0]
     assert {run.run_id for run in Store(folder).runs()} == set(server.runs) - {second}
 
 

@@ -73,7 +73,7 @@ def test_rows_that_differ_in_a_value_are_a_problem_as_often_as_one_asks(
     rows = [{**row, "step": 100_000 * row["step"]} for row in run.metrics()]  # far apart, as in long trainings
     for accuracy, problem in (
         (0.25, None),
-        (0.5, "W&B keeps other values in 1 of 3 rows, sent before the run was made again"),
+        (0.5, "W&B has different values in 1 of 3 rows, sent before the run was made again"),
     ):
         rows[1]["test/accuracy"] = accuracy
         (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -145,7 +145,7 @@ def test_online_is_offline_and_sync_for_twenty_runs_some_killed_and_resumed(
     assert all(server.runs[record.run_id].exit_code == 1 for record in killed)
     for record in killed[:3]:  # gone on with from the last checkpoint: rows that were sent already are written again
         write_part(record, 4, offline.root)
-    assert synced(killed[:3]) == 3 * [(0, "W&B holds 6 rows, the record 4")]
+    assert synced(killed[:3]) == 3 * [(0, "W&B has 6 rows, the record 4")]
     for record in whole:
         shutil.copytree(record.path, offline.root / record.run_id, dirs_exist_ok=True)
     assert synced(whole) == len(killed) * [(4, None)] + len(untouched) * [(10, None)]

@@ -16,7 +16,7 @@ from repro.data.dataset import Dataset, LabeledData, Split
 from repro.errors import BadInput, RunFailed
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-LAYOUT = "expected are train/<class>/*.jpg and val/<class>/*.jpg (docs/imagenet.md)"
+LAYOUT = "expected: train/<class>/*.jpg and val/<class>/*.jpg (docs/imagenet.md)"
 
 
 class ImageFiles(Dataset):

@@ -15,7 +15,7 @@ def check_clean() -> None:
     """Raise BadInput if the code is not exactly a git commit."""
     dirty = code_version()["dirty"]
     if dirty is not False:
-        what = "has uncommitted changes" if dirty else "does not lie in a git checkout"
+        what = "has uncommitted changes" if dirty else "is not in a git checkout"
         raise BadInput(f"--require-clean: the code {what}")
 
 

@@ -27,7 +27,7 @@ class LinesFile:
         except OSError as error:
             raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}: is not an export of runs, a JSON object in every line") from error
+            raise BadInput(f"{path}: is not an export of runs, with a JSON object on every line") from error
 
     @property
     def name(self) -> str:

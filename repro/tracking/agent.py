@@ -47,7 +47,7 @@ def run_agent(sweep: str, count: int | None) -> int:
     if stopped_by is not None:
         raise RunFailed(f"stopped by {stopped_by} after {counted(words['done'], 'run')}; `repro launch` makes the rest")
     if code != 0 and not points:
-        raise BadInput(f"wandb agent could not work on the sweep {sweep} (its reason stands above)")
+        raise BadInput(f"wandb agent could not work on the sweep {sweep} (see its message above)")
     begun = max(points, words["begun"])  # W&B may hand out a point twice
     if code != 0 or words["done"] < begun:
         raise RunFailed(f"{begun - words['done']} of {counted(begun, 'run')} of the sweep {sweep} failed")

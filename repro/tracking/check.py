@@ -43,14 +43,14 @@ def _difference(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, carri
     gap = min((after - before for before, after in itertools.pairwise(steps)), default=1)
     there = list(shown.scan_history(page_size=PAGE_ROWS * max(gap, 1), use_cache=False))
     if [row["_step"] for row in there] != steps:
-        return f"W&B holds {len(there)} rows, the record {len(rows)}"
+        return f"W&B has {len(there)} rows, the record {len(rows)}"
     if done and shown.state != "finished":
         return f"W&B shows it as {shown.state}"
     if done and not any(file.size for file in shown.files([file_name(carried or "none")])):
         return "W&B lacks its record"
     other = sum(not _same(ours, theirs) for ours, theirs in zip(rows, there, strict=True))
     if other:
-        return f"W&B keeps other values in {other} of {len(rows)} rows, sent before the run was made again"
+        return f"W&B has different values in {other} of {len(rows)} rows, sent before the run was made again"
     return None
 
 

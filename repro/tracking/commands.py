@@ -30,7 +30,7 @@ def sync(options: argparse.Namespace) -> None:
     # Parents before children: a config contains its parents' configs, so it is larger.
     begun.sort(key=lambda entry: (entry[0].path / "config.json").stat().st_size)
     if not begun:
-        raise BadInput(f"{store.root}: holds no folder of a run to send (an export is not enough); see --runs")
+        raise BadInput(f"{store.root}: has no run folders to send (an export is not enough); see --runs")
     rows, problems = [], 0
     try:
         with _failures_of_w_and_b(), tqdm(total=len(begun), unit="run", disable=None, leave=False) as bar:
@@ -42,7 +42,7 @@ def sync(options: argparse.Namespace) -> None:
         if rows:
             print(tabulate(rows, headers=["run", "", "rows", "sent now", "W&B"]))
     if problems:
-        raise RunFailed(f"W&B does not hold what the records of {problems} of {len(begun)} runs do")
+        raise RunFailed(f"W&B does not match the records of {problems} of {len(begun)} runs (see the table)")
 
 
 def dashboard(options: argparse.Namespace) -> None:

@@ -38,14 +38,14 @@ def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
     carried = {run_id: run for run_id, run in runs.items() if "record_digest" in run.summary}
     if len(carried) < len(runs):
         lacking = counted(len(runs) - len(carried), "finished run")
-        say(f"warning: {path}: {lacking} came without a record and is left out; `repro wandb sync` sends it")
+        say(f"warning: {path}: left out {lacking} without a record; `repro wandb sync` sends records")
     new = 0
     for run_id, run in carried.items():
         new += _bring(run, RunDirectory(folder / run_id))
     for record in Store(folder).runs():
         if record.run_id not in carried:
             shutil.rmtree(record.path)
-    say(f"{path}: {counted(len(carried), 'record')}, {new} downloaded, the others were here; kept in {folder}")
+    say(f"{path}: {counted(len(carried), 'record')}, {new} of them downloaded now; kept in {folder}")
     return folder
 
 
@@ -58,8 +58,8 @@ def _bring(run: Run, record: RunDirectory) -> bool:
     found = list(run.files([name]))
     if not found:
         raise RunFailed(
-            f"W&B: run {run.id} lacks its {name}; remove wandb/{run.id}.checked in your runs, and `repro wandb sync` "
-            "sends it"
+            f"W&B: run {run.id} lacks its {name}; to send it, remove wandb/{run.id}.checked in your runs folder, then "
+            "`repro wandb sync`"
         )
     with tempfile.TemporaryDirectory() as folder:
         found[0].download(root=folder).close()
@@ -68,7 +68,7 @@ def _bring(run: Run, record: RunDirectory) -> bool:
     if digest(record) != wanted or rows != run.historyLineCount:
         shutil.rmtree(record.path)
         raise RunFailed(
-            f"W&B: run {run.id} shows {run.historyLineCount} rows, its record holds {rows}, or is another one; "
+            f"W&B: run {run.id} shows {run.historyLineCount} rows, but its record has {rows} rows or another digest; "
             "`repro wandb sync` says why"
         )
     return True

@@ -50,7 +50,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
     if mode == "auto":
         reason = why_offline()
         if reason is not None:
-            say(f"W&B: offline ({reason}); later: repro wandb sync --runs {runs}")
+            say(f"W&B: offline ({reason}); to send the runs later: repro wandb sync --runs {runs}")
             mode = "offline"
     # Runs that are already done are left to `repro wandb sync`.
     begun = {run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
@@ -62,7 +62,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
     def tell(reason: str) -> None:
         if not said:
             said.append(reason)
-            say(f"warning: W&B lacks something ({reason}); `repro wandb sync --runs {runs}` sends the rest")
+            say(f"warning: W&B is incomplete ({reason}); `repro wandb sync --runs {runs}` sends the rest")
 
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -90,7 +90,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             code = _end(process, seconds)
             watcher.join(1.0)
             if code is None:
-                tell(f"it was not done {seconds:g} s after the end")
+                tell(f"it was still sending {seconds:g} s after the end")
             elif code != 0:
                 errors.seek(0)
                 tell("".join(errors.read().decode(errors="replace").strip().splitlines()[-1:]))

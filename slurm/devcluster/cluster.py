@@ -36,7 +36,7 @@ class Cluster:
     def __init__(self, state: Path) -> None:
         self.state = state.expanduser().resolve()
         if len(str(self.state)) > _LONGEST_STATE or len(str(self.state).split()) > 1:
-            raise ClusterError(f"the path {self.state} is longer than {_LONGEST_STATE} characters, or has blanks")
+            raise ClusterError(f"the path {self.state} is longer than {_LONGEST_STATE} characters, or contains spaces")
         conf, munge = self.state / "etc", self.state / "munge"
         self.variables = {"SLURM_CONF": str(conf / "slurm.conf")}
         self.munged = self._daemon(
