@@ -10,7 +10,8 @@ from synthetic_records import SyntheticRecords
 from synthetic_worlds import against_claims, as_claimed, records_of
 
 from analysis.claims import CLAIMS, Tables, judge, judge_tests, statement
-from analysis.claims.catalogue import catalogue
+from analysis.claims.catalogue import NoEvidence, catalogue
+from analysis.claims.evidence import mean_over
 from analysis.claims.verdict import Test
 from analysis.sample import Sample
 from analysis.tables import StudyTables
@@ -82,6 +83,28 @@ def test_without_runs_every_claim_is_not_run_and_names_the_commands() -> None:
     first = judgements[0]
     assert first.missing[0] == "repro run lenet_mnist preset=short trial=0 pool=1.0"
     assert len(first.missing) == 3
+    (c4,) = (judgement.missing for judgement in judgements if judgement.claim == "C4")
+    assert len(c4) == 6 and sum("gan_images=50000 members=3" in command for command in c4) == 3
+    assert sum("gan_images=0 members=3" in command for command in c4) == 3
+
+
+def test_a_mean_over_ensemble_sizes_takes_those_with_two_trials_or_else_what_there_is() -> None:
+    two, one, none = sample_of([0.2, 0.4]), sample_of([0.9]), sample_of([])
+    found, sizes = mean_over({1: two, 3: one, 5: none})
+    assert (list(found.values), sizes) == ([0.2, 0.4], "mean over m = 1")
+    found, sizes = mean_over({1: one, 3: none})
+    assert (list(found.values), sizes) == ([0.9], "mean over m = 1")
+
+
+def test_saturation_compares_gains_for_each_further_member() -> None:
+    """From 1 to 4 members 6 points, 2 for each; from 4 to 12 another 4, half a point for each: 0.5 less than 1."""
+
+    class Accuracies(NoEvidence):
+        def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:  # noqa: ARG002
+            return sample_of([{1: 0.80, 4: 0.86, 12: 0.90}[settings["members"]]] * 2)
+
+    gain = CLAIMS["C13"](Accuracies())[2].sample
+    assert list(gain.values) == pytest.approx([0.005 - 0.5 * 0.02] * 2)
 
 
 @pytest.mark.slow
