@@ -88,7 +88,7 @@ Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torc
 {count:,} images, batches of {batch_size}; median (range) of {rounds} rounds of {seconds:g} s
 
 {tabulate(speeds, headers=["images/s", "default allocator", "freed memory kept", "kept / default *"], stralign="right")}
-* not interleaved: also holds whatever the machine's speed did meanwhile
+* not interleaved: changes in the machine's speed count too
 
 {tabulate(between, headers=["ratio", "freed memory kept, unless it says default"])}"""
     return Report(text, numbers)

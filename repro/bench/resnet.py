@@ -133,5 +133,5 @@ floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"
 
 {between}
 of ratios: median over rounds, and an interval that holds it with 95 % (of fewer than 6 rounds, the range)
-* not interleaved: the range; also holds whatever the machine's speed did meanwhile{not_compiled}"""
+* not interleaved: the range, in which changes in the machine's speed count too{not_compiled}"""
     return Report(text, numbers)
