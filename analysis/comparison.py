@@ -19,11 +19,10 @@ def comparison(table: pd.DataFrame) -> str:
 
 
 def _spread(group: pd.DataFrame, column: str) -> str:
-    """The mean and, with several trials, the standard deviation; empty if the quantity does not exist."""
-    if column not in group or group[column].isna().all():
+    """The mean and, with several trials, the standard deviation; empty if no trial has the quantity."""
+    values = group[column].dropna() if column in group else pd.Series()
+    if values.empty:
         return ""
-    share = column.endswith(("accuracy", "agreement"))
-    mean, deviation = group[column].mean(), group[column].std(ddof=1)
-    if len(group) == 1:
-        return f"{mean:.1%}" if share else f"{mean:.3f}"
-    return f"{mean:.1%} ± {deviation:.1%}" if share else f"{mean:.3f} ± {deviation:.3f}"
+    digits = ".1%" if column.endswith(("accuracy", "agreement")) else ".3f"
+    spread = f" ± {values.std(ddof=1):{digits}}" if len(values) > 1 else ""
+    return f"{values.mean():{digits}}{spread}"

@@ -28,6 +28,14 @@ def test_the_comparison_names_teacher_student_and_control_with_spread() -> None:
     assert "±" not in comparison(table.iloc[:1])
 
 
+def test_the_comparison_is_of_the_trials_that_have_the_quantity() -> None:
+    table = pd.DataFrame({"training_images": [100] * 3, "student_agreement": [0.7, 0.8, np.nan]})
+    table["student_kl"], table["control_kl"] = [0.5, np.nan, np.nan], np.nan
+    _, _, _, student, control = comparison(table).splitlines()
+    assert student.split() == ["student", "100", "75.0%", "±", "7.1%", "0.500"]
+    assert control.split() == ["control", "100"]
+
+
 def test_the_readme_shows_the_committed_results() -> None:
     root = Path(__file__).parents[1]
     table = pd.read_csv(root / "results" / "lenet_mnist" / "figure_2_short.csv")

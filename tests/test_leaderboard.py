@@ -8,16 +8,19 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import runner
 
-from analysis.cells import describe
+from analysis.cells import describe, percent, plain
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
 from analysis.generations import generations_table
+from analysis.intervals import interval
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
 from analysis.methods import FIGURE
 from analysis.online import online_section
+from analysis.sample import Sample
 from analysis.tables import StudyTables, study_table
 from analysis.transfer_table import conditions_table, contrasts_table
 from repro.errors import BadInput
@@ -167,6 +170,16 @@ def test_every_method_has_a_family_and_says_what_was_set() -> None:
     assert set(FAMILY_OF) == set(METHODS)
     assert describe(METHODS["hint"][1]) == "temperature 1.0, weight 10.0"
     assert describe(METHODS["logit_mse"][2]) == "learning rate × 0.2"
+
+
+def test_cells_have_a_deviation_from_two_trials_on() -> None:
+    one, two = interval(sample_of(0.123)), interval(sample_of(0.1, 0.3))
+    assert (percent(one), plain(one)) == ("12.3", "0.123")
+    assert (percent(two), plain(two)) == ("20.0 ± 14.1", "0.200 ± 0.141")
+
+
+def sample_of(*values: float) -> Sample:
+    return Sample(tuple(range(len(values))), np.array(values), None)
 
 
 def test_the_best_try_is_the_first_of_the_highest_and_never_one_that_diverged() -> None:

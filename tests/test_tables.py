@@ -83,6 +83,14 @@ def test_more_trials_than_the_sweep_asks_for_are_used() -> None:
     assert sorted(table.rows["trial"]) == [0, 1, 2, 3, 4]
 
 
+def test_conditions_come_in_the_order_of_the_sweep() -> None:
+    only = {"policy": ["rotation", "color_jitter"], "members": [1, 3]}
+    made = SyntheticRecords(examples=20).add("augmentation", world, only=only)
+    samples = study_table(made, "augmentation", "short").every_sample(["student_agreement"])
+    found = [(condition["policy"], condition["members"]) for condition, _, _ in samples]
+    assert found == [("rotation", 1), ("rotation", 3), ("color_jitter", 1), ("color_jitter", 3)]
+
+
 def test_a_sample_is_one_condition_and_knows_its_examples(records: SyntheticRecords, table: StudyTable) -> None:
     sample = table.sample("student_agreement", policy="mixup", members=3)
     assert sample.trials == (0, 1) and sample.examples is not None
