@@ -6,19 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 from pretended_gpu import GPU, PretendedGPU, is_there
-from runs import SMALL, small_student, small_teacher
+from runs import small_student, small_teacher
 from test_resume import RANDOM_STUDENT, assert_same_record
 
-from repro.config import RunConfig, TrainingConfig
+from repro.config import DataConfig, RunConfig, Selection, TrainingConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData
+from repro.data.digits import Digits
+from repro.data.synthetic import Synthetic
 from repro.distill.ensemble import Ensemble
 from repro.distill.objective import Objective
 from repro.errors import Interrupted
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import find_sweep, read_sweep
+from repro.models.base import Model
+from repro.models.preresnet import PreResNet
 from repro.optimization import SGD
 from repro.progress import Lines
 from repro.runner import Runner
@@ -42,17 +46,16 @@ def teacher() -> Ensemble:
     return Ensemble([build_network(small_teacher())])
 
 
-def trained(config: TrainingConfig, data: LabeledData, device: torch.device) -> Trainer:
-    trainer = Trainer(config, {SMALL: data}, teacher() if config.parents() else None, device)
-    trainer.advance(lambda: False)
-    return trainer
+def make_trainer(config: TrainingConfig, data: LabeledData, device: torch.device) -> Trainer:
+    return Trainer(config, {config.data.train.dataset: data}, teacher() if config.parents() else None, device)
 
 
 def assert_same_there(config: TrainingConfig, data: LabeledData, gpu: PretendedGPU) -> None:
     """What a run of one epoch gives on the pretended GPU is what it gives on the CPU; no step waits."""
-    here = trained(config, data, CPU)
+    here = make_trainer(config, data, CPU)
+    here.advance(lambda: False)
     with gpu:
-        there = Trainer(config, {SMALL: data}, teacher() if config.parents() else None, GPU)
+        there = make_trainer(config, data, GPU)
         before = len(gpu.waits)
         there.advance(lambda: False)
         # The order of the epoch goes there, and at its end the losses are looked at.
@@ -78,6 +81,14 @@ def test_every_objective(name: str, digits: LabeledData, gpu: PretendedGPU) -> N
 def test_every_augmentation(name: str, digits: LabeledData, gpu: PretendedGPU) -> None:
     augmentation = RandomCrop(padding=1) if name == "random_crop" else Augmentation.registry[name]()
     assert_same_there(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, model in Model.registry.items() if model.input_kind == "images"))
+def test_every_network_for_images(name: str, gpu: PretendedGPU) -> None:
+    model = PreResNet(depth=8) if name == "preresnet" else Model.registry[name]()
+    dataset = Digits() if name == "lenet5" else Synthetic(images=40)
+    data = DataConfig(train=Selection(dataset=dataset, size=40))
+    assert_same_there(small_teacher(model=model, data=data, epochs=1), dataset.load(Path()), gpu)
 
 
 def runner(root: Path, device: torch.device) -> Runner:
