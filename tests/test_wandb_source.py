@@ -80,10 +80,10 @@ def test_figures_from_w_and_b_are_those_from_the_records(
     server.refusals = 2
     assert figures(tmp_path / "wandb", "--source", "wandb") == from_records
     assert server.refusals == 0
-    assert "4 records, 4 downloaded" in capsys.readouterr().err
+    assert "4 records, 4 of them downloaded now" in capsys.readouterr().err
     requests = server.requests
     assert figures(tmp_path / "again", "--source", f"wandb:{ENTITY}/{PROJECT}") == from_records
-    assert "4 records, 0 downloaded" in capsys.readouterr().err
+    assert "4 records, 0 of them downloaded now" in capsys.readouterr().err
     assert server.requests - requests < 10
 
 
@@ -194,7 +194,7 @@ def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs:
     (record.path / "quality.json").unlink()
     assert "quality.json" in str(server.runs[record.run_id].files[name])
     folder = fetch(ENTITY, PROJECT, said.append)
-    assert "4 records, 1 downloaded" in said[-1]
+    assert "4 records, 1 of them downloaded now" in said[-1]
     assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'
 
 
