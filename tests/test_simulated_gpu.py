@@ -1,12 +1,12 @@
-"""Everything computes on the device it is given, and a training step asks nothing of it: on a pretended GPU."""
+"""On a simulated GPU: everything is computed on the device it is given, and no training step waits for it."""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from pretended_gpu import GPU, PretendedGPU, is_there
 from runs import small_student, small_teacher
+from simulated_gpu import GPU, SimulatedGPU, is_on_gpu
 from test_resume import RANDOM_STUDENT, assert_same_record
 
 from repro.config import DataConfig, RunConfig, Selection, TrainingConfig
@@ -37,8 +37,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
-    return PretendedGPU(monkeypatch)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> SimulatedGPU:
+    return SimulatedGPU(monkeypatch)
 
 
 def teacher() -> Ensemble:
@@ -50,45 +50,45 @@ def make_trainer(config: TrainingConfig, data: LabeledData, device: torch.device
     return Trainer(config, {config.data.train.dataset: data}, teacher() if config.parents() else None, device)
 
 
-def assert_same_there(config: TrainingConfig, data: LabeledData, gpu: PretendedGPU) -> None:
-    """What a run of one epoch gives on the pretended GPU is what it gives on the CPU; no step waits."""
-    here = make_trainer(config, data, CPU)
-    here.advance(lambda: False)
+def assert_same_on_gpu(config: TrainingConfig, data: LabeledData, gpu: SimulatedGPU) -> None:
+    """A run of one epoch gives the same result on the simulated GPU as on the CPU, and no step waits."""
+    on_cpu = make_trainer(config, data, CPU)
+    on_cpu.advance(lambda: False)
     with gpu:
-        there = make_trainer(config, data, GPU)
+        on_gpu = make_trainer(config, data, GPU)
         before = len(gpu.waits)
-        there.advance(lambda: False)
-        # The order of the epoch goes there, and at its end the losses are looked at.
+        on_gpu.advance(lambda: False)
+        # The epoch's order is copied to the GPU; at its end the losses are checked.
         assert gpu.waits[before:] == ["to", "nonzero"]
-        row, result = there.row(), there.result()
-    expected: Result = here.result()
-    assert row == here.row()
+        row, result = on_gpu.row(), on_gpu.result()
+    expected: Result = on_cpu.result()
+    assert row == on_cpu.row()
     assert result.metrics == expected.metrics
     assert result.weights.keys() == expected.weights.keys()
     for name, weight in result.weights.items():
-        assert is_there(weight)
+        assert is_on_gpu(weight)
         assert torch.equal(weight, expected.weights[name])
 
 
 @pytest.mark.parametrize("name", sorted(Objective.registry))
-def test_every_objective(name: str, digits: LabeledData, gpu: PretendedGPU) -> None:
+def test_every_objective(name: str, digits: LabeledData, gpu: SimulatedGPU) -> None:
     objective = Objective.registry[name]()
     config = small_student if objective.needs_teacher or objective.is_control else small_teacher
-    assert_same_there(config(objective=objective, optimizer=SGD(learning_rate=0.01), epochs=1), digits, gpu)
+    assert_same_on_gpu(config(objective=objective, optimizer=SGD(learning_rate=0.01), epochs=1), digits, gpu)
 
 
 @pytest.mark.parametrize("name", sorted(Augmentation.registry))
-def test_every_augmentation(name: str, digits: LabeledData, gpu: PretendedGPU) -> None:
+def test_every_augmentation(name: str, digits: LabeledData, gpu: SimulatedGPU) -> None:
     augmentation = RandomCrop(padding=1) if name == "random_crop" else Augmentation.registry[name]()
-    assert_same_there(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
+    assert_same_on_gpu(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, model in Model.registry.items() if model.input_kind == "images"))
-def test_every_network_for_images(name: str, gpu: PretendedGPU) -> None:
+def test_every_network_for_images(name: str, gpu: SimulatedGPU) -> None:
     model = PreResNet(depth=8) if name == "preresnet" else Model.registry[name]()
     dataset = Digits() if name == "lenet5" else Synthetic(images=40)
     data = DataConfig(train=Selection(dataset=dataset, size=40))
-    assert_same_there(small_teacher(model=model, data=data, epochs=1), dataset.load(Path()), gpu)
+    assert_same_on_gpu(small_teacher(model=model, data=data, epochs=1), dataset.load(Path()), gpu)
 
 
 def runner(root: Path, device: torch.device) -> Runner:
@@ -109,55 +109,56 @@ def make(root: Path, device: torch.device, config: RunConfig, stop_once: bool = 
     return Store(root).run(config.run_id)
 
 
-def assert_same_records(tmp_path: Path, gpu: PretendedGPU, config: RunConfig, stop_once: bool = False) -> None:
-    here = make(tmp_path / "here", CPU, config)
+def assert_same_records(tmp_path: Path, gpu: SimulatedGPU, config: RunConfig, stop_once: bool = False) -> None:
+    on_cpu = make(tmp_path / "on the CPU", CPU, config)
     with gpu:
-        there = make(tmp_path / "there", GPU, config, stop_once)
-    assert_same_record(here, there)
+        on_gpu = make(tmp_path / "on the GPU", GPU, config, stop_once)
+    assert_same_record(on_cpu, on_gpu)
 
 
 @pytest.mark.parametrize(
     ("sweep", "condition"),
     [
-        ("augmentation", "policy=gan"),  # a stream that a generator makes
-        ("ensemble_distillation", "gan_images=12500"),  # a fixed set that it makes, and three teachers
+        ("augmentation", "policy=gan"),  # a stream of generated images
+        ("ensemble_distillation", "gan_images=12500"),  # a fixed set of generated images, and three teachers
         ("lenet_mnist", "pool=1.0"),
         ("text", "members=1"),
         ("transfer", ""),
     ],
 )
-def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: Path, gpu: PretendedGPU) -> None:
+def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: Path, gpu: SimulatedGPU) -> None:
     runs = read_sweep(find_sweep(sweep), {"preset": "smoke", "trial": [0]})
     assert_same_records(tmp_path, gpu, next(run.config for run in runs if condition in run.label))
 
 
-def test_a_run_that_was_stopped_there_goes_on_to_the_bit(tmp_path: Path, gpu: PretendedGPU) -> None:
+def test_a_run_stopped_on_the_gpu_resumes_bit_for_bit(tmp_path: Path, gpu: SimulatedGPU) -> None:
     assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
 
 
-def test_a_loss_surface_is_the_same(tmp_path: Path, gpu: PretendedGPU) -> None:
+def test_a_loss_surface_is_the_same(tmp_path: Path, gpu: SimulatedGPU) -> None:
     config = small_student(augmentation=(RandomCrop(padding=1),), epochs=1)
     make(tmp_path, CPU, config)
-    path = make_surface(runner(tmp_path, CPU), config, "here", points=3, images=50)
-    here = path.read_bytes()
+    path = make_surface(runner(tmp_path, CPU), config, "on the CPU", points=3, images=50)
+    on_cpu = path.read_bytes()
     path.unlink()
     with gpu:
-        make_surface(runner(tmp_path, GPU), config, "there", points=3, images=50)
-    assert path.read_bytes() == here
+        make_surface(runner(tmp_path, GPU), config, "on the GPU", points=3, images=50)
+    assert path.read_bytes() == on_cpu
 
 
-def test_what_a_gpu_refuses_is_refused(gpu: PretendedGPU) -> None:
+def test_what_a_gpu_refuses_is_refused(gpu: SimulatedGPU) -> None:
     with gpu:
-        there, here = torch.ones(3, device="cuda"), torch.ones(3)
+        on_gpu, on_cpu = torch.ones(3, device="cuda"), torch.ones(3)
         with pytest.raises(RuntimeError, match="both devices"):
-            there + here
+            on_gpu + on_cpu
         with pytest.raises(RuntimeError, match="both devices"):
-            torch.nn.Linear(3, 2)(there)
+            torch.nn.Linear(3, 2)(on_gpu)
         with pytest.raises(RuntimeError, match="generator on cpu"):
             torch.rand(2, generator=torch.Generator(), device="cuda")
         with pytest.raises(TypeError):
-            there.numpy()
+            on_gpu.numpy()
         assert gpu.waits == []
-        assert (there * 2.0 + there.sum()).device == GPU
-        there[there > 0], float(there.sum()), there[torch.tensor([0])], there.cpu(), torch.tensor([1.0], device="cuda")
-        assert Counter(gpu.waits) == Counter(["__getitem__", "__float__", "__getitem__", "cpu", "tensor"])
+        assert (on_gpu * 2.0 + on_gpu.sum()).device == GPU
+        _ = on_gpu[on_gpu > 0], on_gpu[torch.tensor([0])], float(on_gpu.sum())
+        _ = on_gpu.cpu(), torch.tensor([1.0], device="cuda")
+        assert Counter(gpu.waits) == Counter(["__getitem__", "__getitem__", "__float__", "cpu", "tensor"])
