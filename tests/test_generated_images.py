@@ -23,6 +23,9 @@ from repro.generative.sampling import ImageSampler, generate, to_uint8
 from repro.launch.plan import count_work, images_to_train, parents_first
 from repro.launch.request import Request
 from repro.optimization import Linear
+from repro.training.accumulation import check_shares
+from repro.training.batches import smallest_batch
+from repro.training.distributed import Ranks
 from repro.training.examples import NO_LABEL, assemble
 from repro.training.streams import open_streams
 
@@ -107,6 +110,17 @@ def test_the_generator_is_a_parent_and_its_work_is_counted() -> None:
     assert images_to_train(STUDENT) == 3 * (100 + 30)
     assert images_to_train(small_generator()) == 3 * 4 * 2 * 16
     assert count_work(plan).startswith("4 distinct runs (1 teacher, 2 students, 1 generator), ")
+
+
+def test_generated_images_count_towards_the_smallest_batch() -> None:
+    """100 images and 30 generated ones in batches of 50: 50, 50, 30."""
+    assert smallest_batch(STUDENT.model_copy(update={"batch_size": 50}), DATASETS) == 30
+
+
+def test_a_generator_is_trained_by_one_process() -> None:
+    check_shares(small_generator(), Ranks(0, 1))
+    with pytest.raises(BadInput, match="a generator is trained by one process"):
+        check_shares(small_generator(), Ranks(0, 2))
 
 
 def test_fresh_images_are_another_draw_at_every_step_and_the_same_one_again(network: nn.Module) -> None:

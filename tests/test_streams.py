@@ -100,6 +100,7 @@ def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
     assert [batch.parts for batch in (first, second, third)] == [(8, 3, 1), (8, 3, 1), (4, 2, 1)]
     assert batches.sizes().tolist() == [12.0, 12.0, 7.0]
     for batch in (first, second, third):
+        assert len(batch.labels) == len(batch.indices) == len(batch.inputs)
         ours, theirs, noise = torch.split(batch.inputs, list(batch.parts))
         torch.testing.assert_close(ours, torch.full_like(ours, 2 * 51 / 255 - 1))
         torch.testing.assert_close(theirs, torch.full_like(theirs, 2 * 204 / 255 - 1))
@@ -110,6 +111,13 @@ def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
     assert sorted(torch.cat([batch.indices[: batch.parts[0]] for batch in (first, second, third)])) == list(range(20))
     noises = [batch.inputs[-1] for batch in (first, second, third)]
     assert not torch.equal(noises[0], noises[1])
+
+
+def test_the_train_sample_is_a_function_of_its_seed_alone() -> None:
+    own = TrainingExamples(torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1), torch.arange(50))
+    first, second = (Batches(own, 12, (), torch.Generator()).sample(10, seed=3)[1] for _ in range(2))
+    assert torch.equal(first, second) and first.tolist() == sorted(set(first.tolist()))
+    assert not torch.equal(first, Batches(own, 12, (), torch.Generator()).sample(10, seed=4)[1])
 
 
 def test_a_data_set_comes_round_after_round_each_time_in_another_order() -> None:
