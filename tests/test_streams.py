@@ -111,6 +111,8 @@ def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
     assert sorted(torch.cat([batch.indices[: batch.parts[0]] for batch in (first, second, third)])) == list(range(20))
     noises = [batch.inputs[-1] for batch in (first, second, third)]
     assert not torch.equal(noises[0], noises[1])
+    alone = next(Batches(own, 12, (), torch.Generator(), streams[:1], (3,)).epoch(0, 0))
+    assert alone.parts == (9, 3) and len(alone.inputs) == len(alone.labels) == 12
 
 
 def test_the_train_sample_is_a_function_of_its_seed_alone() -> None:
