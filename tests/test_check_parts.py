@@ -71,6 +71,8 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (augmentation(lambda images: images[:, :, :4]), r"it returns torch.float32 \(3, 1, 4, 8\)"),
         (augmentation(lambda images: images.double()), "it returns torch.float64"),
         (augmentation(lambda images: images - 2), "from 0 to 1 it returns values from -2 to -1"),
+        (augmentation(lambda images: images - 0.5), r"from 0 to 1 it returns values from -0\.\d+ to 0\."),
+        (augmentation(lambda images: images * 1.5), r"from 0 to 1 it returns values from 0\.\d+ to 1\."),
     ],
 )
 def test_what_returns_something_else_is_refused(

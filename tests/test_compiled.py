@@ -177,6 +177,13 @@ def test_folded_teachers_say_the_same_without_batch_norm_behind_a_convolution() 
     assert left == [*(f"stage{stage}.0.branch.0" for stage in (1, 2, 3)), "head.0"]  # they stand behind sums
 
 
+def test_batch_norm_without_running_statistics_is_not_folded() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()
+    images = torch.rand(8, 3, 8, 8)
+    folded = without_batch_norm(Ensemble([layers]))
+    assert torch.equal(folded.members[0](images), layers(images)) and isinstance(layers[1], nn.BatchNorm2d)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_too(small: LabeledData) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,12 +53,13 @@ def photo(directory: Path, part: str, number: int) -> Image.Image:
     return Image.open(path).convert("RGB")
 
 
-def file_batches(data: LabeledData, workers: int = 0, augmented: bool = False) -> FileBatches:
-    """Batches of 10, 10 and 4."""
+def file_batches(data: LabeledData, workers: int = 0, augmented: bool = False, **changes: Any) -> FileBatches:
+    """Batches of 10, 10 and, unless it is dropped, 4."""
     config = small_teacher(
         data=DataConfig(train=Selection(dataset=TINY)),
         augmentation=(Rotation(degrees=20.0),) if augmented else (),
         batch_size=10,
+        **changes,
     )
     examples = assemble(config.data, {TINY: data}, CPU, {})
     batches = make_batches(config, examples, [], torch.Generator(), data.reader, workers)
@@ -106,6 +108,12 @@ def test_imagenet_with_fewer_classes_takes_the_first_by_name(directory: Path, tm
     assert ImageNet().train_size == 1_281_167 and ImageNet(classes=2).train_size is None
     with pytest.raises(BadInput, match="has 3 class folders, ImageNet needs 1000"):
         ImageNet().fingerprint(tmp_path)
+
+
+def test_an_incomplete_last_batch_of_files_is_kept_or_dropped(data: LabeledData) -> None:
+    sizes = {choice: file_batches(data, last_batch=choice).sizes().tolist() for choice in ("keep", "drop")}
+    assert sizes == {"keep": [10, 10, 4], "drop": [10, 10]}
+    assert [len(batch.inputs) for batch in file_batches(data, last_batch="drop").epoch(0, 0)] == [10, 10]
 
 
 def test_work_on_folders_of_which_nobody_knows_how_many_images_they_hold_is_said_to_be_unknown() -> None:

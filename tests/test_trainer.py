@@ -20,6 +20,7 @@ from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Cosine
 from repro.training.batches import Batch
+from repro.training.evaluation import predict, stage_similarity
 from repro.training.examples import NO_LABEL, assemble
 from repro.training.trainer import Trainer
 
@@ -234,6 +235,18 @@ def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: L
     teachers = small_teacher(), small_teacher(seed=9)
     two = Trainer(small_student(teachers=teachers), {SMALL: digits}, Ensemble([twin, network(6)]), CPU)
     assert not any(name.startswith("test/cka") for name in two.result().metrics)
+
+
+def test_evaluation_leaves_the_mode_of_networks_and_draws_from_its_seed_alone(digits: LabeledData) -> None:
+    own, other, inputs = network(5).train(), network(6).eval(), digits.test.inputs
+    first = stage_similarity(own, other, inputs, seed=3)
+    torch.rand(1)
+    assert stage_similarity(own, other, inputs, seed=3) == first != stage_similarity(own, other, inputs, seed=4)
+    assert own.training and not other.training
+    predict(own, inputs)
+    assert own.training
+    assert set(stage_similarity(own, other, inputs[:4], seed=0)) == set(first)
+    assert stage_similarity(own, other, inputs[:3], seed=0) == {}
 
 
 @pytest.mark.gpu
