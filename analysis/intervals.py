@@ -51,9 +51,9 @@ class Interval:
         """A warning for the reader if there are few trials; empty for 5 or more."""
         if self.trials == 1:
             return "1 trial: says nothing about other networks"
-        if self.trials < 5:
-            factor = special.stdtrit(self.trials - 1, (1 + self.level) / 2) if self.trials else math.nan
-            return f"only {self.trials} trials: half-width at least {factor:.1f} standard errors" if self.trials else ""
+        if 1 < self.trials < 5:
+            factor = special.stdtrit(self.trials - 1, (1 + self.level) / 2)
+            return f"only {self.trials} trials: half-width at least {factor:.1f} standard errors"
         return ""
 
 

@@ -155,7 +155,7 @@ def test_what_a_gpu_refuses_is_refused(gpu: SimulatedGPU) -> None:
             torch.nn.Linear(3, 2)(on_gpu)
         with pytest.raises(RuntimeError, match="generator on cpu"):
             torch.rand(2, generator=torch.Generator(), device="cuda")
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="on the simulated GPU"):
             on_gpu.numpy()
         assert gpu.waits == []
         assert (on_gpu * 2.0 + on_gpu.sum()).device == GPU

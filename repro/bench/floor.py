@@ -53,8 +53,7 @@ def peaks(device: torch.device) -> tuple[float, float]:
     """FLOP/s of a large float32 matrix product or convolution, and bytes/s (read and written) of a large copy.
 
     Best of five. Products and convolutions come from different libraries, either of which may be better optimised for
-    the processor: on an AMD EPYC, oneDNN's convolutions are faster than MKL's products, and networks run faster than
-    those products would allow.
+    the processor; the slower one would give a bound that networks exceed.
     """
     source = torch.zeros(COPIED, device=device)
     target = torch.empty_like(source)
@@ -88,7 +87,8 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
 
 
 def floor_speed(config: StudentConfig, device: torch.device) -> dict[str, float]:
-    """The images/s that no program could exceed on this device, and the numbers from which they follow.
+    """The images/s that no program that computes products and convolutions directly can exceed on this device, and the
+    numbers from which they follow.
 
     The bound is the slower of arithmetic and memory traffic.
     """

@@ -15,8 +15,8 @@ class Hint(HiddenObjective):
 
     Maps are compared at the smaller of the two resolutions, and r is a 1x1 convolution. The paper first trains the
     lower half of the student on this loss alone, then the whole student on soft labels. Here both terms are trained at
-    once, with the weight 100 of Tian et al. 2020 (arXiv:1910.10699), because a single stage costs the same as that of
-    every other method.
+    once, with the weight 100 of Tian et al. 2020 (arXiv:1910.10699), so that training costs the same as with every
+    other method.
     """
 
     name: Literal["hint"] = "hint"

@@ -87,4 +87,6 @@ def images_of(plan: Iterable[Request]) -> str:
     images = [(images_to_train(request.config), request.left) for request in plan]
     known = [left * count for count, left in images if count is not None]
     parts = [f"{sum(known):.3g}"] if known or not images else []
-    return " and ".join([*parts, *(["an unknown number of"] if len(known) < len(images) else [])])
+    if len(known) < len(images):
+        parts.append("an unknown number of")
+    return " and ".join(parts)
