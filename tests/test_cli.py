@@ -281,6 +281,8 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(repro: Repro, made: Path, t
         ["student", "1", "5", "6"],
     ]
     assert "8 distinct runs (2 teachers, 6 students), 5.2e+03 images to train" in out
+    done = repro("launch", DIGITS, "--dry-run", "--runs", str(made), "preset=smoke", "trial=0", "images=100").out
+    assert "\nto make: nothing\n\nnothing to make: 0 run-hours on " in done
     assert times(made) == before
     assert repro("launch", LENET, "--dry-run").code == 0  # needs no data either
     assert list(tmp_path.iterdir()) == []

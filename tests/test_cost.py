@@ -145,6 +145,18 @@ def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
     assert "2.50 times what is predicted for them (single runs 1.50 to 4.00 times, 2.00 in the median)" in shown
 
 
+@pytest.mark.parametrize(
+    ("sweeps", "inputs"), [(["digits"], "images"), (["text"], "texts"), (["digits", "text"], "examples")]
+)
+def test_the_command_says_whether_it_counts_images_or_texts(
+    sweeps: list[str], inputs: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cost", "--speeds", str(file), "--runs", str(tmp_path), "--preset", "smoke"]
+    assert main([*command, *(f"sweeps/{name}.yaml" for name in sweeps)]) == 0
+    (headers,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep"))
+    assert headers.split()[-4:] == [inputs, "to", "train", "hours"]
+
+
 def test_a_dry_run_estimates_from_the_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     launch = ["launch", "sweeps/digits.yaml", "preset=smoke", "--dry-run", "--runs", str(tmp_path / "none")]
     assert main([*launch, "--speeds", str(file)]) == 0

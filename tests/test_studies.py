@@ -19,7 +19,7 @@ OWN_SMOKE_TESTS = "methods"
 """Sweeps that begin so: `test_methods_study.py` runs their methods."""
 SWEEPS = {path.stem: path for path in all_sweeps()}
 
-# Distinct runs of each sweep at preset `paper`, and the images that pass through them.
+# Distinct runs of each sweep at preset `paper`, and the images or texts that pass through them.
 WORK = {
     "augmentation": "115 distinct runs (15 teachers, 99 students, 1 generator), 1.76e+09 images to train",
     "capacity_resnet20": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
@@ -46,8 +46,8 @@ WORK = {
     "shared_init": "30 distinct runs (10 teachers, 20 students), 4e+08 images to train",
     "sngan": "1 distinct run (1 generator), 6.4e+07 images to train",
     "teacher_distributions": "10 distinct runs (10 teachers), 1e+08 images to train",
-    "text": "24 distinct runs (15 teachers, 9 students), 6e+07 images to train",
-    "text_transformer": "12 distinct runs (3 teachers, 9 students), 2.32e+07 images to train",
+    "text": "24 distinct runs (15 teachers, 9 students), 6e+07 texts to train",
+    "text_transformer": "12 distinct runs (3 teachers, 9 students), 2.32e+07 texts to train",
     "transfer": "45 distinct runs (6 teachers, 39 students), 2.88e+07 images to train",
     "vgg": "33 distinct runs (15 teachers, 18 students), 4.2e+08 images to train",
 }
@@ -62,7 +62,7 @@ def test_studies_share_runs_wherever_their_configs_are_equal() -> None:
     requests = [request for name, path in SWEEPS.items() if name != "digits" for request in read_sweep(path, {})]
     plan = parents_first(requests)
     assert count_work(plan) == (
-        "1252 distinct runs (186 teachers, 1065 students, 1 generator), 1.56e+10 images to train"
+        "1252 distinct runs (186 teachers, 1065 students, 1 generator), 1.56e+10 examples to train"
     )
     apart = sum(len(parents_first(read_sweep(path, {}))) for name, path in SWEEPS.items() if name != "digits")
     assert len(plan) < apart

@@ -18,7 +18,7 @@ from tabulate import tabulate
 from repro.config import RunConfig
 from repro.errors import BadInput
 from repro.launch.passes import Network, count_passes, network, show_network
-from repro.launch.plan import images_of, parents_first
+from repro.launch.plan import images_of, inputs_of, parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import read_sweep
 from repro.store import RunDirectory, Store
@@ -120,7 +120,7 @@ def cost_report(sweeps: Sequence[Path], preset: str, speeds: Speeds, store: Stor
         known = [found for request in plan if isinstance(found := seconds[request.run_id], float)]
         hours = sum(known) / 3600 if known else None
         rows.append([name, len(plan), len(plan) - len(known) or None, images_of(plan), hours])
-    headers = ["sweep", "runs", "without estimate", "images to train", "hours"]
+    headers = ["sweep", "runs", "without estimate", f"{inputs_of(everything.values())} to train", "hours"]
     table = tabulate(rows, headers=headers, floatfmt=".3g")
     head = f"predicted for {speeds.processor} ({speeds.path}), preset {preset}\none run after another, without start-up"
     reasons = [f"{count} without estimate: {why}" for why, count in _reasons(seconds.values()).most_common()]

@@ -43,7 +43,8 @@ def show_runs(standings: Sequence[Standing]) -> str:
         f"failed: {standing.request.run_id} ({standing.request.label}): {standing.reason}" for standing in failed
     ]
     work = count_work(replace(standing.request, left=1.0) for standing in standings)
-    left = count_work(standing.request for standing in standings if standing.stand == "to make")
+    to_make = [standing.request for standing in standings if standing.stand == "to make"]
+    left = count_work(to_make) if to_make else "nothing"
     hint = ["to make them again, add --retry failed"] if failed else []
     return "\n".join([table, "", *failures, *hint, work, *([f"to make: {left}"] if left != work else [])])
 

@@ -79,14 +79,20 @@ def count_work(plan: Iterable[Request]) -> str:
         f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items(), reverse=True)
     )
     runs = "run" if len(requests) == 1 else "runs"
-    return f"{len(requests)} distinct {runs} ({by_kind}), {images_of(requests)} images to train"
+    return f"{len(requests)} distinct {runs} ({by_kind}), {images_of(requests)} {inputs_of(requests)} to train"
 
 
 def images_of(plan: Iterable[Request]) -> str:
-    """`1.5e+09`: how many images pass through all networks of a plan in what is left of its training."""
+    """`1.5e+09`: how many images or texts pass through all networks of a plan in what is left of its training."""
     images = [(images_to_train(request.config), request.left) for request in plan]
     known = [left * count for count, left in images if count is not None]
     parts = [f"{sum(known):.3g}"] if known or not images else []
     if len(known) < len(images):
         parts.append("an unknown number of")
     return " and ".join(parts)
+
+
+def inputs_of(plan: Iterable[Request]) -> str:
+    """What the runs train on: `images`, `texts`, or `examples` if a plan has runs of both."""
+    kinds = {request.config.data.train.dataset.input_kind for request in plan}
+    return kinds.pop() if len(kinds) == 1 else "examples"
