@@ -34,9 +34,10 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
         [("where the teacher is right", BLUE, "o", "-"), ("where the teacher is wrong", VERMILLION, "s", "--")]
     ):
         values = np.ma.masked_invalid(found[:, index])
-        mean, sd = values.mean(axis=0).filled(np.nan), values.std(axis=0).filled(np.nan)
+        mean, sd = values.mean(axis=0).filled(np.nan), values.std(axis=0, ddof=1).filled(np.nan)
         axes.plot(centers, mean, color=color, marker=marker, linestyle=line, markersize=3.5, label=label)
-        axes.fill_between(centers, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
+        low, high = np.clip(mean - sd, 0, 1), np.clip(mean + sd, 0, 1)
+        axes.fill_between(centers, low, high, color=color, alpha=0.15, linewidth=0)
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     return True
 
@@ -61,7 +62,8 @@ def binned_agreement(records: Records, student: str, teacher: str) -> Floats | N
 FIGURE = PaperFigure(
     name="by_teacher_confidence",
     title="Where do students agree with their teachers?",
-    caption=f"Mean ± standard deviation (band) over the students of a study; bins of {LEAST} test examples or more.",
+    caption="Mean ± standard deviation (band, cut at 0 and 1) over the students of a study; "
+    f"bins of {LEAST} test examples or more.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

@@ -4,7 +4,7 @@ from analysis.figure import PaperFigure, main
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 TRUNKS = Names("trunk", {"random": "random", "supervised": "supervised", "distilled": "distilled"})
-LOSSES = Names("loss", {"labels": "labels alone", "teacher": "the teacher's loss"})
+LOSSES = Names("loss", {"labels": "true labels", "teacher": "the teacher's soft labels"})
 WEIGHTS = {"frozen": "Frozen trunk", "fine_tuned": "Fine-tuned trunk"}
 
 FIGURE = PaperFigure(
