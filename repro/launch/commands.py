@@ -1,35 +1,41 @@
-"""`repro launch` and `repro cost`. Modules that need torch are imported only on use, since that takes seconds."""
+"""`repro launch` and `repro cost`."""
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from repro import progress
 from repro.errors import BadInput, RunFailed
+from repro.launch.cost import Speeds, cost_report, read_speeds, show_cost
+from repro.launch.dry_run import see_what_is_left, show_jobs, show_runs
 from repro.launch.ledger import Ledger
+from repro.launch.local import make_in_turn, make_side_by_side
 from repro.launch.oversee import wait
+from repro.launch.plan import parents_first
+from repro.launch.profile import Profile, read_profile
 from repro.launch.reconcile import reconcile, take_back
+from repro.launch.request import Request
+from repro.launch.slurm import Submitter, arrange, make_now
 from repro.launch.slurm_queue import has_slurm, queued_runs
+from repro.launch.snapshot import check_clean, take_snapshot
 from repro.launch.standing import Standing, sort_out
+from repro.launch.sweep import all_sweeps, parse_settings, read_sweep
 from repro.progress import counted
+from repro.runner import Runner
+from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
-
-if TYPE_CHECKING:
-    from repro.launch.cost import Speeds
-    from repro.launch.request import Request
-    from repro.runner import Runner
+from repro.training.accumulation import check_shares
+from repro.training.distributed import Ranks
+from repro.training.hardware import choose_devices, keep_freed_memory
 
 
 def launch(options: argparse.Namespace) -> None:
     """`repro launch SWEEP.yaml`"""
-    from repro.launch.plan import parents_first
-    from repro.launch.snapshot import check_clean
-    from repro.launch.sweep import parse_settings, read_sweep
-
     plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
     _refuse_options_that_say_nothing(options)
     if options.require_clean:
@@ -56,13 +62,7 @@ def _refuse_options_that_say_nothing(options: argparse.Namespace) -> None:
                 raise BadInput(f"{name} works only with --cluster local; for jobs, set the key {key} in the profile")
 
 
-def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    from repro.launch.cost import show_cost
-    from repro.launch.dry_run import see_what_is_left, show_runs
-    from repro.launch.local import make_in_turn, make_side_by_side
-    from repro.launch.snapshot import take_snapshot
-    from repro.training.hardware import choose_devices, keep_freed_memory
-
+def _launch_here(plan: Sequence[Request], options: argparse.Namespace) -> None:
     workers = options.workers or 1
     device = "auto" if options.device is None else options.device
     devices = choose_devices(device)
@@ -98,27 +98,14 @@ def _launch_here(plan: Sequence["Request"], options: argparse.Namespace) -> None
     _raise_if_failed(standings)
 
 
-def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None:
-    from repro.launch.cost import show_cost
-    from repro.launch.dry_run import see_what_is_left, show_jobs, show_runs
-    from repro.launch.profile import Profile, read_profile
-    from repro.launch.slurm import Submitter, arrange, make_now
-    from repro.launch.snapshot import take_snapshot
-    from repro.training.accumulation import check_shares
-    from repro.training.distributed import Ranks
-
+def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
     profile = Profile() if options.profile is None and options.cluster == "debug" else read_profile(options.profile)
-    store, ledger = Store(options.runs), Ledger(options.runs)
-    if options.cluster == "slurm" and not has_slurm() and not options.dry_run:
-        raise BadInput("--cluster slurm: there is no Slurm on this machine (sbatch, squeue, srun, scancel)")
     if options.dry_run:
-        found = queued_runs(ledger.open_submissions()) if has_slurm() else {}
-        queued = {run_id: task for run_id, task in found.items() if not task.given_up}
-        standings = see_what_is_left(sort_out(plan, store, queued, options.retry == "failed"), store)
-        wanted = [standing.request for standing in standings if standing.stand == "to make"]
-        jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
-        print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")
+        _show_jobs(plan, profile, options)
         return
+    if options.cluster == "slurm" and not has_slurm():
+        raise BadInput("--cluster slurm: there is no Slurm on this machine (sbatch, squeue, srun, scancel)")
+    store, ledger = Store(options.runs), Ledger(options.runs)
     checker = _runner(options, profile.job_device)  # which this machine may not have: the checker only checks
     ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
@@ -155,38 +142,36 @@ def _launch_jobs(plan: Sequence["Request"], options: argparse.Namespace) -> None
     _raise_if_failed(standings)
 
 
-def _speeds(options: argparse.Namespace) -> "Speeds | None":
-    from repro.launch.cost import read_speeds
+def _show_jobs(plan: Sequence[Request], profile: Profile, options: argparse.Namespace) -> None:
+    """`--dry-run` for Slurm; without a Slurm on this machine, as if its queue were empty."""
+    store, found = Store(options.runs), queued_runs(Ledger(options.runs).open_submissions()) if has_slurm() else {}
+    queued = {run_id: task for run_id, task in found.items() if not task.given_up}
+    standings = see_what_is_left(sort_out(plan, store, queued, options.retry == "failed"), store)
+    wanted = [standing.request for standing in standings if standing.stand == "to make"]
+    jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
+    print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")
 
+
+def _speeds(options: argparse.Namespace) -> Speeds | None:
     return read_speeds(options.speeds) if options.speeds is not None else None
 
 
 def cost(options: argparse.Namespace) -> None:
     """`repro cost --speeds FILE`"""
-    from repro.launch.cost import cost_report, read_speeds
-    from repro.launch.sweep import all_sweeps
-
     print(cost_report(options.sweeps or all_sweeps(), options.preset, read_speeds(options.speeds), Store(options.runs)))
 
 
-def _remember(plan: Sequence["Request"], options: argparse.Namespace) -> Callable[[], None]:
+def _remember(plan: Sequence[Request], options: argparse.Namespace) -> Callable[[], None]:
     """Record which runs the sweep consists of; calling the returned function removes the record again."""
-    from repro.launch.sweep import parse_settings
-
     origin = {"sweep": str(options.sweep.resolve()), "settings": parse_settings(options.settings)}
     return Ledger(options.runs).remember_sweep(options.sweep.stem, origin, plan)
 
 
-def _runner(options: argparse.Namespace, device: str) -> "Runner":
-    import torch
-
-    from repro.runner import Runner
-    from repro.stop import StopRequest
-
+def _runner(options: argparse.Namespace, device: str) -> Runner:
     return Runner(Store(options.runs), options.data, torch.device(device), progress.for_this_output(), StopRequest())
 
 
-def _check(standings: Sequence[Standing], wanted: Sequence["Request"], runner: "Runner") -> None:
+def _check(standings: Sequence[Standing], wanted: Sequence[Request], runner: Runner) -> None:
     """Raise BadInput before anything starts if the data of a run, done or wanted, are not as expected."""
     check_data([standing.request for standing in standings], runner.data_directory)
     for standing in standings:
@@ -195,7 +180,7 @@ def _check(standings: Sequence[Standing], wanted: Sequence["Request"], runner: "
     runner.check(request.config for request in wanted)
 
 
-def check_data(plan: Sequence["Request"], directory: Path) -> None:
+def check_data(plan: Sequence[Request], directory: Path) -> None:
     """Raise BadInput, before the first run starts, if a data set that any of the runs reads is missing."""
     for dataset in sorted({d for request in plan for d in request.config.data.datasets}, key=lambda d: d.name):
         dataset.fingerprint(directory)
