@@ -113,7 +113,7 @@ def test_each_array_is_written_down_before_it_is_submitted_and_waits_for_the_lev
     profile = Profile(runs_per_job=2, array_size=1, preamble=("module load x",), environment={"A": "b c"}, scratch="$T")
     ours = submitter(tmp_path, profile)
     with ours.ledger.lock():
-        lines = list(ours.submit(arrange(requests, {}, profile)))
+        lines = ours.submit(arrange(requests, {}, profile))
     assert lines == [
         "submitted 100: 2 runs in 1 job",
         "submitted 101: 2 runs in 1 job, after 100",
@@ -145,7 +145,7 @@ def test_a_refused_submission_is_one_line_and_leaves_nothing(
     notes = pretend(0)
     ours = submitter(tmp_path, Profile())
     with ours.ledger.lock(), pytest.raises(BadInput, match="Slurm refused the jobs: sbatch: error: no more of them"):
-        list(ours.submit(arrange(plan(2), {}, Profile())))
+        ours.submit(arrange(plan(2), {}, Profile()))
     assert ours.ledger.submissions() == []
     assert list((tmp_path / "runs" / ".launch" / "jobs").iterdir()) == []
     assert capfd.readouterr() == ("", "")
@@ -160,7 +160,7 @@ def test_what_was_submitted_before_a_refusal_stays_and_is_counted(
     pretend(2)
     ours = submitter(tmp_path, Profile())
     with ours.ledger.lock(), pytest.raises(RunFailed, match="2 of 3 arrays are submitted; launch again to submit"):
-        list(ours.submit(arrange(plan(2), {}, Profile())))
+        ours.submit(arrange(plan(2), {}, Profile()))
     assert [entry.job_id for entry in sorted(ours.ledger.submissions(), key=lambda s: s.job_id or "")] == ["100", "101"]
 
 
@@ -174,7 +174,7 @@ def test_on_a_full_disk_nothing_is_submitted(tmp_path: Path, pretend: Callable[[
         with ours.ledger.lock():
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
             try:
-                list(ours.submit(arrays))
+                ours.submit(arrays)
             except BadInput as error:
                 pipe.send(str(error))
 

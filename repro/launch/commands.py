@@ -128,7 +128,7 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
         if arrays and options.cluster == "slurm":
             forget = _remember(plan, options)
             try:
-                submitted = list(submitter.submit(arrays))
+                submitted = submitter.submit(arrays)
             except BadInput:
                 forget()
                 raise

@@ -5,7 +5,7 @@ import io
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,8 @@ class Submitter:
     code: Path
     wandb: Mode = "disabled"
 
-    def submit(self, arrays: Sequence[Array]) -> Iterator[str]:
-        """Submit every array, each dependent on those of the level above; yield a line for each once it is submitted.
+    def submit(self, arrays: Sequence[Array]) -> list[str]:
+        """Submit every array, each dependent on those of the level above; return a line about each, for the user.
 
         Raises BadInput if Slurm refuses the first array, RunFailed if it refuses a later one; earlier arrays stay
         submitted. Raises BadInput if the disk fails; then all arrays are withdrawn, since their runs could not be
@@ -111,6 +111,7 @@ class Submitter:
         """
         ids: dict[int, list[str]] = {}
         submitted: list[Submission] = []
+        lines = []
         for number, array in enumerate(arrays):
             after = [*array.after_ids, *ids.get(array.level - 1, [])]
             submission = self._note(array)
@@ -130,7 +131,9 @@ class Submitter:
             submitted.append(submission)
             ids.setdefault(array.level, []).append(job_id)
             waits = f", after {', '.join(after)}" if after else ""
-            yield f"submitted {job_id}: {counted(array.runs, 'run')} in {counted(len(array.jobs), 'job')}{waits}"
+            jobs = counted(len(array.jobs), "job")
+            lines.append(f"submitted {job_id}: {counted(array.runs, 'run')} in {jobs}{waits}")
+        return lines
 
     def _note(self, array: Array) -> Submission:
         """The ledger's entry for an array."""
