@@ -168,3 +168,9 @@ def summarize(metrics: Mapping[str, float | None]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 job`, `2 jobs`"""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_brief(reasons: Mapping[str, str]) -> str:
+    """`<run id>: reason; <run id>: reason; and 3 more`: the first five of the reasons."""
+    lines = [f"{run_id}: {reason}" for run_id, reason in reasons.items()]
+    return "; ".join(lines[:5] + ([f"and {len(lines) - 5} more"] if len(lines) > 5 else []))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from terminal import Terminal
 
-from repro.progress import Bars, Lines, Report, for_this_output
+from repro.progress import Bars, Lines, Report, for_this_output, in_brief
 
 
 def told_of_a_run(report: Report, steps: int) -> None:
@@ -71,3 +71,9 @@ def test_runs_at_a_time_have_a_bar_each_in_lines_of_their_own(monkeypatch: pytes
     assert screen.getvalue()[first:second].count("\n") == 2  # from the top line: tqdm goes back there
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(for_this_output(), Lines)
+
+
+def test_of_many_reasons_the_first_five_are_given_and_the_others_are_counted() -> None:
+    five = {f"run{number}": "it failed" for number in range(5)}
+    assert in_brief(five) == "; ".join(f"run{number}: it failed" for number in range(5))
+    assert in_brief(five | {"run5": "killed", "run6": "killed"}) == in_brief(five) + "; and 2 more"

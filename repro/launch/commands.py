@@ -23,7 +23,7 @@ from repro.launch.slurm_queue import has_slurm, queued_runs
 from repro.launch.snapshot import check_clean, take_snapshot
 from repro.launch.standing import Standing, sort_out
 from repro.launch.sweep import all_sweeps, parse_settings, read_sweep
-from repro.progress import counted
+from repro.progress import counted, in_brief
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
@@ -195,11 +195,9 @@ def _count(standings: Sequence[Standing]) -> str:
 
 
 def _raise_if_failed(standings: Sequence[Standing]) -> None:
-    failed = [standing for standing in standings if standing.stand == "failed"]
+    failed = {one.request.run_id: str(one.reason) for one in standings if one.stand == "failed"}
     if failed:
-        lines = "; ".join(f"{standing.request.run_id}: {standing.reason}" for standing in failed[:5])
-        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise RunFailed(
-            f"skipped {counted(len(failed), 'run')} that failed before ({lines}{more}); "
+            f"skipped {counted(len(failed), 'run')} that failed before ({in_brief(failed)}); "
             "to make them again, add --retry failed"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
 from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure, obstacle_to, whom_it_waits_for
 from repro.launch.request import Request, order
-from repro.progress import counted
+from repro.progress import counted, in_brief
 from repro.runner import Runner
 from repro.training.hardware import processors
 
@@ -93,6 +93,4 @@ def make_side_by_side(
 def raise_if_unfinished(unfinished: dict[str, str], total: int) -> None:
     """Raise RunFailed if any run is not done; `unfinished` maps run ids to reasons."""
     if unfinished:
-        reasons = "; ".join(f"{run_id}: {reason}" for run_id, reason in list(unfinished.items())[:5])
-        more = f"; and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
-        raise RunFailed(f"{len(unfinished)} of {total} runs are not done ({reasons}{more})")
+        raise RunFailed(f"{len(unfinished)} of {total} runs are not done ({in_brief(unfinished)})")

@@ -18,7 +18,7 @@ from repro.launch.reconcile import reconcile
 from repro.launch.slurm_queue import Task, has_slurm, queued_runs
 from repro.launch.slurm_queue import cancel as cancel_tasks
 from repro.launch.status import Named, count_states, status_row, status_table
-from repro.progress import counted
+from repro.progress import counted, in_brief
 from repro.store import Store
 
 if TYPE_CHECKING:
@@ -195,11 +195,9 @@ def wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
 
     if follow(look, SECONDS_BETWEEN_LOOKS) is None:
         raise RunFailed("no longer following; the jobs continue (`repro status` shows them, `repro cancel` ends them)")
-    left = [row for row in _look_at(names, options).rows if row["state"] != "done"]
+    left = {row["run_id"]: _why(row) for row in _look_at(names, options).rows if row["state"] != "done"}
     if left:
-        reasons = "; ".join(f"{row['run_id']}: {_why(row)}" for row in left[:5])
-        more = f"; and {len(left) - 5} more" if len(left) > 5 else ""
-        raise RunFailed(f"{len(left)} of {len(plan)} runs are not done ({reasons}{more})")
+        raise RunFailed(f"{len(left)} of {len(plan)} runs are not done ({in_brief(left)})")
 
 
 def _why(row: Mapping[str, Any]) -> str:
