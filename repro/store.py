@@ -159,8 +159,8 @@ class RunDirectory:
             yield
 
     def holder(self) -> str | None:
-        """Who is writing this run, or None. Raises BadInput if the file system does not support locks."""
-        path = self.path / "lock"
+        """Who is writing this run, or None. Raises BadInput if it cannot be locked."""
+        path = self._lock_path()
         if not path.exists():
             return None
         with path.open("rb", buffering=0) as file:
@@ -175,11 +175,18 @@ class RunDirectory:
         return max(0.0, time.time() - max(times))
 
     def _open_lock(self) -> io.FileIO:
+        path = self._lock_path()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / "lock").open("ab+", buffering=0)
+            return path.open("ab+", buffering=0)
         except OSError as error:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
+
+    def _lock_path(self) -> Path:
+        path = self.path / "lock"
+        if path.is_dir():
+            raise BadInput(f"{path}: is a folder, but the run needs a file of this name as its lock; remove it")
+        return path
 
     def write_config(self, config: "RunConfig") -> None:
         self.write_plain_config(config.run_id, config.model_dump(mode="json"))

@@ -11,6 +11,7 @@ import pytest
 from processes import Process
 
 from repro.cli import main
+from repro.launch.sweep import find_sweep, read_sweep
 from repro.store import RunDirectory, Store
 
 
@@ -139,3 +140,24 @@ def test_a_file_system_without_locks_is_named_in_one_line(
     assert main([*command, "--runs", str(run.path.parent)]) == 2
     said = capsys.readouterr().err
     assert "this file system does not support locks (No locks available); see --runs" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["launch", str(find_sweep("digits"))], ["run", "digits", "images=100", "trial=0"]]
+)
+def test_a_folder_where_the_lock_should_be_is_named_in_one_line_and_left_alone(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (request,) = read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
+    (parent_id,) = request.parent_ids
+    run = Store(tmp_path).run(parent_id)
+    (run.path / "lock").mkdir(parents=True)
+    run.write_json("config.json", {})
+    settings = [] if command == ["status"] else ["preset=smoke"]
+    assert main([*command, *settings, "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == (
+        f"repro: {run.path / 'lock'}: is a folder, but the run needs a file of this name as its lock; remove it"
+    )
+    assert len(said) == (2 if command[0] == "run" else 1)  # after which runs come first
+    assert (run.path / "lock").is_dir() and not (run.path / "run.log").exists()
