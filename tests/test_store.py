@@ -69,6 +69,35 @@ def test_a_process_killed_while_it_rewrites_a_file_leaves_the_old_or_the_new_con
     assert seen == contents
 
 
+def test_content_is_on_the_disk_before_it_gets_its_name_and_the_name_before_the_call_returns(
+    begun: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this, a machine that loses power keeps the new name of a file without its content."""
+    flushed: list[tuple[str, str | None]] = []
+    fsync, path = os.fsync, begun.path / "new.json"
+
+    def flush(number: int) -> None:
+        fsync(number)
+        flushed_path = Path(f"/proc/self/fd/{number}").readlink()
+        flushed.append((flushed_path.name, None if flushed_path.is_dir() else flushed_path.read_text()))
+        assert path.exists() == (flushed_path == begun.path)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    begun.write_json("new.json", {})
+    assert flushed == [(".new.json.partial", "{}\n"), (begun.run_id, None)]
+
+
+def test_a_row_of_metrics_is_on_the_disk_when_it_is_said_to_be_written(
+    begun: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint after it counts on it."""
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(Path(f"/proc/self/fd/{number}").read_text()))
+    begun.append_metrics({"epoch": 1})
+    begun.append_metrics({"epoch": 2})
+    assert flushed == ['{"epoch": 1}\n', '{"epoch": 1}\n{"epoch": 2}\n']
+
+
 def test_a_write_that_fails_midway_leaves_the_old_file_and_no_record(begun: RunDirectory) -> None:
     """A file size limit stands in for a full disk: the bytes before it are written, then the call fails."""
     row, large = {"epoch": 1}, {"text": "x" * 100_000}

@@ -76,6 +76,14 @@ def test_who_only_looks_at_a_run_is_no_writer_to_wait_for(run: RunDirectory) -> 
     assert waits == []
 
 
+def test_two_who_look_at_once_take_neither_for_a_writer(run: RunDirectory) -> None:
+    with run.lock(nothing):
+        pass
+    with (run.path / "lock").open("rb") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert run.state() == "missing"
+
+
 def test_a_run_that_ends_while_it_is_looked_at_is_done(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     def finish(pipe: Connection) -> None:
         with run.lock(nothing):
