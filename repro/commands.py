@@ -141,7 +141,7 @@ def _runner(options: argparse.Namespace) -> Runner:
     keep_freed_memory()
     device = choose_device(options.device)
     ranks = ranks_of_this_job()
-    output = progress.for_this_output() if ranks.is_first else progress.Silence()
+    output = progress.for_this_output() if ranks.is_first else progress.Progress()
     return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
 
 

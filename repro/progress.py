@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Never, Protocol
+from typing import Any, Never
 
 from tqdm import tqdm
 
@@ -17,8 +17,8 @@ SHOWN = (
 )
 
 
-class Progress(Protocol):
-    """Shows the progress of runs that are made one after another."""
+class Progress:
+    """Is told of the progress of runs made one after another. This class shows nothing; its subclasses show it."""
 
     def say(self, line: str) -> None:
         """Show one line of text."""
@@ -36,7 +36,7 @@ class Progress(Protocol):
         """The run that was started is no longer being trained."""
 
 
-class Lines:
+class Lines(Progress):
     """Plain log lines on stderr, for files and pipes."""
 
     def __init__(self) -> None:
@@ -49,17 +49,11 @@ class Lines:
         self.title = title
         self.say(f"{title}: " + (f"continues at step {done_steps} of {total_steps}" if done_steps else "starts"))
 
-    def step(self, count: int = 1) -> None:
-        """Nothing: lines are printed by epoch."""
-
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None:
         self.say(f"{self.title}: epoch {epoch}/{epochs}  {summarize(metrics)}")
 
-    def stop(self) -> None:
-        """Nothing to clear."""
 
-
-class Bars:
+class Bars(Progress):
     """One bar per run on stderr, removed when the run ends. `position` is its line if several are shown at a time."""
 
     def __init__(self, position: int) -> None:
@@ -94,21 +88,7 @@ class Bars:
             self.bar = None
 
 
-class Silence:
-    """Shows nothing: for processes whose work is reported by another one."""
-
-    def say(self, line: str) -> None: ...
-
-    def start(self, title: str, total_steps: int, done_steps: int) -> None: ...
-
-    def step(self, count: int = 1) -> None: ...
-
-    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float | None]) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class Report:
+class Report(Progress):
     """Forwards every call to a process that shows it: `tell` gets the name and the arguments of the call."""
 
     SECONDS = 0.2

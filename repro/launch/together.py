@@ -68,7 +68,7 @@ def main() -> int:
     import torch
 
     from repro.config import parse_config
-    from repro.progress import Lines, Silence
+    from repro.progress import Lines, Progress
     from repro.runner import Runner
     from repro.training.distributed import connected, ranks_of_this_job
     from repro.training.hardware import choose_device, keep_freed_memory
@@ -85,7 +85,7 @@ def main() -> int:
     request = json.loads(options.request.read_text())
     stop, ranks = StopRequest(), ranks_of_this_job()
     threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
-    output = Lines() if ranks.is_first else Silence()
+    output = Lines() if ranks.is_first else Progress()
     try:
         device = choose_device(options.device)
         runner = Runner(Store(options.runs), options.data, device, output, stop, ranks=ranks)
