@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from pkgutil import resolve_name
 
 from repro.errors import BadInput, RunFailed
 from repro.tracking.report import reported
@@ -18,11 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> None:
     options = parse(arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "run":
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "repro.commands:run":
         raise BadInput("torchrun starts several processes for one run: use it only with `repro run`")
     # Imported only now: most commands need torch, which `--help` does not.
-    module, _, name = options.command.rpartition(":")
-    command: Callable[[argparse.Namespace], None] = getattr(import_module(module or "repro.commands"), name)
+    command: Callable[[argparse.Namespace], None] = resolve_name(options.command)
     with reported():
         command(options)
 

@@ -33,13 +33,6 @@ from repro.training.examples import assemble
 from repro.training.hardware import choose_device, keep_freed_memory
 
 
-def demo(options: argparse.Namespace) -> None:
-    """`repro demo`"""
-    from repro.demo import run_demo
-
-    run_demo(options.out, options.wandb)
-
-
 def data_list(options: argparse.Namespace) -> None:
     """`repro data list`"""
     rows = []

@@ -1,10 +1,15 @@
 """`repro demo`: the paper's question, answered on the embedded digits by training, distilling and measuring."""
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
 
+from analysis.comparison import comparison
+from analysis.digits import FIGURE
+from analysis.style import save
+from analysis.tables import StudyTables
 from repro import progress
 from repro.atomic import make_folder
 from repro.launch.ledger import Ledger
@@ -16,29 +21,20 @@ from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking.label import Label
-from repro.tracking.mirror import Mode, mirrored
+from repro.tracking.mirror import mirrored
 from repro.training.hardware import keep_freed_memory, processors
 
 WORKERS = 4
 """The number of runs made side by side, if there are as many processors."""
 
 
-def run_demo(out: Path, wandb: Mode) -> None:
-    """Make the runs of `sweeps/digits.yaml` under `out`/runs, print their table and save their figure to `out`.
-
-    wandb: the mode in which W&B shows the runs while they are made.
-    """
-    from analysis.comparison import comparison
-    from analysis.digits import FIGURE
-    from analysis.style import save
-    from analysis.tables import StudyTables
-
+def demo(options: argparse.Namespace) -> None:
+    """Make the runs of `sweeps/digits.yaml` under `--out`, print their table and save their figure there."""
+    out: Path = options.out
     make_folder(out, "--out")
     keep_freed_memory()
-    stop = StopRequest()
-    runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), stop)
-    requests = read_sweep(find_sweep("digits"), {})
-    plan = parents_first(requests)
+    runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), StopRequest())
+    plan = parents_first(read_sweep(find_sweep("digits"), {}))
     # As `repro launch` does, so that `repro status` and `repro wandb sync` know what the runs were made for.
     ledger = Ledger(runner.store.root)
     with ledger.lock():
@@ -48,7 +44,7 @@ def run_demo(out: Path, wandb: Mode) -> None:
         f"{len(plan)} runs on scikit-learn's digits: {len(plan) - len(missing)} done, {len(missing)} to make"
     )
     labels = {request.run_id: Label(request.label, "digits", request.tags) for request in missing}
-    with mirrored(wandb, out / "runs", labels, runner.progress.say):
+    with mirrored(options.wandb, out / "runs", labels, runner.progress.say):
         make_side_by_side(missing, runner, ["cpu"], min(WORKERS, processors()), code=None)
         evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
         print(comparison(evidence.table))

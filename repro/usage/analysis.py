@@ -8,7 +8,11 @@ CHANGES = "show only runs that were launched with this value of a config key"
 
 
 def add(commands: Commands) -> None:
-    """`figures`, `report`, `compare`, `export`, `bench`."""
+    for one in (_figures, _report, _compare, _export, _bench):
+        one(commands)
+
+
+def _figures(commands: Commands) -> None:
     figures = command(
         commands,
         "figures",
@@ -27,6 +31,8 @@ def add(commands: Commands) -> None:
     )
     source_option(figures)
 
+
+def _report(commands: Commands) -> None:
     report = command(
         commands,
         "report",
@@ -43,6 +49,8 @@ def add(commands: Commands) -> None:
     )
     source_option(report)
 
+
+def _compare(commands: Commands) -> None:
     compare = command(
         commands,
         "compare",
@@ -54,6 +62,8 @@ def add(commands: Commands) -> None:
     compare.add_argument("other", metavar="RUN", help="the run to compare it with")
     source_option(compare)
 
+
+def _export(commands: Commands) -> None:
     export = command(
         commands,
         "export",
@@ -74,10 +84,12 @@ def add(commands: Commands) -> None:
     )
     source_option(export)
 
+
+def _bench(commands: Commands) -> None:
     bench = command(
         commands,
         "bench",
-        "bench",
+        "repro.commands:bench",
         "measure speed relative to baselines, the fidelity of your own method, or what faster training modes change",
         "examples:\n"
         "  repro bench lenet --json\n"

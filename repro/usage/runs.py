@@ -7,11 +7,15 @@ from repro.usage.options import Commands, command, data_option, positive, run_op
 
 
 def add(commands: Commands) -> None:
-    """`demo`, `data`, `run`, `surface`, `sample-quality`."""
+    for one in (_demo, _data, _run, _surface, _quality):
+        one(commands)
+
+
+def _demo(commands: Commands) -> None:
     demo = command(
         commands,
         "demo",
-        "demo",
+        "repro.demo:demo",
         "answer the paper's question on scikit-learn's digits, offline",
         "example:\n  repro demo --out demo",
     )
@@ -24,24 +28,34 @@ def add(commands: Commands) -> None:
     )
     wandb_option(demo)
 
+
+def _data(commands: Commands) -> None:
     data = command(commands, "data", None, "list the data sets, or prepare one")
     data_commands = data.add_subparsers(metavar="list|prepare", required=True)
-    example = "example:\n  repro data list --data data"
-    data_option(command(data_commands, "list", "data_list", "list every data set and the state of its file", example))
+    listed = command(
+        data_commands,
+        "list",
+        "repro.commands:data_list",
+        "list every data set and the state of its file",
+        "example:\n  repro data list --data data",
+    )
+    data_option(listed)
     prepare = command(
         data_commands,
         "prepare",
-        "data_prepare",
+        "repro.commands:data_prepare",
         "download a data set and write its prepared file",
         "example:\n  repro data prepare mnist --data data",
     )
     prepare.add_argument("name", metavar="NAME", help="a data set, as `repro data list` shows it")
     data_option(prepare)
 
+
+def _run(commands: Commands) -> None:
     run = command(
         commands,
         "run",
-        "run",
+        "repro.commands:run",
         "train one run of a study, and before it any parent (such as its teacher) that is missing",
         "examples:\n"
         "  repro run lenet_mnist preset=smoke\n"
@@ -56,10 +70,12 @@ def add(commands: Commands) -> None:
     wandb_option(run)
     run.make_epilog = _list_studies
 
+
+def _surface(commands: Commands) -> None:
     surface = command(
         commands,
         "surface",
-        "surface",
+        "repro.commands:surface",
         "measure the loss around a finished student, for Figure 6c",
         "Measures loss and agreement on a grid over the plane through the teacher, the initial student and the final\n"
         "student. Writes surface.json into the student's record. If interrupted, the same command continues.\n\n"
@@ -79,10 +95,12 @@ def add(commands: Commands) -> None:
     )
     run_options(surface)
 
+
+def _quality(commands: Commands) -> None:
     quality = command(
         commands,
         "sample-quality",
-        "sample_quality",
+        "repro.commands:sample_quality",
         "measure FID and inception score of a finished generator run",
         "example:\n  repro sample-quality 0123456789ab --samples 5000 --data data\n\n"
         "Needs torch-fidelity (`pip install 'repro[fid]'`) and, in the data folder, the Inception network's weights;\n"

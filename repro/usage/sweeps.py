@@ -6,7 +6,11 @@ from repro.usage.options import Commands, command, data_option, positive, runs_o
 
 
 def add(commands: Commands) -> None:
-    """`launch`, `status`, `cancel`, `logs`, `cost`."""
+    for one in (_launch, _status, _cancel, _logs, _cost):
+        one(commands)
+
+
+def _launch(commands: Commands) -> None:
     launch = command(
         commands,
         "launch",
@@ -49,6 +53,8 @@ def add(commands: Commands) -> None:
 
     wandb_option(launch)
 
+
+def _status(commands: Commands) -> None:
     status = command(
         commands,
         "status",
@@ -71,6 +77,8 @@ def add(commands: Commands) -> None:
     status.add_argument("--watch", action="store_true", help="refresh every 10 seconds, until Ctrl-C")
     runs_option(status)
 
+
+def _cancel(commands: Commands) -> None:
     cancel = command(
         commands,
         "cancel",
@@ -82,6 +90,8 @@ def add(commands: Commands) -> None:
     cancel.add_argument("settings", nargs="*", metavar="key=value", help="override values of the sweep")
     runs_option(cancel)
 
+
+def _logs(commands: Commands) -> None:
     logs = command(
         commands,
         "logs",
@@ -92,6 +102,8 @@ def add(commands: Commands) -> None:
     logs.add_argument("what", metavar="RUN", help="a run id, as `repro status` shows it, or its first characters")
     runs_option(logs)
 
+
+def _cost(commands: Commands) -> None:
     cost = command(
         commands,
         "cost",
