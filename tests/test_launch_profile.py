@@ -1,5 +1,6 @@
 """Cluster profiles: where they are found, what they mean, and how their faults are told."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,14 @@ def test_the_users_own_profile_is_looked_at_first(own_folder: Path, tmp_path: Pa
     assert read_profile("cpu").partition == "from_home"
     (own_folder / "cpu.yaml").write_text("partition: from_variable\n")
     assert read_profile("cpu").partition == "from_variable"
+    (tmp_path / "file.yml").write_text("partition: from_file\n")
+    assert read_profile(str(tmp_path / "file.yml")).partition == "from_file"
     assert profile_folders() == [own_folder, second, SHIPPED]
 
 
 @pytest.mark.parametrize(
-    ("time", "minutes"), [("00:30:00", 30), ("01:00:30", 61), ("2-03:00:00", 3060), ("100:00:00", 6000)]
+    ("time", "minutes"),
+    [("00:30:00", 30), ("01:00:30", 61), ("2-03:00:00", 3060), ("14-00:00:00", 20160), ("100:00:00", 6000)],
 )
 def test_the_time_limit_is_read_as_slurm_reads_it(time: str, minutes: int) -> None:
     assert Profile(time=time).minutes == minutes
@@ -51,6 +55,19 @@ def test_a_time_limit_needs_no_quotes(own_folder: Path, time: str) -> None:
     """YAML 1.1 counts `12:00:00` in sixties, and 43200 is nothing that anybody has written."""
     (own_folder / "p.yaml").write_text(f"time: {time}\n")
     assert read_profile("p").time == time
+
+
+def test_the_documentation_lists_every_key_with_its_default() -> None:
+    page = (SHIPPED.parents[1] / "docs" / "slurm.md").read_text()
+    table = [line.split("|") for line in page.partition("## Profiles")[2].splitlines() if line.startswith("| `")]
+    documented: dict[str, str] = {}
+    for _, keys, default, *_ in table:
+        names, values = re.findall(r"`(\w+)`", keys), [value.strip(' `"') for value in default.split(",")]
+        documented |= dict(zip(names, values if len(values) > 1 else values * len(names), strict=True))
+    unset = ("", "any", "the cluster's")
+    assert {key: "" if value in unset else value for key, value in documented.items()} == {
+        key: "" if value in (None, {}, ()) else str(value) for key, value in Profile()
+    }
 
 
 def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
@@ -78,7 +95,8 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("gpus: 2\ngpu_type: 'a 100'\n", 2, "key 'gpu_type': 'a 100' is not a type of GPU"),
         ("gpus: 4\nprocesses_per_run: 8\n", 1, "1 runs at once with 8 processes each need 8 gpus, not 4"),
         ("cpus: 2\nprocesses_per_run: 3\n", 1, "1 runs at once with 3 processes each need 3 cpus, not 2"),
-        ("time: '00:01:00'\n", 1, "warning_seconds 90 must be below time 00:01:00"),
+        ("time: '00:01:30'\n", 1, "warning_seconds 90 must be below time 00:01:30"),
+        ("warning_seconds: 9\n", 1, "key 'warning_seconds' is 9: input should be greater than or equal to 10"),
         ("environment:\n  A: b\n  1C: d\n", 1, "key 'environment': '1C' is not the name of an environment variable"),
         ("sbatch: {array: 1-5}\n", 1, "key 'sbatch': 'array' is set by the launcher: leave it out"),
         ("sbatch: {no-requeue: true}\n", 1, "key 'sbatch': 'no-requeue' is set by the launcher: leave it out"),

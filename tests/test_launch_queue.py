@@ -1,4 +1,4 @@
-"""What the launcher makes of Slurm's queue and accounting: what is on its way, was lost, or will never start."""
+"""What the launcher makes of Slurm's queue: what is on its way, was lost, or will never start."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +13,12 @@ from processes import Process
 from repro.config import parse_config
 from repro.errors import BadInput
 from repro.launch import ledger as ledgers
-from repro.launch.accounting import LOST, End, ends_of, summary
+from repro.launch import slurm_queue
 from repro.launch.ledger import Ledger, Submission
 from repro.launch.plan import parents_first
 from repro.launch.reconcile import reconcile, take_back
 from repro.launch.request import Request
-from repro.launch.slurm_queue import Task, queued_runs
+from repro.launch.slurm_queue import Task, cancel, queued_runs
 from repro.launch.standing import sort_out
 from repro.store import Store
 
@@ -66,7 +66,8 @@ def test_the_queue_is_read_by_the_names_of_jobs_never_by_their_ids(slurm: Preten
         "d": Task("repro-x-1", "8_2", "8", "PENDING", "Resources", "", first.time),
         "e": Task("repro-x-2", "9", "9", "COMPLETING", "None", "n2", second.time),
     }
-    assert "--name=repro-x-1,repro-x-2,repro-x-3 " in slurm.read("asked_squeue")
+    # --array: a line for each task, not one for all that are pending.
+    assert "--array --name=repro-x-1,repro-x-2,repro-x-3 " in slurm.read("asked_squeue")
 
 
 def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +78,48 @@ def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BadInput, match="there is no Slurm on this machine: squeue is not installed"):
         queued_runs([entry("1", ["a"])])
+
+
+def test_a_scheduler_that_hangs_is_bad_input_too(slurm: PretendSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_queue, "PATIENCE_SECONDS", 0.6)
+    slurm.script("squeue", "#!/bin/bash\nexec sleep 60\n")
+    with pytest.raises(BadInput, match="Slurm does not answer: no output from squeue for 1 s"):
+        queued_runs([entry("1", ["a"])])
+    slurm.script("squeue", "#!/bin/bash\nexit 3\n")
+    with pytest.raises(BadInput, match="Slurm does not answer: squeue failed"):
+        queued_runs([entry("1", ["a"])])
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "given_up", "needs_a_person"),
+    [
+        ("PENDING", "launch failed requeued held", True, False),
+        ("PENDING", "launch_failed_requeued_held", True, False),  # as later versions of Slurm write it
+        ("PENDING", "DependencyNeverSatisfied", True, False),
+        ("PENDING", "JobHoldMaxRequeue", True, False),
+        ("PENDING", "JobHeldAdmin", False, True),
+        ("PENDING", "BadConstraints", False, True),
+        ("PENDING", "job_requeued_in_held_state", False, True),
+        ("PENDING", "Resources", False, False),
+        ("PENDING", "Dependency", False, False),
+        ("PENDING", "BeginTime", False, False),  # it was requeued just now
+        ("RUNNING", "launch failed requeued held", False, False),
+        ("COMPLETING", "JobHeldAdmin", False, False),
+    ],
+)
+def test_what_a_pending_job_waits_for_says_whether_it_will_start(
+    state: str, reason: str, given_up: bool, needs_a_person: bool
+) -> None:
+    task = Task("repro-x-1", "8_0", "8", state, reason, "")
+    assert (task.given_up, task.needs_a_person) == (given_up, needs_a_person)
+
+
+def test_thousands_of_jobs_are_cancelled_without_leaving_one_out(slurm: PretendSlurm) -> None:
+    """In several calls, because the length of a command line is limited."""
+    cancel(Task("repro-x-1", f"8_{index}", "8", "PENDING", "Priority", "") for index in range(1200))
+    calls = [line.split() for line in slurm.cancelled]
+    assert sorted(job for call in calls for job in call) == sorted(f"8_{index}" for index in range(1200))
+    assert max(len(call) for call in calls) <= 500
 
 
 def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(ledger: Ledger) -> None:
@@ -226,46 +269,6 @@ def test_runs_of_another_sweep_in_a_job_that_is_taken_back_are_said(slurm: Prete
     take_back(sort_out(plan, Store(tmp_path / "runs"), queued, retry_failed=False), queued, said.append)
     assert slurm.cancelled == ["8_0"]
     assert said[0].endswith("; this also cancels 1 run outside this sweep: launch those again too")
-
-
-# -- why jobs ended ----------------------------------------------------------------------------------------------------
-
-
-def test_accounting_says_how_the_last_job_of_each_run_ended(slurm: PretendSlurm) -> None:
-    lines = [
-        "repro-x-1|8_0|NODE_FAIL",
-        "repro-x-1|8_0|OUT_OF_MEMORY",  # its second life
-        "repro-x-1|8_[1-2,4%3]|CANCELLED by 1000",  # never started, and so in one line
-        "repro-x-1|8_3|TIMEOUT",
-        "another|9|FAILED",  # somebody else's job, that was given the id of one of ours before or after
-        "repro-x-2|9|RUNNING",  # but it is not in the queue
-    ]
-    slurm.answers("sacct", lines)
-    first = entry("1", ["a", "b"], ["c"], ["d"], ["e"], ["f"], job_id="8")
-    second, third = entry("2", ["f"], job_id="9"), entry("3", ["g"])
-    found = ends_of([first, second, third], ["a", "b", "c", "d", "e", "f", "g"])
-    assert found == {
-        "a": End("8_0", "OUT_OF_MEMORY"),
-        "b": End("8_0", "OUT_OF_MEMORY"),
-        "c": End("8_1", "CANCELLED by 1000"),
-        "d": End("8_2", "CANCELLED by 1000"),
-        "e": End("8_3", "TIMEOUT"),
-        "f": End("9", LOST),
-    }
-    assert "--duplicates --jobs=8,9 " in slurm.read("asked_sacct")
-    slurm.answers("sacct", ["repro-x-3|8|PREEMPTED", *lines])  # the scheduler crashed, and gave our id to us again
-    assert ends_of([first, replace(third, job_id="8")], ["a", "g"]) == {
-        "a": End("8_0", "OUT_OF_MEMORY"),
-        "g": End("8", "PREEMPTED"),
-    }
-    assert summary(found.values()) == (
-        "2 jobs CANCELLED by 1000, 1 job OUT_OF_MEMORY, 1 job TIMEOUT, 1 job lost by Slurm"
-    )
-
-
-def test_accounting_is_asked_only_about_runs_that_were_submitted(slurm: PretendSlurm) -> None:
-    assert ends_of([entry("1", ["a"], job_id="8")], ["b"]) == {}
-    assert slurm.read("asked_sacct") == ""
 
 
 def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(

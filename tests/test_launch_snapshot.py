@@ -55,6 +55,7 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
     shown = subprocess.check_output(command, cwd=checkout.parent, env=environment, text=True)
     assert shown == "1\n"
     assert json.loads((snapshot / "snapshot.json").read_text()) == code
+    assert snapshot.stat().st_mode & 0o055 == 0o055  # others of the group may launch from the same folder of runs
 
 
 def test_a_copy_of_what_was_committed_since_is_known_by_its_commit(checkout: Path, tmp_path: Path) -> None:
