@@ -45,6 +45,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join(known))
     monkeypatch.setenv("REPRO", str(here / "repro"))  # for slurm/agent.sbatch
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as all tests
 
 
 def start_agent(sweep: str, folder: Path) -> "subprocess.Popen[str]":
@@ -57,6 +58,17 @@ def start_agent(sweep: str, folder: Path) -> "subprocess.Popen[str]":
         cwd=folder,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where `nohup` runs the tests
     )
+
+
+def its_processes(agent: "subprocess.Popen[str]", runs: Path) -> list[psutil.Process]:
+    """All that the agent has started, as soon as its first run trains."""
+    deadline = time.monotonic() + 300
+    while not list(runs.glob("*/metrics.jsonl")):
+        assert time.monotonic() < deadline and agent.poll() is None
+        time.sleep(0.2)
+    family = psutil.Process(agent.pid).children(recursive=True)
+    assert len(family) >= 2
+    return family
 
 
 @pytest.mark.usefixtures("environment")
@@ -92,12 +104,7 @@ def test_a_stopped_agent_leaves_no_process_behind(
 ) -> None:
     sweep = begin_sweep(server, tmp_path, preset=["short"], images=[1200])
     agent = start_agent(sweep, tmp_path)
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / "runs").glob("*/metrics.jsonl")):
-        assert time.monotonic() < deadline and agent.poll() is None
-        time.sleep(0.2)
-    family = psutil.Process(agent.pid).children(recursive=True)
-    assert len(family) >= 2
+    family = its_processes(agent, tmp_path / "runs")
     agent.send_signal(number)
     _, err = agent.communicate(timeout=300)
     assert agent.returncode == 1
@@ -106,6 +113,32 @@ def test_a_stopped_agent_leaves_no_process_behind(
     assert not alive, (alive, gone)
     (record,) = Store(tmp_path / "runs").runs()
     assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_killed_agent_leaves_the_sweep_and_its_run_to_the_next(
+    server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what it leaves behind
+    sweep = begin_sweep(server, tmp_path, preset=["short"], images=[100, 300])
+    killed = start_agent(sweep, tmp_path)
+    family = its_processes(killed, tmp_path / "runs")
+    killed.kill()
+    assert not psutil.wait_procs(family, timeout=300)[1]
+    killed.communicate()
+    (teacher,) = Store(tmp_path / "runs").runs()
+    assert teacher.state() == "interrupted" and (teacher.path / "checkpoint.pt").exists()
+    assert [point["images"] for point in server.sweeps[sweep.split("/")[-1]].points] == [300]
+    after = start_agent(sweep, tmp_path)
+    deadline = time.monotonic() + 300
+    while not teacher.is_done():
+        assert time.monotonic() < deadline and after.poll() is None
+        time.sleep(0.2)
+    after.terminate()
+    after.communicate(timeout=300)
+    first, second = teacher.read_json("environment.json")["attempts"]
+    assert first["step"] == 0 < second["step"]
+    assert [row["epoch"] for row in teacher.metrics()] == list(range(6, 61, 6))  # each once
 
 
 @pytest.mark.usefixtures("environment", "server")

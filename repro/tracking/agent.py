@@ -33,7 +33,7 @@ def run_agent(sweep: str, count: int | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         report.touch()
-        command = [sys.executable, "-m", "wandb", "agent", "--forward-signals"]
+        command = [sys.executable, "-m", "repro.tracking.agent_process"]
         command += [] if count is None else ["--count", str(count)]
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         # This `repro` comes first, even if it was called by its path.
@@ -70,8 +70,8 @@ def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
             signal.signal(number, stop)
     family: dict[int, psutil.Process] = {}
     try:
-        # In its own process group, so that Ctrl-C reaches it only through us, once.
-        agent = subprocess.Popen(command, env=environment, process_group=0)
+        # In its own process group, so that Ctrl-C reaches it only through us, once. It ends when the pipe does.
+        agent = subprocess.Popen(command, env=environment, process_group=0, stdin=subprocess.PIPE)
         if received:
             agent.send_signal(signal.SIGTERM)
         while True:
