@@ -138,6 +138,17 @@ def test_there_is_no_difference_to_a_value_of_which_the_paper_does_not_say_what_
     assert {row.source for row in done} == {"Figure 9 (table); the paper does not say which split"}
 
 
+def test_numbers_are_of_the_conditions_that_the_figure_shows() -> None:
+    """Figure 3 is of ensembles of five; the study has others too, which stand before them in its table."""
+    only = {"policy": ["baseline"], "trial": [0, 1]}
+    tables = StudyTables(SyntheticRecords(examples=50).add("augmentation", world, only=only))
+    figure = find_figure("3")
+    rows = against_paper(figure, figure.evidence(tables, "short"), [tables("augmentation", "short")])
+    members = {(row.quantity, len(tables.records.record(run).teachers)) for row in rows for run in row.runs}
+    assert {count for _, count in members} == {5}
+    assert {quantity for quantity, _ in members} >= {"student: agreement (%)", "teacher: accuracy (%)"}
+
+
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
     run = next(run for run in contents.runs if run.teachers)
     settings = {"trial": 0, "optimizer": run.config["optimizer"]["name"], "epochs": 300}

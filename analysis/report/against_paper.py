@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figure import PaperFigure
-from analysis.panels import Evidence, Metric, Names, Panel, cells
+from analysis.panels import Evidence, Metric, Names, Panel, cells, matching
 from analysis.summary import summarize
 from analysis.tables import StudyTable
 
@@ -43,13 +43,16 @@ def against_paper(figure: PaperFigure, evidence: Evidence, tables: Sequence[Stud
     """A row for every quantity and condition of the figure's panels, including those not run."""
     panels = [panel for row in figure.panels for panel in row]
     columns = {column for panel in panels for column in panel.metric.columns.values()} | set(SPECIFIC.values())
-    summaries = _summaries(tables, sorted(columns)) if panels else []
+    summaries = _summaries(tables, sorted(columns), figure.only) if panels else []
     return list(dict.fromkeys(row for panel in panels for row in _rows(panel, evidence, summaries)))
 
 
-def _summaries(tables: Sequence[StudyTable], columns: Sequence[str]) -> list[Mapping[Hashable, Any]]:
+def _summaries(
+    tables: Sequence[StudyTable], columns: Sequence[str], only: Mapping[str, Any]
+) -> list[Mapping[Hashable, Any]]:
+    """The numbers of the conditions that the figure shows: a study has others, of which its panels do not speak."""
     found = [summarize(table, columns).assign(sweep=table.sweep) for table in tables if len(table.rows)]
-    return [row for frame in found for row in frame.to_dict("records")]
+    return [row for frame in found for row in matching(frame, only).to_dict("records")]
 
 
 def _rows(panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable, Any]]) -> list[Comparison]:
