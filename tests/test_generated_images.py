@@ -23,6 +23,7 @@ from repro.generative.sampling import ImageSampler, generate, to_uint8
 from repro.launch.plan import count_work, images_to_train, parents_first
 from repro.launch.request import Request
 from repro.optimization import Linear
+from repro.seeds import stream_seed
 from repro.training.accumulation import check_shares
 from repro.training.batches import smallest_batch
 from repro.training.distributed import Ranks
@@ -99,6 +100,20 @@ def test_generated_images_come_last_and_have_no_label(network: nn.Module) -> Non
     assert (examples.labels[:100] >= 0).all() and (examples.labels[100:] == NO_LABEL).all()
     expected = ImageSampler(network, latent_size=4).fixed_set(30, seed=0, device=CPU)
     assert torch.equal(examples.inputs[100:], expected)
+
+
+def test_batch_statistics_and_seed_of_a_config_reach_the_sampler(network: nn.Module) -> None:
+    """As does `batch_statistics` of a stream; both are the original code's way of drawing."""
+    sampler = ImageSampler(network, latent_size=4, batch_statistics=True)
+    generator = small_generator()
+    fixed = GeneratedImages(generator=generator, images=30, seed=3, batch_statistics=True)
+    fresh = STREAM.model_copy(update={"batch_statistics": True})
+    data = DataConfig(train=Selection(dataset=SMALL, size=100), generated=(fixed,), streams=(fresh,))
+    examples = assemble(data, DATASETS, CPU, {generator: network})
+    assert torch.equal(examples.inputs[100:], sampler.fixed_set(30, seed=3, device=CPU))
+    (stream,) = open_streams(data, DATASETS, CPU, {generator: network})
+    random = torch.Generator().manual_seed(stream_seed(1, 8))
+    assert torch.equal(stream.draw(first=8, count=4, seed=1), sampler.draw(4, random))
 
 
 def test_the_generator_is_a_parent_and_its_work_is_counted() -> None:

@@ -1,6 +1,8 @@
 """The training of a generator: exact resume, what each step does, its record."""
 
+import copy
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -109,6 +111,55 @@ def test_a_step_of_one_network_leaves_the_weights_of_the_other_alone() -> None:
     run._generator_step()
     assert all(torch.equal(value, moved[name]) for name, value in run.discriminator.named_parameters())
     assert not all(torch.equal(value, generator[name]) for name, value in run.generator.named_parameters())
+
+
+def test_a_step_of_each_network_descends_the_hinge_loss_of_its_own_images() -> None:
+    """The losses by hand, for a batch of three real images and as many generated ones."""
+    run = trainer(small_generator())
+    generator, discriminator = copy.deepcopy((run.generator, run.discriminator))
+    random = torch.Generator()
+    random.set_state(run.random["latents"].get_state())
+    real = torch.rand(3, 1, 8, 8) * 2 - 1
+    with torch.no_grad():
+        fake = generator(torch.randn(3, 4, generator=random))
+        scores = discriminator(torch.cat([real, fake]))
+    expected = (1 - scores[:3]).clamp(min=0).mean() + (1 + scores[3:]).clamp(min=0).mean()
+    torch.testing.assert_close(run._discriminator_step(real), expected)
+
+    discriminator = copy.deepcopy(run.discriminator)
+    with torch.no_grad():
+        expected = -discriminator(generator(torch.randn(16, 4, generator=random))).mean()
+    torch.testing.assert_close(run._generator_step(), expected)
+
+
+def test_a_row_has_the_mean_loss_of_each_network_over_the_steps_of_the_epoch() -> None:
+    class Watched(GeneratorTrainer):
+        seen: ClassVar[dict[str, list[float]]] = {"generator": [], "discriminator": []}
+
+        def _generator_step(self) -> Tensor:
+            loss = super()._generator_step()
+            self.seen["generator"].append(float(loss))
+            return loss
+
+        def _discriminator_step(self, real: Tensor) -> Tensor:
+            loss = super()._discriminator_step(real)
+            self.seen["discriminator"].append(float(loss))
+            return loss
+
+    run = Watched(small_generator(), {SMALL: SMALL.load(Path())}, CPU, {})
+    run.advance(lambda: False)
+    assert {name: len(losses) for name, losses in run.seen.items()} == {"generator": 4, "discriminator": 8}
+    row = run.row()
+    for name, losses in run.seen.items():
+        assert row[f"train/{name}_loss"] == pytest.approx(np.mean(losses), rel=1e-5), name
+
+
+def test_every_pass_over_the_real_images_comes_in_another_order() -> None:
+    run = trainer(small_generator())  # 50 images in batches of 16, 16, 16 and 2
+    batches = run._real_batches(0)
+    passes = [torch.cat([next(batches) for _ in range(4)]).flatten(1).tolist() for _ in range(3)]
+    assert sorted(passes[0]) == sorted(passes[1]) == sorted(passes[2])
+    assert passes[0] != passes[1] != passes[2] != passes[0]
 
 
 def test_the_average_generator_by_hand() -> None:

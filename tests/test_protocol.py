@@ -178,7 +178,8 @@ def init_interpolation(settings: Settings) -> Content:
     init = {"name": "interpolated", "weight": settings["weight"], "endpoint": "final", "batch_norm": "kept"}
     scaled = {0.0: 0.05, 0.125: 0.04375, 0.25: 0.0375, 0.375: 0.03125, 0.5: 0.025, 0.75: 0.0125, 1.0: 1e-6}
     rate = {"constant": 0.05, "scaled": scaled[settings["weight"]]}[settings["learning_rate"]]
-    return student(settings, {"model": resnet(20, "layer")}, init=init, optimizer=sgd(pytest.approx(rate)))
+    optimizer = sgd(0.05) | {"learning_rate": pytest.approx(rate)}
+    return student(settings, {"model": resnet(20, "layer")}, init=init, optimizer=optimizer)
 
 
 def shared_init(settings: Settings) -> Content:

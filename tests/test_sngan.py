@@ -1,11 +1,13 @@
 """SN-GAN's networks and losses: published sizes, spectral norm against an SVD, the hinge by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from repro.errors import BadInput
 from repro.generative.hinge import discriminator_loss, generator_loss
@@ -81,6 +83,55 @@ def test_a_halving_block_is_the_mean_of_branch_and_shortcut_over_two_by_two_pixe
     whole = block.branch(x) + block.shortcut(x)  # as published: the shortcut's convolution first
     expected = whole.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
     torch.testing.assert_close(block(x), expected)
+
+
+def convolved(layer: Any, x: Tensor) -> Tensor:
+    """By a layer that keeps the resolution."""
+    weight: Tensor = layer.weight
+    return F.conv2d(x, weight, layer.bias, padding=weight.shape[-1] // 2)
+
+
+@torch.no_grad()
+def test_the_generator_equals_one_written_with_functions() -> None:
+    torch.manual_seed(0)
+    generator: Any = TINY.build_generator((3, 16, 16))
+    generator(3.0 * torch.randn(20, 4) + 1.0)  # running statistics that matter
+    generator.eval()
+    latents = torch.randn(2, 4)
+
+    def activated(norm: Any, x: Tensor) -> Tensor:
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias).clamp(min=0)
+
+    def doubled(x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    x = (latents @ generator.linear.weight.T + generator.linear.bias).reshape(2, 6, 4, 4)
+    for block in generator.blocks:
+        norm1, _, _, conv1, norm2, _, conv2 = block.branch
+        branch = convolved(conv2, activated(norm2, convolved(conv1, doubled(activated(norm1, x)))))
+        x = branch + convolved(block.shortcut[1], doubled(x))
+    norm, _, to_image, _ = generator.to_image
+    torch.testing.assert_close(generator(latents), convolved(to_image, activated(norm, x)).tanh())
+
+
+@torch.no_grad()
+def test_the_discriminator_equals_one_written_with_functions() -> None:
+    torch.manual_seed(0)
+    discriminator: Any = TINY.build_discriminator((3, 16, 16)).eval()
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+
+    def halved(x: Tensor) -> Tensor:
+        half = x.shape[-1] // 2
+        return x.reshape(*x.shape[:2], half, 2, half, 2).mean(dim=(3, 5))
+
+    x = images
+    for number, block in enumerate(discriminator.blocks):
+        _, conv1, _, conv2 = block.branch
+        start = x if number == 0 else x.clamp(min=0)  # raw pixels are not rectified
+        x, branch = x, convolved(conv2, convolved(conv1, start).clamp(min=0))
+        x = halved(branch + convolved(block.shortcut, x)) if number < 2 else branch + x
+    scores = x.clamp(min=0).sum(dim=(2, 3)) @ discriminator.linear.weight.T + discriminator.linear.bias
+    torch.testing.assert_close(discriminator(images), scores.squeeze(1), rtol=1e-4, atol=1e-5)
 
 
 def test_hinge_losses_by_hand() -> None:

@@ -26,7 +26,7 @@ from repro.errors import BadInput
 from repro.launch.plan import images_to_train
 from repro.models.preresnet import PreResNet
 from repro.training.batches import NO_INDEX, Batches, plan_epoch
-from repro.training.examples import NO_LABEL, TrainingExamples
+from repro.training.examples import NO_LABEL, TrainingExamples, select_from
 from repro.training.streams import DatasetImages, ImageStream, NoiseImages, open_streams
 from repro.training.trainer import Trainer
 
@@ -130,6 +130,14 @@ def test_a_data_set_comes_round_after_round_each_time_in_another_order() -> None
     assert len({tuple(row.tolist()) for row in seen}) == 7
     assert torch.equal(stream.draw(5, 20, seed=1).flatten(), seen.flatten()[5:25])
     assert not torch.equal(stream.draw(0, 10, seed=2).flatten(), seen[0])
+
+
+def test_two_streams_of_noise_are_not_the_same_noise() -> None:
+    own = TrainingExamples(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4))
+    streams: list[ImageStream] = [NoiseImages((1, 8, 8), CPU), NoiseImages((1, 8, 8), CPU)]
+    (batch,) = Batches(own, 12, (), torch.Generator(), streams, (4, 4)).epoch(0, 0)
+    _, first, second = torch.split(batch.inputs, list(batch.parts))
+    assert first.shape == second.shape and not torch.equal(first, second)
 
 
 def test_noise_is_uniform_and_a_function_of_seed_and_place() -> None:
@@ -279,6 +287,15 @@ def test_a_selection_that_is_too_large_is_found_before_the_run_begins(tmp_path: 
 def test_streams_are_opened_in_their_order(digits: LabeledData) -> None:
     opened = open_streams(MIXED, {SMALL: digits}, CPU, {})
     assert [type(stream) for stream in opened] == [DatasetImages, NoiseImages]
+
+
+def test_a_stream_shows_the_images_that_its_selection_takes_and_no_others(digits: LabeledData) -> None:
+    some = Selection(dataset=SMALL, size=30, seed=2)
+    data = DataConfig(train=EVERYTHING, streams=(DatasetStream(selection=some, share=0.5),))
+    (stream,) = open_streams(data, {SMALL: digits}, CPU, {})
+    shown = stream.draw(0, 30, seed=0)
+    expected = digits.train.inputs[select_from(some, {SMALL: digits})]
+    assert sorted(shown.flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
 
 
 # -- the config ----------------------------------------------------------------------------------------------

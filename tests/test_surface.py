@@ -198,6 +198,34 @@ def test_batch_norm_statistics_are_the_networks_own_at_the_three_and_taken_anew_
     assert measured["test/agreement"] == pytest.approx(agreement, abs=2 / 597)
 
 
+def test_the_loss_is_the_objectives_with_labels_as_at_the_end_of_training(root: Path) -> None:
+    """A weight of the labels that rises from 0.2 to 0.8: of 21 steps, the last one begins after 20."""
+    objective = ForwardCrossEntropy(temperature=4.0, alpha=0.2, alpha_final=0.8)
+    config = student().model_copy(update={"objective": objective})
+    runner(root).make(config, "run")
+    surface = _open_surface(runner(root), config, "student", Store(root).run(config.run_id), ALL)
+    measured = surface.at(surface.plane.coordinates[2])
+    teacher, final = LAYER_NORM.build(10, (1, 8, 8)), LAYER_NORM.build(10, (1, 8, 8))
+    teacher.load_state_dict(Store(root).run(config.teachers[0].run_id).weights())
+    final.load_state_dict(Store(root).run(config.run_id).weights())
+    distance, _ = measured_by_hand(teacher, final)
+    test, alpha = SMALL.load(Path()).test, 0.2 + 0.6 * 20 / 21
+    with torch.no_grad():
+        nll = F.cross_entropy(final(test.inputs.float() / 127.5 - 1), test.labels)
+    assert measured["test/loss"] == pytest.approx(alpha * float(nll) + (1 - alpha) * distance, rel=1e-5)
+
+
+def test_few_images_are_drawn_from_all_of_them_and_keep_their_labels(root: Path) -> None:
+    """Not the first ones, which may all be of one class."""
+    run = Store(root).run(student().run_id)
+    surface = _open_surface(runner(root), student(), "student", run, 20)
+    chosen, test = surface.sets["test"], SMALL.load(Path()).test
+    assert isinstance(chosen.inputs, Tensor) and chosen.labels is not None
+    places = [int((test.inputs == image).flatten(1).all(dim=1).nonzero()[0]) for image in chosen.inputs]
+    assert len(set(places)) == 20 and max(places) > 300
+    assert torch.equal(chosen.labels, test.labels[places])
+
+
 # -- the file ------------------------------------------------------------------------------------------------
 
 
@@ -304,6 +332,15 @@ def test_what_is_damaged_or_gone_is_named_with_its_remedy(root: Path, tmp_path: 
     (run.path / "model.safetensors").unlink()
     with pytest.raises(RunFailed, match=f"weights of its student are gone: remove {run.path} to make it again"):
         make_surface(runner(tmp_path / "runs"), student(), "student", 2, 10)
+
+
+def test_a_student_that_was_made_with_other_data_is_not_measured(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "runs")
+    run = Store(tmp_path / "runs").run(student().run_id)
+    summary = run.read_json("summary.json")
+    run.write_json("summary.json", summary | {"data": {"digits": "0" * 12}})
+    with pytest.raises(BadInput, match=f"run {run.run_id} was made with other digits data"):
+        make_surface(runner(tmp_path / "runs"), student(), "student", 3, 11)
 
 
 def test_a_student_of_several_teachers_has_no_surface(root: Path) -> None:
