@@ -13,8 +13,9 @@ import pytest
 
 from repro.bench.wandb_faults import Fault, errors_500, no_key, nothing, unreachable
 from repro.bench.wandb_server import KEY, StandInServer
-from repro.tracking import mirror
-from repro.tracking.mirror import mirrored, why_offline
+from repro.tracking import offline
+from repro.tracking.mirror import mirrored
+from repro.tracking.offline import why_offline
 
 
 @contextlib.contextmanager
@@ -79,7 +80,7 @@ def test_auto_is_online_only_where_w_and_b_can_be_used(
 ) -> None:
     usable = fault in (nothing, logged_in)
     if usable:  # however busy the machine is
-        monkeypatch.setattr(mirror, "PROBE_SECONDS", 60.0)
+        monkeypatch.setattr(offline, "PROBE_SECONDS", 60.0)
     with fault(server, tmp_path) as changes:
         for key, value in changes.items():
             monkeypatch.setenv(key, value)

@@ -16,7 +16,7 @@ from repro.launch.ledger import Ledger
 from repro.store import RunDirectory, Store
 from repro.tracking.description import destination
 from repro.tracking.label import Label
-from repro.tracking.mirror import why_offline
+from repro.tracking.offline import why_offline
 
 
 def sync(options: argparse.Namespace) -> None:

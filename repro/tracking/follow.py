@@ -16,7 +16,7 @@ from typing import Any
 from repro.store import RunDirectory
 from repro.tracking.description import destination
 from repro.tracking.label import Label
-from repro.tracking.mirror import why_offline
+from repro.tracking.offline import why_offline
 from repro.tracking.point import Point
 
 POLL_SECONDS = 2.0

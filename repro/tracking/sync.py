@@ -12,8 +12,8 @@ from repro.tracking.check import check, is_checked
 from repro.tracking.description import Destination
 from repro.tracking.failures import FAILURES, UNREADABLE, reason
 from repro.tracking.label import Label
-from repro.tracking.mirror import why_offline
 from repro.tracking.models import artifact_name, send_model
+from repro.tracking.offline import why_offline
 from repro.tracking.publish import Publication, ShownElsewhere
 
 PAGE = 100
