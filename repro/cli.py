@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 
 from repro.errors import BadInput, RunFailed
-from repro.tracking.report import reported
+from repro.tracking.under_agent import reported_to_agent
 from repro.usage import parse
 
 
@@ -22,7 +22,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         raise BadInput("torchrun starts several processes for one run: use it only with `repro run`")
     # Imported only now: most commands need torch, which `--help` does not.
     command: Callable[[argparse.Namespace], None] = resolve_name(options.command)
-    with reported():
+    with reported_to_agent():
         command(options)
 
 

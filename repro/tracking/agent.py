@@ -18,7 +18,7 @@ import psutil
 
 from repro.errors import BadInput, RunFailed
 from repro.progress import counted
-from repro.tracking.report import REPORT
+from repro.tracking.under_agent import REPORT
 
 STOP_SECONDS = 120.0
 """How long runs may take to save a checkpoint when the agent is told to stop; then they are killed."""

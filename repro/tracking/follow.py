@@ -17,7 +17,7 @@ from repro.store import RunDirectory
 from repro.tracking.description import destination
 from repro.tracking.label import Label
 from repro.tracking.offline import why_offline
-from repro.tracking.point import Point
+from repro.tracking.under_agent import Point
 
 POLL_SECONDS = 2.0
 NICENESS = 19

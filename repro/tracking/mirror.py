@@ -19,7 +19,7 @@ from typing import Literal
 from repro.store import RunDirectory
 from repro.tracking.label import Label
 from repro.tracking.offline import why_offline
-from repro.tracking.point import point_of_agent
+from repro.tracking.under_agent import point_of_agent
 
 Mode = Literal["online", "offline", "disabled", "auto"]
 

@@ -15,7 +15,7 @@ from repro.tracking.check import check, known
 from repro.tracking.description import Destination, job_type, nested_config, tags
 from repro.tracking.label import Label
 from repro.tracking.pictures import final_pictures
-from repro.tracking.point import Point
+from repro.tracking.under_agent import Point
 
 INIT_SECONDS = 20.0
 FINISH_SECONDS = 20.0
