@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from runs import small_generator
 
-from repro.bench import throughput
 from repro.cli import main
 from repro.config import DataConfig, GeneratedStream, RunConfig, Selection, StudentConfig
 from repro.config_override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.digits import Digits
 from repro.data.image_folder import ImageNet
-from repro.data.synthetic_texts import SyntheticTexts
+from repro.data.prepared import EMNIST
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.experiments import protocol
 from repro.generative.sngan import SNGAN
@@ -23,10 +22,9 @@ from repro.launch.dry_run import see_what_is_left, show_runs
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.standing import sort_out
+from repro.launch.sweep import find_sweep, read_sweep
 from repro.models.lenet import LeNet5
-from repro.models.lstm import LSTM
-from repro.store import Store
-from repro.training.mode import Mode
+from repro.store import RunDirectory, Store
 
 WIDE = LeNet5(width=2)
 IMAGES = Selection(dataset=Digits(), size=1000)
@@ -61,10 +59,15 @@ def speeds(file: Path) -> Speeds:
     return read_speeds(file)
 
 
-def write_finished(store: Store, config: RunConfig, seconds: float, *machines: dict[str, Any]) -> None:
+def begin(store: Store, config: RunConfig) -> RunDirectory:
     run = store.run(config.run_id)
     run.path.mkdir(parents=True)
     run.write_config(config)
+    return run
+
+
+def write_finished(store: Store, config: RunConfig, seconds: float, *machines: dict[str, Any]) -> None:
+    run = begin(store, config)
     run.write_json("environment.json", {"attempts": [{"machine": one} for one in machines]})
     run.write_json("summary.json", {"seconds": seconds})
 
@@ -113,6 +116,8 @@ def test_what_was_not_measured_has_no_estimate_but_a_reason(speeds: Speeds, tmp_
     assert why(student(model=LeNet5(width=3))) == f"{speeds.path} has no speed for lenet5 width=3 {shape} in float32"
     fast = override(student(), {"precision": "bfloat16", "compiled": True})
     assert why(fast) == f"{speeds.path} has no speed for lenet5 width=1 {shape} in bfloat16, compiled"
+    letters = protocol.teacher(data=Selection(dataset=EMNIST(letters=True)), model=LeNet5(), epochs=3, seed=0)
+    assert why(letters) == "the number of examples is unknown (emnist or another data set of the run)"
     files = Selection(dataset=ImageNet())
     in_files = protocol.teacher(data=files, model=LeNet5(), epochs=3, seed=0)
     assert why(in_files) == "imagenet stays in files, whose decoding speed is not measured"
@@ -135,12 +140,15 @@ def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
     elsewhere = ([machine("another")], [machine("Abacus", threads=1)], [machine("another"), machine("Abacus")])
     for seed, machines in enumerate(elsewhere):
         write_finished(store, student(seed=seed), 1.0, *machines)
+    begin(store, student(seed=9))  # it has no time yet
     command = ["cost", "--speeds", str(file), "--runs", str(store.root), "--preset", "smoke"]
     assert main([*command, "sweeps/digits.yaml", "sweeps/digits.yaml"]) == 0
     shown = capsys.readouterr().out
     first, second, both = [line.split() for line in shown.splitlines() if line.startswith(("digits", "all"))]
-    assert first == second and first[1] == "12" and float(first[-1]) > 0
-    assert both[-3:] == first[-3:]
+    plan = parents_first(read_sweep(find_sweep("digits"), {"preset": "smoke"}))
+    hours = sum(float(speeds.seconds(request.config)) for request in plan) / 3600
+    assert first == second == ["digits", "12", *first[2:-1], f"{hours:.3g}"]
+    assert both[-3:] == ["12", *first[2:]]
     assert "predicted for Abacus, 2 threads" in shown and "3 finished runs" in shown
     assert "2.50 times what is predicted for them (single runs 1.50 to 4.00 times, 2.00 in the median)" in shown
 
@@ -155,6 +163,19 @@ def test_the_command_says_whether_it_counts_images_or_texts(
     assert main([*command, *(f"sweeps/{name}.yaml" for name in sweeps)]) == 0
     (headers,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep"))
     assert headers.split()[-4:] == [inputs, "to", "train", "hours"]
+
+
+def test_the_command_says_for_how_many_runs_there_is_no_estimate_and_why(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cost", "--speeds", str(file), "--runs", str(tmp_path / "none"), "--preset", "smoke"]
+    assert main([*command, str(find_sweep("text")), str(find_sweep("digits"))]) == 0
+    shown = capsys.readouterr().out
+    text, _, both = [line.split() for line in shown.splitlines() if line.startswith(("text", "digits", "all"))]
+    assert text[:3] == ["text", "24", "24"]
+    assert both[4:6] == ["36", "24"]
+    assert f"\n24 without estimate: {file} has no speed for lstm " in shown
+    assert "was made on Abacus, 2 threads: the error of this prediction is not known" in shown
 
 
 def test_a_dry_run_estimates_from_the_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,55 +215,38 @@ def test_records_are_those_of_the_same_work_and_scale_with_all_of_it(tmp_path: P
     write_finished(store, seen.model_copy(update={"data": DataConfig(train=smaller)}), 1e6, machine("Abacus"))
     write_finished(store, override(seen, {"objective": {"name": "label_smoothing"}}), 1e6, machine("Abacus"))
     write_finished(store, override(seen, {"seed": 1}), 1e6, {"device": "H200"}, machine("Abacus"))
+    write_finished(store, override(seen, {"seed": 2}), 36 * (3 * 3000 + 4 * 1597), {"device": "H200"})
+    begin(store, override(seen, {"seed": 3}))
     wanted = protocol.teacher(data=Selection(dataset=Digits(), size=200), model=LeNet5(), epochs=6, seed=0)
     hours = (3 * 1200 + 7 * 797) / 1000 / 3600
     shown = show_cost([Request("a teacher", wanted)], store, "cpu", None)
     assert shown == f"about {hours:.3g} run-hours on CPUs for 1 of the 1 runs to make, by similar record"
+    shown = show_cost([Request("a teacher", wanted)], store, "cuda:0", None)
+    hours *= 36_000
+    assert shown == f"about {hours:.3g} run-hours on a GPU for 1 of the 1 runs to make, by similar record"
 
 
-NO_SPEED = json.dumps({"throughput": {"machine": machine("A"), "networks": [entry(LeNet5(), [float("nan")], [1.0])]}})
-
-
-@pytest.mark.parametrize("content", [NO_SPEED, "", "[]", '{"throughput": {"networks": [{}]}}', '{"lenet": {}}'])
-def test_a_file_that_is_something_else_is_refused(
-    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "other.json"
-    path.write_text(content)
-    assert main(["cost", "--speeds", str(path)]) == 2
-    assert capsys.readouterr().err == f"repro: --speeds {path}: not what `repro bench throughput --json` writes\n"
-    assert main(["cost", "--speeds", str(tmp_path / "nowhere.json")]) == 2
-    assert "cannot be read (No such file or directory)" in capsys.readouterr().err
-
-
-def test_what_the_bench_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = DataConfig(train=Selection(dataset=Digits(), size=100_000))  # more than the bench makes
-    texts = Selection(dataset=SyntheticTexts(tokens=5, max_words=50))
-    reader = LSTM(embedding=3, cell=4, layers=1)
-    text = protocol.teacher(data=texts, model=reader, epochs=3, seed=0)
-    small: list[RunConfig] = [
-        student(data=many),
-        student(model=WIDE, augmentation=(HorizontalFlip(),)),
-        text,
-        small_generator(),
-    ]
-    monkeypatch.setattr(throughput, "networks_of_sweeps", lambda: small)
-    monkeypatch.setattr(throughput, "EXAMPLES", 300)
-    monkeypatch.setattr(throughput, "modes_of", lambda _: [Mode("bfloat16")])  # compiling takes its time
-    monkeypatch.setattr(throughput, "missing_for_compiling", lambda: "a compiler")
-    report = throughput.measure(rounds=2, seconds=0.02, device="cpu", fast=True)
-    path = tmp_path / "speeds.json"
-    path.write_text(json.dumps({"throughput": report.numbers}))
-    small += [override(student(), {"precision": "bfloat16"})]
-    seconds = [read_speeds(path).seconds(config) for config in small]
-    assert all(isinstance(value, float) and value > 0 for value in seconds)
-    assert "not measured: tfloat32, which needs a CUDA device; compiled, which takes a compiler" in report.text
-
-
-def test_every_network_of_the_papers_studies_is_measured_but_those_on_images_in_files() -> None:
-    names = {(config.model.name, config.model.model_dump().get("depth")) for config in throughput.networks_of_sweeps()}
-    assert names == {
-        *(("preresnet", depth) for depth in (20, 56, 110)),
-        ("vgg", 16),
-        *((name, None) for name in ("lenet5", "lstm", "transformer", "sngan")),
-    }
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.width": 3},
+        {"batch_size": 50},
+        {"precision": "bfloat16"},
+        {"compiled": True},
+        {"frozen_trunk": True},
+        {"augmentation": [{"name": "horizontal_flip"}]},
+        {"data.streams": [{"name": "noise", "share": 0.1}]},
+        {"data.train.dataset.name": "mnist", "teachers.data.train.dataset.name": "mnist"},
+        {"teachers.1.model.width": 3},
+    ],
+)
+def test_records_of_other_work_say_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_finished(store, override(student(), changes), 1e6, machine("Abacus"))
+    shown = show_cost([Request("a student", student())], store, "cpu", None)
+    assert shown == "no estimate of run-hours on CPUs: no similar record"
+    write_finished(store, override(student(), {"seed": 9, "epochs": 5}), 1e6, machine("Abacus"))
+    # Three passes for each training image, one for what each teacher is asked once, and for each image evaluated.
+    passes = {epochs: 3 * epochs * 1000 + 2 * 1000 + (rows + 3) * 1597 for epochs, rows in ((5, 3), (20, 10))}
+    hours = 1e6 * passes[20] / passes[5] / 3600
+    assert show_cost([Request("a student", student())], store, "cpu", None).startswith(f"about {hours:.3g} run-hours")
