@@ -18,7 +18,7 @@ from analysis.intervals import interval
 from analysis.report import render
 from analysis.report.against_paper import against_paper
 from analysis.report.contents import Contents, gather
-from analysis.report.provenance import Deviation, deviations
+from analysis.report.provenance import Deviation, deviations, provenance
 from analysis.sample import Sample
 from analysis.tables import StudyTables
 from repro.cli import main
@@ -158,6 +158,19 @@ def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) 
     assert found["data.train.size"] == Deviation("data.train.size", "all", "10000")
     assert not {"seed", "evaluate_every", "teachers.seed"} & set(found)
     assert "images distilled on (as found in the data files)" in found  # the synthetic runs say 1,000
+
+
+def test_code_from_no_git_checkout_is_named_by_its_content(contents: Contents) -> None:
+    """As of a package that was installed, or unpacked from an archive."""
+    run = contents.runs[0]
+    codes: list[dict[str, Any]] = [
+        {"commit": None, "dirty": None, "content": "0123456789ab"},
+        {"commit": "a" * 40, "dirty": True, "content": "0123456789ab"},
+        {"commit": "b" * 40, "dirty": False},
+    ]
+    attempts = [{**run.attempts[0], "code": code} for code in codes]
+    commits = provenance([replace(run, attempts=attempts)], {}).commits
+    assert commits == ["aaaaaaa*", "bbbbbbb", "no commit (content 0123456789ab)"]
 
 
 def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecords, page: str, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Provenance:
-    """hours: process hours of training. machines, commits: as recorded by the runs; `*`: with local changes."""
+    """hours: process hours of training. machines, commits: as recorded by the runs; `*`: with local changes; code that
+    was in no git checkout is given by the hash of its content."""
 
     runs: int
     hours: float
@@ -46,7 +47,7 @@ def provenance(runs: Sequence[Record], studies: Mapping[str, tuple[str, Mapping[
         runs=len(unique),
         hours=sum(run.summary.get("seconds") or 0.0 for run in unique.values()) / 3600,
         machines=sorted({_machine(attempt["machine"]) for attempt in attempts}),
-        commits=sorted({attempt["code"]["commit"][:7] + "*" * bool(attempt["code"]["dirty"]) for attempt in attempts}),
+        commits=sorted({_commit(attempt["code"]) for attempt in attempts}),
         deviations=list(found),
     )
 
@@ -75,6 +76,12 @@ def _protocol(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return "all" if value is None else str(value)
+
+
+def _commit(code: Mapping[str, Any]) -> str:
+    if code["commit"] is None:
+        return f"no commit (content {code['content']})"
+    return str(code["commit"])[:7] + "*" * bool(code["dirty"])
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
