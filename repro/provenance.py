@@ -17,14 +17,16 @@ SNAPSHOT_FILE = "snapshot.json"
 def code_version() -> dict[str, Any]:
     """{"commit": ..., "dirty": ..., "content": ...} of this package; for a snapshot, those at the time it was taken.
 
-    `commit` and `dirty` are None if the package is not in a git checkout. `content` is the hash of the source files
-    themselves.
+    `commit` and `dirty` are None if the package is not part of a git checkout. `content` is the hash of the source
+    files themselves.
     """
     snapshot = PACKAGE.parent / SNAPSHOT_FILE
     if snapshot.exists():
         recorded: dict[str, Any] = json.loads(snapshot.read_text())
         return recorded
-    commit = _git("rev-parse", "HEAD")
+    # Installed into the environment of another project, it may lie in a checkout that knows nothing of it.
+    is_tracked = _git("ls-files", "--error-unmatch", "__init__.py") is not None
+    commit = _git("rev-parse", "HEAD") if is_tracked else None
     status = _git("status", "--porcelain", "--", ".") if commit is not None else None
     dirty = None if status is None else bool(status)
     return {"commit": commit, "dirty": dirty, "content": content_hash(source_files())}

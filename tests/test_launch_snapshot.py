@@ -111,6 +111,20 @@ def test_require_clean_refuses_changed_code_and_code_without_a_commit(checkout: 
         check_clean()
 
 
+def test_a_package_that_is_installed_inside_another_projects_checkout_has_no_commit(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That project's commit says nothing of this code."""
+    installed = checkout.parent / ".venv" / "repro"
+    shutil.copytree(checkout, installed)
+    (checkout.parent / ".gitignore").write_text(".venv\n")
+    commit(checkout.parent)
+    content = code_version()["content"]
+    monkeypatch.setattr(provenance, "PACKAGE", installed)
+    code_version.cache_clear()
+    assert code_version() == {"commit": None, "dirty": None, "content": content}
+
+
 @pytest.mark.usefixtures("checkout")
 def test_a_snapshot_knows_the_code_it_was_taken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = code_version()
