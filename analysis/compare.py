@@ -77,8 +77,9 @@ def _metrics(one: Record, other: Record) -> list[list[str]]:
 def _predictions(records: Records, one: Record, other: Record) -> str:
     """How often both networks predict the same class on test, and which of the two is right where they differ."""
     first, second = records.predictions(one.run_id), records.predictions(other.run_id)
-    labels = records.labels(one.run_id)
-    if first is None or second is None or labels is None or len(first.top_class) != len(second.top_class):
+    labels, others = records.labels(one.run_id), records.labels(other.run_id)
+    # Test sets have no names; some of different data sets are equally long, as CIFAR-100's and MNIST's.
+    if first is None or second is None or labels is None or others is None or not np.array_equal(labels, others):
         return "Their test predictions are not in the records, or are of different test sets."
     same = first.top_class == second.top_class
     right = [predicted.top_class == labels for predicted in (first, second)]
