@@ -114,6 +114,34 @@ def rows_of_sweeps(tables: StudyTables, figure: PaperFigure, panel: Panel) -> pd
     return pd.concat(asked).drop_duplicates(["run_id", *panel.keys])
 
 
+FIXED: dict[str, list[dict[str, Any]]] = {
+    "1b": [{"members": 3}],
+    "3": [{"members": 5}],
+    "4": [{"temperature": 4.0}, {"members": 3}],
+    "5": [
+        {"sweep": "self_distillation"},
+        {"sweep": "ensemble_distillation"},
+        {"sweep": "data_recycling", "temperature": 4.0},
+        {"sweep": "augmentation"},
+    ],
+    "9": [{"members": 1}, {"members": 3}, {"members": 5}],
+    "12": [{"teacher_depth": 20}, {"teacher_depth": 56}],
+    "14": [{"members": 1}, {"members": 3}, {"members": 5}],
+    "table_2": [{"sweep": "text"}, {"sweep": "imagenet"}],
+    "transfer": [{"weights": "frozen"}, {"weights": "fine_tuned"}],
+}
+"""Figure -> the settings that its panels fix, from left to right or downwards; other figures show all conditions."""
+
+
+def test_a_figure_fixes_the_settings_that_the_paper_does() -> None:
+    for figure in map(find_figure, MODULES):
+        panels = [panel for row in figure.panels for panel in row]
+        fixed = [{**figure.only, **panel.where} for panel in panels]
+        assert [one for index, one in enumerate(fixed) if one not in fixed[:index]] == (
+            FIXED.get(figure.name, [{}] if panels else [])
+        ), figure.name
+
+
 def test_the_panels_show_the_means_of_the_tables_of_all_their_sweeps(
     tables: StudyTables, drawn: dict[str, tuple[PaperFigure, Evidence, Figure]]
 ) -> None:

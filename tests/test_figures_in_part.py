@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,43 @@ def test_a_learning_curve_is_that_of_the_evaluations_and_nothing_before_the_firs
     curve = learning_curve(records, run_id, "x")
     np.testing.assert_allclose(curve, [*[np.nan] * 4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])  # type: ignore[arg-type]
     assert learning_curve(records, run_id, "none") is None
+
+
+def test_the_lines_of_the_overviews_are_of_what_their_labels_say(tables: StudyTables) -> None:
+    records, rows = tables.records, tables("digits", "short").rows
+    pairs = list(zip(rows["run_id"], rows["teacher_key"], strict=True))
+
+    def lines(name: str) -> dict[str, tuple[Any, Any]]:
+        figure = find_figure(name)
+        axes = figure.picture(figure.evidence(tables, "short"), "short").axes[0]
+        return {str(line.get_label()): (np.array(line.get_xdata()), np.array(line.get_ydata())) for line in axes.lines}
+
+    def mean(curves: list[Any]) -> Any:
+        return np.ma.masked_invalid(np.array(curves)).mean(axis=0).filled(np.nan)
+
+    right, wrong = mean([binned_agreement(records, *pair) for pair in pairs])
+    drawn = lines("by_teacher_confidence")
+    np.testing.assert_allclose(drawn["where the teacher is right"][1], right)
+    np.testing.assert_allclose(drawn["where the teacher is wrong"][1], wrong)
+    drawn = lines("reliability")
+    for label, keys in (("teachers", list(rows["teacher_key"].unique())), ("students", list(rows["run_id"]))):
+        np.testing.assert_allclose(drawn[label], mean([reliability(records, key) for key in keys]))
+    drawn = lines("learning_curves")
+    for label, split in (("on test", "test"), ("on the distillation data", "train")):
+        final = [records.record(run_id).summary["metrics"][f"{split}/agreement"] for run_id in rows["run_id"]]
+        assert drawn[label][1][-1] == pytest.approx(np.mean(final))
+
+
+def test_fidelity_is_drawn_against_a_students_gain_over_its_teacher(tables: StudyTables) -> None:
+    rows = tables("digits", "short").rows
+    figure = find_figure("fidelity_vs_generalization")
+    gain, calibration = figure.picture(figure.evidence(tables, "short"), "short").axes
+    above = 100 * (rows["student_accuracy"] - rows["teacher_accuracy"])
+    for axes, values in ((gain, above), (calibration, rows["student_ece"])):
+        marks = np.column_stack([axes.lines[0].get_xdata(), axes.lines[0].get_ydata()])
+        expected = np.column_stack([100 * rows["student_agreement"], values])
+        inside = [bool(np.isclose(mark, expected).all(axis=1).any()) for mark in marks]
+        assert len(marks) == 9 and sum(inside) >= 5  # those beyond the frame are drawn on its edge
 
 
 def test_the_command_draws_from_a_folder_and_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from repro import provenance
 from repro.errors import BadInput
 from repro.launch.snapshot import check_clean, take_snapshot
-from repro.provenance import code_version, content_hash, source_files
+from repro.provenance import code_version, content_hash, slurm_job_id, source_files
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -132,6 +132,18 @@ def test_a_snapshot_knows_the_code_it_was_taken_of(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(provenance, "PACKAGE", snapshot / "repro")
     code_version.cache_clear()
     assert code_version() == code
+
+
+def test_a_job_of_an_array_is_known_by_the_arrays_id_and_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `squeue` shows it; SLURM_JOB_ID is then another number."""
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert slurm_job_id() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert slurm_job_id() == "17"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert slurm_job_id() == "12_3"
 
 
 @pytest.mark.usefixtures("checkout")

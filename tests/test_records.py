@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from config_contents import changed
+from runs import student_of_generated_images
 from scipy.special import log_softmax, rel_entr, softmax
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
@@ -128,6 +130,26 @@ def test_trials_share_a_condition_and_nothing_else_does(sweep: str) -> None:
         keys.setdefault(condition, set()).add(condition_key(point.config().model_dump(mode="json")))
     assert all(len(found) == 1 for found in keys.values())
     assert len({key for found in keys.values() for key in found}) == len(keys)
+
+
+def test_only_the_seeds_of_runs_are_left_out_of_a_condition() -> None:
+    """A selection of images has a seed too, and other images are another condition, whose students are no control."""
+    config = student_of_generated_images().model_dump(mode="json")
+    for key in ("seed", "teachers.0.seed", "data.generated.0.generator.seed"):
+        assert condition_key(changed(config, key, 9)) == condition_key(config), key
+    for key in ("data.train.seed", "teachers.0.data.train.seed", "data.generated.0.seed", "epochs"):
+        assert condition_key(changed(config, key, 9)) != condition_key(config), key
+
+
+def test_an_export_keeps_the_top_class_of_hundreds(tmp_path: Path) -> None:
+    """As of ImageNet."""
+    records = SyntheticRecords(examples=900, classes=300).add("digits", WORLD, only={"trial": 0, "images": 100})
+    write_export(records, [(run_id, "") for run_id in records.ids()], tmp_path / "records.npz")
+    exported = open_records(tmp_path / "records.npz")
+    for run_id in records.ids():
+        one, other = records.predictions(run_id), exported.predictions(run_id)
+        assert one is not None and other is not None and one.top_class.max() == 299
+        np.testing.assert_array_equal(one.top_class, other.top_class)
 
 
 def test_a_run_takes_kilobytes(tmp_path: Path) -> None:
