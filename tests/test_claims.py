@@ -1,6 +1,7 @@
 """Verdicts on worlds whose truth is known, and no more false ones than promised."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,68 @@ def test_every_claim_says_what_it_is_and_lists_its_thresholds() -> None:
         for test in tests(empty):
             assert test.what and test.threshold[0] in "<>-0123456789"
             assert test.low is not None or test.high is not None
+
+
+Asked = set[tuple[Any, ...]]
+
+
+def of(sweep: str, quantities: str, **settings: list[Any]) -> Asked:
+    """These quantities in every combination of the settings."""
+    points = [zip(settings, values, strict=True) for values in product(*settings.values())]
+    return {(sweep, quantity, *sorted(point)) for point in map(tuple, points) for quantity in quantities.split()}
+
+
+POLICIES: list[Any] = ["baseline", "baseline_tau4", "rotation", "vertical_flip", "color_jitter", "combined"]
+POLICIES += ["mixup", "mixup_tau4", "gan", "ood", "noise"]
+BOTH, AGREEMENT, ON_TRAIN = "student_agreement student_accuracy", "student_agreement", "train_agreement"
+ENDS, SIZES, SPLITS = [0, 50_000], [1, 3, 5], ["D0", "D1", "both"]
+JUMP = [0.0, 0.25, 0.375]
+STARTS = "student_agreement student_kl cka_stage1 cka_stage2 cka_stage3"
+
+CONDITIONS: dict[str, Asked] = {
+    "C1": of("lenet_mnist", AGREEMENT, pool=[1.0]),
+    "C2": of("ensemble_size", f"{BOTH} teacher_accuracy", members=[1]),
+    "C3": of("self_distillation", BOTH, gan_images=ENDS),
+    "C4": of("ensemble_distillation", BOTH, gan_images=ENDS, members=[3]),
+    "C5": of("augmentation", AGREEMENT, policy=POLICIES, members=[5])
+    | of("augmentation", "student_accuracy", policy=["mixup", "mixup_tau4"], members=[5]),
+    "C6": of("augmentation", AGREEMENT, policy=["baseline", "baseline_tau4", "mixup_tau4"], members=[5]),
+    "C7": of("augmentation", BOTH, policy=["baseline", "ood", "noise"], members=[5]),
+    "C8": of("data_recycling", BOTH, split=SPLITS, members=SIZES),
+    "C8 ResNet-20": of("data_recycling_resnet20", BOTH, split=SPLITS, members=[1], temperature=[4.0]),
+    "C9": of("self_distillation", ON_TRAIN, gan_images=ENDS)
+    | of("data_recycling", ON_TRAIN, split=["D0", "both"], members=SIZES)
+    | of("augmentation", ON_TRAIN, policy=["baseline", "combined"], members=SIZES),
+    "C10": of("optimizer", ON_TRAIN, optimizer=["sgd"], epochs=[300, 5000])
+    | of("optimizer", ON_TRAIN, optimizer=["adam"], epochs=[300]),
+    "C11": of("init_interpolation", ON_TRAIN, weight=JUMP, learning_rate=["constant"]),
+    "C11 scaled": of("init_interpolation", ON_TRAIN, weight=JUMP, learning_rate=["scaled"]),
+    "C12": of("shared_init", STARTS, start=["random", "teachers_initial"]),
+    "C13": of("ensemble_size", AGREEMENT, members=[1, 12])
+    | of("ensemble_size", "student_accuracy", members=[1, 4, 12]),
+    "C14": of("capacity_resnet20", AGREEMENT, student_depth=[20, 56], members=SIZES)
+    | of("capacity_resnet56", AGREEMENT, student_depth=[56, 110], members=SIZES),
+    "C15": of("vgg", AGREEMENT, policy=["baseline", "mixup"])
+    | of("text", AGREEMENT, members=[1, 5])
+    | of("text", "student_accuracy teacher_accuracy", members=[1])
+    | of("imagenet", AGREEMENT, members=[1, 5])
+    | of("imagenet", "student_accuracy teacher_accuracy", members=[1]),
+    "C16": of("loss_mix", AGREEMENT, alpha=[0.0, 0.1, 0.3, 0.5, 0.7], members=SIZES),
+    "C17": of("augmentation", "student_agreement student_ece", policy=POLICIES, members=[3, 5]),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_about_these_quantities_in_these_conditions(claim: str) -> None:
+    asked: Asked = set()
+
+    class Listening(NoEvidence):
+        def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
+            asked.add((sweep, quantity, *sorted(settings.items())))
+            return super().sample(sweep, quantity, **settings)
+
+    CLAIMS[claim](Listening())
+    assert asked == CONDITIONS[claim]
 
 
 def test_without_runs_every_claim_is_not_run_and_names_the_commands() -> None:
