@@ -194,6 +194,16 @@ def test_the_steps_of_an_epoch_that_goes_on_are_those_of_the_whole(data: Labeled
             assert torch.equal(a.inputs, b.inputs) and torch.equal(a.indices, b.indices)
 
 
+def test_steps_and_an_extra_pass_see_the_views_of_their_epoch(data: LabeledData) -> None:
+    """Training takes steps: with the views of another epoch, it would see the same crops again and again."""
+    epoch = list(file_batches(data).epoch(5, 0))
+    for batch, step in zip(epoch, file_batches(data).steps(5, 0, 4, ALONE), strict=True):
+        for field in ("inputs", "labels", "indices"):
+            assert torch.equal(torch.cat([getattr(piece, field) for piece in step]), getattr(batch, field)), field
+    for batch, inputs in zip(epoch, file_batches(data).extra_pass(5), strict=True):
+        assert torch.equal(inputs, batch.inputs)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_processes_share_every_step_without_gap_or_overlap(data: LabeledData, size: int) -> None:
     whole = list(file_batches(data).steps(5, 0, 4, ALONE))
