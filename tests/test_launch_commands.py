@@ -189,7 +189,7 @@ def test_logs_show_what_a_run_wrote_and_why_it_failed(repro: Repro) -> None:
     code, out, err = repro("logs", failed["run_id"][:6])
     assert (code, err) == (0, "")
     assert "starts at step 0 of" in out
-    assert f"failed: {failed['error']}" in out
+    assert f"failed: {failed['error']}\nTraceback (most recent call last):\n" in out
     code, _, err = repro("logs", "zz")
     assert (code, err.count("\n")) == (2, 1)
     assert "runs: no run is called 'zz'" in err

@@ -1,5 +1,7 @@
 """Interrupted and resumed equals uninterrupted, to the bit, however and whenever it was interrupted."""
 
+import contextlib
+import itertools
 import json
 import os
 import random
@@ -20,6 +22,7 @@ from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augment_noise import UniformNoise
 from repro.data.dataset import Dataset, LabeledData
 from repro.data.digits import Digits
+from repro.data.synthetic import Synthetic
 from repro.distill.ensemble import Ensemble
 from repro.distill.hard_labels import HardLabels
 from repro.errors import BadInput, Interrupted
@@ -42,6 +45,9 @@ RANDOM_STUDENT = small_student(
     epochs=6,
     evaluate_every=2,
 )
+
+FEW = DataConfig(train=Selection(dataset=Synthetic(images=20, image_size=8)))
+"""Images for one step an epoch."""
 
 
 def assert_same_record(one: RunDirectory, other: RunDirectory) -> None:
@@ -106,6 +112,43 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_never_was(tmp_path: P
     assert_same_record(undisturbed, Store(tmp_path / "killed").run(RANDOM_STUDENT.run_id))
 
 
+class Killed(BaseException):
+    """The end of a process at that moment: nothing handles it."""
+
+
+def test_a_run_killed_at_any_write_ends_like_one_that_never_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is flushed before it gets its name, and its folder after: a kill at each flush is one at each state."""
+    config = small_teacher(data=FEW, epochs=2)
+    undisturbed = make(tmp_path / "undisturbed", config)
+    moments, states = 0, []
+    while "done" not in states:
+        root = tmp_path / str(moments)
+
+        def make_until_killed(root: Path = root, last: int = moments) -> None:
+            flushes = itertools.count()
+
+            def flush(_: int) -> None:
+                if next(flushes) == last:
+                    raise Killed
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", flush)
+                make(root, config, checkpoint_seconds=0.0)
+
+        with pytest.raises(Killed):
+            make_until_killed()
+        states.append(Store(root).run(config.run_id).state())
+        with contextlib.suppress(Killed):  # it may have less to do than the first
+            make_until_killed()
+        assert_same_record(undisturbed, make(root, config))
+        moments += 1
+    # Config, metrics, environment, a checkpoint an epoch, weights, predictions, summary, twice each; a row an epoch.
+    assert moments == 2 * 8 + 2
+    assert states == ["missing", *["interrupted"] * (moments - 2), "done"]
+
+
 @every_device
 @pytest.mark.parametrize("steps", [1, 6, 7, 8, 13])
 def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int, device: str) -> None:
@@ -167,6 +210,14 @@ def test_a_stop_request_leaves_a_checkpoint_from_which_the_same_call_goes_on(
     assert stopped.state() == "interrupted"
     assert_same_record(undisturbed, make(tmp_path / "stopped", config))
     assert "continues at step 1 of 21" in capsys.readouterr().err
+    log = (stopped.path / "run.log").read_text()
+    assert [
+        log.count(text) for text in ("starts at step 0", "stopped by SIGTERM at step 1", "continues at step 1")
+    ] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_rows_written_after_the_checkpoint_are_not_doubled(tmp_path: Path) -> None:

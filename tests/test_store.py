@@ -98,6 +98,15 @@ def test_a_row_of_metrics_is_on_the_disk_when_it_is_said_to_be_written(
     assert flushed == ['{"epoch": 1}\n', '{"epoch": 1}\n{"epoch": 2}\n']
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_not_written(begun: RunDirectory, value: float) -> None:
+    for write in (begun.append_metrics, lambda content: begun.write_json("summary.json", content)):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write({"test/nll": value})
+    assert begun.metrics() == []
+    assert not begun.is_done()
+
+
 def test_a_write_that_fails_midway_leaves_the_old_file_and_no_record(begun: RunDirectory) -> None:
     """A file size limit stands in for a full disk: the bytes before it are written, then the call fails."""
     row, large = {"epoch": 1}, {"text": "x" * 100_000}

@@ -76,6 +76,13 @@ def test_who_only_looks_at_a_run_is_no_writer_to_wait_for(run: RunDirectory) -> 
     assert waits == []
 
 
+def test_a_writer_that_has_not_written_its_name_yet_is_one_all_the_same(run: RunDirectory) -> None:
+    run.path.mkdir(parents=True)
+    with (run.path / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert (run.state(), run.holder()) == ("running", "another process")
+
+
 def test_two_who_look_at_once_take_neither_for_a_writer(run: RunDirectory) -> None:
     with run.lock(nothing):
         pass
