@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads r
 
 ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
 """Files that some runs have and that are copied unchanged: a loss surface, generated images and their quality."""
+SHOWN_EXAMPLES = 8
+"""The number of examples, the first ones, whose logits a compact record keeps, to be drawn (Figure 8)."""
 LOCK_POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """A process that holds a lock for longer than this is writing the run, not just checking whether another one is."""

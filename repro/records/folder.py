@@ -16,7 +16,7 @@ from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
 from repro.records.record import (
     MERGED_IN,
-    SHOWN_EXAMPLES,
+    TEACHER_JOINT,
     Floats,
     Labels,
     Pair,
@@ -26,7 +26,7 @@ from repro.records.record import (
     Shown,
     rounded,
 )
-from repro.store import ATTACHMENTS, Store
+from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, Store
 
 CACHED_LOGITS = 48
 """The number of networks whose test logits are cached (4 MB each on CIFAR-100): an ensemble's members in all trials."""
@@ -132,7 +132,7 @@ class RunFolder:
         """Test logits and labels of a run, or of the teachers that a key names; None if any are missing."""
         if MERGED_IN in key:
             return self._read_run(key.partition(MERGED_IN)[2], "test_teacher_logits")
-        members = key.split("+")
+        members = key.split(TEACHER_JOINT)
         if len(members) > 1:
             sets = [self._test_set(member) for member in members]
             present = [test_set for test_set in sets if test_set is not None]

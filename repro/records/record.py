@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.int64]
 
-SHOWN_EXAMPLES = 8
-"""The number of examples, the first ones, whose logits a record keeps, to be drawn (Figure 8)."""
 TEACHER_JOINT = "+"
 """Joins the run ids in the key of an ensemble."""
 MERGED_IN = "+merged_in_"

@@ -14,10 +14,8 @@ from safetensors.numpy import save
 
 from repro.atomic import write_atomically
 from repro.errors import RunFailed
-from repro.store import ATTACHMENTS, RunDirectory
+from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, RunDirectory
 
-SHOWN = 8
-"""How many training images keep their predictions for figures: the first of the data set, as in `repro.records`."""
 PREDICTIONS = "predictions.safetensors"
 SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
 """The summary comes last, so that a record that has one is complete."""
@@ -68,6 +66,6 @@ def _predictions(record: RunDirectory) -> bytes:
     with safe_open(record.path / PREDICTIONS, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     if "train_indices" in tensors:
-        shown = tensors["train_indices"].argsort()[:SHOWN]
+        shown = tensors["train_indices"].argsort()[:SHOWN_EXAMPLES]
         tensors = {name: tensor[shown] if name.startswith("train_") else tensor for name, tensor in tensors.items()}
     return save(tensors)
