@@ -30,7 +30,7 @@ from repro.training.generator_trainer import GeneratorTrainer, build_networks
 from repro.training.precision import check_precision
 from repro.training.start import build_network
 from repro.training.trainer import Trainer
-from repro.training.training import Training
+from repro.training.training import Result, Training
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -155,23 +155,12 @@ class Runner:
         hardware.use_exact_kernels()
         clock = Clock(self.checkpoint_seconds)
         trainer = self._training(config, datasets)  # this already evaluates the teachers
-        checkpoint = run.checkpoint()
-        if checkpoint is not None:
-            check_same_data(checkpoint["data"], fingerprints, run)
-            trainer.load_state_dict(checkpoint["trainer"])
-            clock.add(checkpoint["seconds"])
-        run.truncate_metrics(checkpoint["metrics_rows"] if checkpoint is not None else 0)
-        changed = note_attempt(run, trainer.step, hardware.describe(self.device) | {"process_count": self.ranks.size})
-        if changed:
-            line = f"continues with another {', '.join(changed)}: the result may differ in the last bits"
-            log.warning(line)
-            self.progress.say(f"warning: run {run.run_id} {line}")
-        log.info("%s at step %d of %d", "continues" if trainer.step else "starts", trainer.step, trainer.total_steps)
-        rows = len(run.metrics())
+        rows = self._resume(run, trainer, clock, fingerprints, log)
+        data = as_recorded(fingerprints)
 
         def save_checkpoint() -> None:
-            content = {"trainer": trainer.state_dict(), "data": as_recorded(fingerprints), "seconds": clock.seconds()}
-            run.write_checkpoint(content | {"metrics_rows": rows})
+            content = {"trainer": trainer.state_dict(), "data": data, "seconds": clock.seconds(), "metrics_rows": rows}
+            run.write_checkpoint(content)
             clock.checkpointed()
 
         def pause() -> bool:
@@ -203,20 +192,33 @@ class Runner:
         finally:
             self.progress.stop()
         result = trainer.result()
-        run.write_tensors("model.safetensors", result.weights)
-        for name, tensors in result.tensors.items():
-            run.write_tensors(f"{name}.safetensors", tensors)
-        summary = {
-            "run_id": run.run_id,
-            "kind": config.kind,
-            "metrics": result.metrics,
-            **result.counts,
-            "seconds": clock.seconds(),
-            "data": as_recorded(fingerprints),
-            "finished": now(),
-        }
-        run.write_json("summary.json", summary)
+        _write_result(run, config, result, clock, data)
         log.info("done  %s", summarize(result.metrics))
+
+    def _resume(
+        self,
+        run: RunDirectory,
+        trainer: Training,
+        clock: Clock,
+        fingerprints: Mapping[Dataset, str],
+        log: logging.Logger,
+    ) -> int:
+        """Begin an attempt, from the checkpoint if there is one. Returns the number of rows of metrics so far."""
+        rows = 0
+        checkpoint = run.checkpoint()
+        if checkpoint is not None:
+            check_same_data(checkpoint["data"], fingerprints, run)
+            trainer.load_state_dict(checkpoint["trainer"])
+            clock.add(checkpoint["seconds"])
+            rows = checkpoint["metrics_rows"]
+        run.truncate_metrics(rows)
+        changed = note_attempt(run, trainer.step, hardware.describe(self.device) | {"process_count": self.ranks.size})
+        if changed:
+            line = f"continues with another {', '.join(changed)}: the result may differ in the last bits"
+            log.warning(line)
+            self.progress.say(f"warning: run {run.run_id} {line}")
+        log.info("%s at step %d of %d", "continues" if trainer.step else "starts", trainer.step, trainer.total_steps)
+        return rows
 
     def _training(self, config: RunConfig, datasets: Mapping[Dataset, LabeledData]) -> Training:
         """The run in memory, before its first step."""
@@ -251,3 +253,20 @@ class Runner:
             raise RunFailed(f"the weights of its {config.kind} are gone: remove {record.path} to make it again")
         network.load_state_dict(record.weights())
         return network.to(memory_format=torch.channels_last)
+
+
+def _write_result(run: RunDirectory, config: RunConfig, result: Result, clock: Clock, data: dict[str, str]) -> None:
+    """Write what a finished run leaves; the summary comes last."""
+    run.write_tensors("model.safetensors", result.weights)
+    for name, tensors in result.tensors.items():
+        run.write_tensors(f"{name}.safetensors", tensors)
+    summary = {
+        "run_id": run.run_id,
+        "kind": config.kind,
+        "metrics": result.metrics,
+        **result.counts,
+        "seconds": clock.seconds(),
+        "data": data,
+        "finished": now(),
+    }
+    run.write_json("summary.json", summary)
