@@ -24,7 +24,7 @@ from analysis.sample import Sample
 from analysis.tables import StudyTable, rows_of
 from repro import progress
 from repro.config import PrecisionName, StudentConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.errors import BadInput, Interrupted, RunFailed
 from repro.experiments.methods import Methods
 from repro.experiments.study import Study

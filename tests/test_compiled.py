@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.cli import main
 from repro.config import StudentConfig, parse_config
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.dataset import LabeledData
 from repro.distill.contrastive import Contrastive
 from repro.distill.ensemble import Ensemble

@@ -8,7 +8,7 @@ import pytest
 from config_contents import changed, student, student_with_pools, teacher, without
 
 from repro.config import parse_config
-from repro.config_override import override
+from repro.config.override import override
 from repro.errors import BadInput
 
 PYDANTIC_JARGON = ("union_tag", "type=", "http", "validation error", "pydantic", "tuple", "discriminator", "ctx")

@@ -9,7 +9,7 @@ from runs import small_generator
 
 from repro.cli import main
 from repro.config import DataConfig, GeneratedStream, RunConfig, Selection, StudentConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.digits import Digits
 from repro.data.image_folder import ImageNet

@@ -11,7 +11,7 @@ from test_resume import CPU, assert_same_record, make
 from torch import nn
 
 from repro.config import DataConfig, GeneratedImages, GeneratedStream, Selection, parse_config
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.digits import Digits

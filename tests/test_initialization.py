@@ -9,7 +9,7 @@ from runs import SMALL, small_student, small_teacher
 from torch import nn
 
 from repro.config import StudentConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.augment_geometric import RandomCrop
 from repro.distill.ensemble import Ensemble
 from repro.distill.initialization import Interpolated, Random, interpolate_into

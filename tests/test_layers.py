@@ -17,9 +17,9 @@ LAYERS = (
     "repro.records",
     "repro.store repro.run_data",
     "repro.training",
-    "repro.config repro.config_data repro.config_identity repro.config_override repro.config_rules",
+    "repro.config",
     "repro.data repro.distill repro.generative repro.metrics repro.models repro.optimization",
-    "repro.component repro.config_errors",
+    "repro.component",
     "repro repro.atomic repro.clock repro.errors repro.lock repro.progress repro.provenance repro.seeds repro.stop",
 )
 """From top to bottom; within one, modules may import each other. What is not named is at the bottom."""

@@ -6,7 +6,7 @@ import pytest
 from config_contents import changed, student, student_with_pools, teacher
 
 from repro.config import StudentConfig, parse_config
-from repro.config_override import override
+from repro.config.override import override
 from repro.errors import BadInput
 
 

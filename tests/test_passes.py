@@ -25,7 +25,7 @@ from repro.config import (
     StudentConfig,
     TeacherConfig,
 )
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.distill.hint import Hint
 from repro.distill.initialization import Interpolated, Pretrained

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from repro.cli import main
 from repro.config import RunConfig, StudentConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.dataset import LabeledData
 from repro.data.digits import Digits
 from repro.distill.contrastive import Contrastive

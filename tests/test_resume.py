@@ -262,7 +262,7 @@ def test_a_run_is_not_continued_or_reused_on_other_data(tmp_path: Path, monkeypa
 
 
 def test_a_diverging_run_stops_with_step_and_cause_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
-    from repro.config_override import override
+    from repro.config.override import override
     from repro.errors import RunFailed
 
     config = override(

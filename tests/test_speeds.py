@@ -12,7 +12,7 @@ from test_cost import WIDE, entry, machine, student
 from repro.bench import throughput
 from repro.cli import main
 from repro.config import DataConfig, RunConfig, Selection
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.digits import Digits
 from repro.data.synthetic_texts import SyntheticTexts

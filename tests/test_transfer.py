@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from repro.config import DataConfig, Selection, TrainingConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.data.dataset import LabeledData
 from repro.data.prepared import CIFAR10, CIFAR100, EMNIST
 from repro.distill.ensemble import Ensemble

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from repro import experiments
 from repro.component import Component, discover
 from repro.config import RunConfig, as_json
-from repro.config_errors import explain
+from repro.config.errors import explain
 from repro.errors import BadInput, did_you_mean
 
 Preset = Literal["paper", "short", "smoke"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from repro.component import Schema
-from repro.config_errors import explain
+from repro.config.errors import explain
 from repro.errors import BadInput, did_you_mean
 from repro.launch.yaml_file import read_mapping
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 from repro.config import RunConfig
-from repro.config_override import override
+from repro.config.override import override
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, find_study, parse_study
 from repro.launch.request import Request

@@ -12,7 +12,7 @@ from repro.data.selection import Half
 discover(data)
 
 if TYPE_CHECKING:
-    from repro.config import GeneratorConfig
+    from repro.config.schema import GeneratorConfig
 
     AnyDataset: TypeAlias = Dataset
 else:

@@ -12,7 +12,7 @@ from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Interpolated, Pretrained, Random
 
 if TYPE_CHECKING:
-    from repro.config import GeneratorConfig, StudentConfig, TrainingConfig
+    from repro.config.schema import GeneratorConfig, StudentConfig, TrainingConfig
 
 
 def check_training(config: "TrainingConfig") -> None:

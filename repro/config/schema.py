@@ -1,4 +1,4 @@
-"""The schema of a run, and its identity. A run is a function of its config: same config, same id, run once."""
+"""The schemas of a teacher, a student and a generator, and their parents."""
 
 import functools
 import hashlib
@@ -11,16 +11,10 @@ from torch import Tensor
 
 from repro import distill, generative, models
 from repro.component import Schema, choices, discover
-from repro.config_data import DataConfig as DataConfig
-from repro.config_data import DatasetStream as DatasetStream
-from repro.config_data import GeneratedImages as GeneratedImages
-from repro.config_data import GeneratedStream as GeneratedStream
-from repro.config_data import NoiseStream as NoiseStream
-from repro.config_data import Selection as Selection
-from repro.config_errors import explain
-from repro.config_identity import as_json as as_json
-from repro.config_identity import canonical_json as canonical_json
-from repro.config_rules import check_schedule, check_student, check_training
+from repro.config.data import DataConfig, GeneratedImages, GeneratedStream
+from repro.config.errors import explain
+from repro.config.identity import as_json, canonical_json
+from repro.config.rules import check_schedule, check_student, check_training
 from repro.data.augmentation import Augmentation
 from repro.distill.hidden import Shape
 from repro.distill.initialization import Initialization, Pretrained

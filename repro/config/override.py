@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from repro.config import RunConfig, parse_config
+from repro.config.schema import RunConfig, parse_config
 from repro.errors import BadInput
 
 
