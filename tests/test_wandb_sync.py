@@ -16,6 +16,7 @@ from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
+from repro.tracking.carried import digest
 from repro.tracking.description import PROJECT, Destination
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
@@ -81,6 +82,32 @@ def test_rows_that_differ_in_a_value_are_a_problem_as_often_as_one_asks(
             requests = server.requests
             assert [one.problem for one in sync([(run, None)], to)] == [problem]
             assert server.requests - requests < 40
+
+
+def test_what_w_and_b_lacks_of_a_finished_run_is_a_problem_until_it_has_it(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, to = RunDirectory(tmp_path / finished[0].run_id), Destination(PROJECT, ENTITY, tmp_path)
+    shutil.copytree(finished[0].path, run.path)
+
+    def problem() -> str | None:
+        (one,) = sync([(run, None)], to)
+        return one.problem
+
+    stream, shown = server.stream, server.known(PROJECT, run.run_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "stream", lambda to, content: stream(to, {**content, "complete": False}))
+        assert problem() == "W&B shows it as running"
+    assert problem() is None and shown.exit_code == 0
+    (run.path / "surface.json").write_text("{}")
+    server.refused_files = {"file_stream"}  # so the earlier record stays the one that is shown
+    assert problem() == "W&B lacks its record"
+    assert list(tmp_path.glob("wandb/run-*"))  # the client's own copy of what was not accepted
+    server.refused_files = set()
+    assert problem() is None
+    assert shown.summary()["record_digest"] == digest(run)
+    shown.lines["wandb-history.jsonl"].pop(1)
+    assert problem() == "W&B has 2 rows, the record 3"
 
 
 class Going(RunDirectory):

@@ -13,16 +13,16 @@ from repro.tracking.carried import file_name
 PAGE_ROWS = 1000
 
 
-def check(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, folder: Path) -> str | None:
+def check(shown: Run, rows: Sequence[Mapping[str, Any]], record: str | None, folder: Path) -> str | None:
     """What W&B lacks of a run's rows and, if the run is done, of its final state and record; None if it has it all.
 
-    If W&B has all of a finished run, that is noted in `folder`, for `is_checked`.
+    record: the digest of the run's record; None if the run is not done. If W&B has all of a finished run, that is noted
+    in `folder`, for `is_checked`.
     """
-    carried: str | None = dict(shown.summary).get("record_digest")
-    problem = _difference(shown, rows, done, carried)
-    if problem is None and done:
+    problem = _difference(shown, rows, record)
+    if problem is None and record is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        _note(folder, shown.id).write_text(_seen(shown.url, str(carried)))
+        _note(folder, shown.id).write_text(_seen(shown.url, record))
     return problem
 
 
@@ -37,21 +37,27 @@ def known(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _difference(shown: Run, rows: Sequence[Mapping[str, Any]], done: bool, carried: str | None) -> str | None:
+def _difference(shown: Run, rows: Sequence[Mapping[str, Any]], record: str | None) -> str | None:
     steps = [row["step"] for row in rows]
     # The client pages through ranges of steps, whether or not they contain rows.
     gap = min((after - before for before, after in itertools.pairwise(steps)), default=1)
     there = list(shown.scan_history(page_size=PAGE_ROWS * max(gap, 1), use_cache=False))
     if [row["_step"] for row in there] != steps:
         return f"W&B has {len(there)} rows, the record {len(rows)}"
-    if done and shown.state != "finished":
+    if record is not None and shown.state != "finished":
         return f"W&B shows it as {shown.state}"
-    if done and not any(file.size for file in shown.files([file_name(carried or "none")])):
+    if record is not None and not _carries(shown, record):
         return "W&B lacks its record"
     other = sum(not _same(ours, theirs) for ours, theirs in zip(rows, there, strict=True))
     if other:
         return f"W&B has different values in {other} of {len(rows)} rows, sent before the run was made again"
     return None
+
+
+def _carries(shown: Run, record: str) -> bool:
+    """Whether the run shows the record with this digest, and has its file."""
+    found: object = dict(shown.summary).get("record_digest")
+    return found == record and any(file.size for file in shown.files([file_name(record)]))
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

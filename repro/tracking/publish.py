@@ -114,15 +114,16 @@ class Publication:
                 summary["failure"] = failure
             elif summary.get("failure") is not None:
                 del summary["failure"]  # from an earlier attempt
+            sent: str | None = None
             if self.done:
-                self._finish_complete()
+                sent = self._finish_complete()
             else:
                 if failure is None:
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1)
             # The client silently drops what the server permanently rejects, as when a project is full.
             shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
-            problem = check(shown, self.rows, self.done, self.folder)
+            problem = check(shown, self.rows, sent, self.folder)
             if problem is None:
                 shutil.rmtree(Path(self.run.dir).parent, ignore_errors=True)  # the client's local copy
             return problem
@@ -133,7 +134,8 @@ class Publication:
             self.run.finish(exit_code=1)
         self._lock.close()
 
-    def _finish_complete(self) -> None:
+    def _finish_complete(self) -> str:
+        """Send what only a complete run has, and return the digest of the record that was sent."""
         self.run.summary.update(known(self.record.read_json("summary.json")["metrics"]))
         pictures = final_pictures(self.record)
         self.run.summary.update({name: wandb.Image(picture) for name, picture in pictures.items()})
@@ -144,3 +146,4 @@ class Publication:
         self.run.summary["record_digest"] = found
         self.run.finish(exit_code=0)
         carried.unlink()
+        return found

@@ -63,7 +63,7 @@ def sync(
                 _is_whole(known, record, rows, label, models)
                 and (
                     is_checked(known.url, record.run_id, digest(record), to.folder)
-                    or check(api.run(f"{path}/{record.run_id}"), content, True, to.folder) is None
+                    or check(api.run(f"{path}/{record.run_id}"), content, digest(record), to.folder) is None
                 )
             ):
                 named = label if known is None or known.study is None else None  # keep the study that came first
