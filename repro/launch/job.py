@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """Makes `runs`, `at_once` of them side by side on `devices`, with `processes` per run and `threads` per process.
 
@@ -48,6 +48,8 @@ class Job:
     warning_seconds: int
     wandb: Mode = "disabled"
     group: str = ""
+    _pool: Pool | None = field(default=None, init=False, compare=False)
+    """What makes the runs at the moment. A copy (`replace`) has none."""
 
     def __call__(self) -> None:
         """Make the runs that are not done. Raises RunFailed if any of them could not be finished."""
@@ -70,16 +72,15 @@ class Job:
         """Save the runs and requeue this Job. submitit calls this at preemption and before the time limit."""
         from submitit.helpers import DelayedSubmission
 
-        pool: Pool | None = getattr(self, "_pool", None)
-        if pool is not None:
-            pool.stop.signal = "Slurm"
-            pool.dismiss(0.8 * self.warning_seconds)
+        if self._pool is not None:
+            self._pool.stop.signal = "Slurm"
+            self._pool.dismiss(0.8 * self.warning_seconds)
         return DelayedSubmission(replace(self))  # a copy without the pool
 
     @contextlib.contextmanager
     def _in_charge(self, pool: Pool) -> Iterator[None]:
         """Handle signals for `pool` while it works."""
-        object.__setattr__(self, "_pool", pool)
+        self._pool = pool
         before = signal.signal(signal.SIGTERM, self._terminated)
         try:
             yield
