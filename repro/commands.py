@@ -21,7 +21,7 @@ from repro.launch.local import make_checked
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, request_run
-from repro.run_data import check_same_data, fingerprint_all
+from repro.run_data import check_data_of_done
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
@@ -105,7 +105,7 @@ def sample_quality(options: argparse.Namespace) -> None:
     record = runner.store.run(options.run)
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
         raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
-    check_same_data(record.read_json("summary.json")["data"], fingerprint_all(config, options.data), record)
+    check_data_of_done(record, config, options.data)
     extract = inception(options.data, runner.device)
     datasets = {dataset: dataset.load_checked(options.data) for dataset in config.data.datasets}
     real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs

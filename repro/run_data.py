@@ -38,6 +38,11 @@ def check_same_data(recorded: Mapping[str, str], present: Mapping[Dataset, str],
             )
 
 
+def check_data_of_done(run: RunDirectory, config: RunConfig, directory: Path) -> None:
+    """Raise BadInput if the data of a finished run are missing, damaged, or not those it was made with."""
+    check_same_data(run.read_json("summary.json")["data"], fingerprint_all(config, directory), run)
+
+
 def check_data_of_parents(config: RunConfig, present: Mapping[Dataset, str], store: Store) -> None:
     """Raise BadInput if a data set that this run shares with a finished parent has changed since that was made."""
     for parent in config.parents():

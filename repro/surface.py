@@ -21,7 +21,7 @@ from repro.distill.ensemble import ensemble_logits
 from repro.distill.hidden import HiddenObjective
 from repro.errors import BadInput, Damaged
 from repro.metrics.fidelity import agreement
-from repro.run_data import check_same_data, fingerprint_all
+from repro.run_data import check_data_of_done
 from repro.runner import Runner
 from repro.store import RunDirectory
 from repro.training import hardware
@@ -202,7 +202,7 @@ def _only_teacher(config: RunConfig, title: str) -> TrainingConfig:
 def _open_surface(runner: Runner, config: RunConfig, title: str, run: RunDirectory, images: int) -> Surface:
     assert isinstance(config, TrainingConfig)
     hardware.use_exact_kernels()
-    check_same_data(run.read_json("summary.json")["data"], fingerprint_all(config, runner.data_directory), run)
+    check_data_of_done(run, config, runner.data_directory)
     datasets = {dataset: dataset.load_checked(runner.data_directory) for dataset in config.data.datasets}
     teachers, source = runner.teachers(config), runner.source(config)
     trained = runner.finished_network(config).state_dict()

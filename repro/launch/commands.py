@@ -24,6 +24,7 @@ from repro.launch.snapshot import check_clean, take_snapshot
 from repro.launch.standing import Standing, sort_out
 from repro.launch.sweep import all_sweeps, parse_settings, read_sweep
 from repro.progress import counted, in_brief
+from repro.run_data import check_data_of_done
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
@@ -174,9 +175,8 @@ def _runner(options: argparse.Namespace, device: str) -> Runner:
 def _check(standings: Sequence[Standing], wanted: Sequence[Request], runner: Runner) -> None:
     """Raise BadInput before anything starts if the data of a run, done or wanted, are not as expected."""
     check_data([standing.request for standing in standings], runner.data_directory)
-    for standing in standings:
-        if standing.stand == "done":
-            runner.make(standing.request.config, standing.request.label)  # only checks its data
+    for request in (standing.request for standing in standings if standing.stand == "done"):
+        check_data_of_done(runner.store.run(request.run_id), request.config, runner.data_directory)
     runner.check(request.config for request in wanted)
 
 
