@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from repro.store import RunDirectory
 from repro.tracking.label import Label
@@ -47,8 +47,8 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             say(f"W&B: offline ({reason}); to send the runs later: repro wandb sync --runs {runs}")
             mode = "offline"
     # Runs that are already done are left to `repro wandb sync`.
-    begun = {run_id: astuple(label) for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
-    if mode != "online" or not begun:
+    unfinished = {run_id: label for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
+    if mode != "online" or not unfinished:
         yield
         return
     said: list[str] = []
@@ -59,21 +59,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             say(f"warning: W&B is incomplete ({reason}); `repro wandb sync --runs {runs}` sends the rest")
 
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "repro.tracking.follow"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            # Ctrl-C is for the training. Same session, because Linux compares niceness only within a session.
-            process_group=0,
-            env={name: value for name, value in os.environ.items() if name not in FOREIGN},
-        )
-        point = point_of_agent()
-        task = {"runs": str(runs), "labels": begun, "point": point and astuple(point)}
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            process.stdin.flush()
+        process = _start(runs, unfinished, errors)
         watcher = threading.Thread(target=_watch, args=(process, tell), daemon=True)
         watcher.start()
         seconds = STOPPED_SECONDS
@@ -88,6 +74,26 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             elif code != 0:
                 errors.seek(0)
                 tell("".join(errors.read().decode(errors="replace").strip().splitlines()[-1:]))
+
+
+def _start(runs: Path, labels: Mapping[str, Label], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "repro.tracking.follow"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        # Ctrl-C is for the training. Same session, because Linux compares niceness only within a session.
+        process_group=0,
+        env={name: value for name, value in os.environ.items() if name not in FOREIGN},
+    )
+    point = point_of_agent()
+    plain_labels = {run_id: astuple(label) for run_id, label in labels.items()}
+    task = {"runs": str(runs), "labels": plain_labels, "point": point and astuple(point)}
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(task).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
 def _watch(process: subprocess.Popen[bytes], tell: Callable[[str], None]) -> None:
