@@ -17,11 +17,11 @@ from repro.launch.plan import parents_first
 from repro.launch.sweep import all_sweeps, read_sweep
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
-from repro.tracking import mirror
+from repro.tracking import mirror, offline
 from repro.tracking.carried import digest, file_name, pack, unpack
 from repro.tracking.description import PROJECT, Destination, destination, tags
 from repro.tracking.label import Label
-from repro.tracking.mirror import mirrored
+from repro.tracking.mirror import Mode, mirrored
 from repro.tracking.publish import Publication
 from repro.tracking.sync import sync
 
@@ -34,13 +34,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
     return finished_runs(tmp_path_factory.mktemp("finished"))
 
 
+@pytest.mark.parametrize("mode", ["online", "auto"])
 def test_runs_appear_while_they_are_made_row_for_row(
-    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: Mode, finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    monkeypatch.setattr(offline, "PROBE_SECONDS", 60.0)  # however busy the machine is
     monkeypatch.setenv("WANDB_MODE", "offline")  # the default of commands; this one was told otherwise
     said: list[str] = []
-    with mirrored("online", tmp_path, labels(finished), said.append):
+    with mirrored(mode, tmp_path, labels(finished), said.append):
         made_again(finished, tmp_path)
     assert said == []
     for record in finished:

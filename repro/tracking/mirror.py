@@ -45,7 +45,7 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
         reason = why_offline()
         if reason is not None:
             say(f"W&B: offline ({reason}); to send the runs later: repro wandb sync --runs {runs}")
-            mode = "offline"
+        mode = "online" if reason is None else "offline"
     # Runs that are already done are left to `repro wandb sync`.
     unfinished = {run_id: label for run_id, label in labels.items() if not RunDirectory(runs / run_id).is_done()}
     if mode != "online" or not unfinished:
