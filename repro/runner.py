@@ -177,8 +177,8 @@ class Runner:
                     for name, content in trainer.pictures().items():
                         run.write_picture(name, content)
                     rows += 1
-                    log.info("epoch %d/%d  %s", trainer.epoch, trainer.epochs, summarize(row))
-                    self.progress.epoch(trainer.epoch, trainer.epochs, row)
+                    log.info("epoch %d/%d  %s", trainer.epoch, config.epochs, summarize(row))
+                    self.progress.epoch(trainer.epoch, config.epochs, row)
                 stopped = self.ranks.any(self.stop.signal is not None)
                 if trainer.finished or stopped or clock.checkpoint_due():
                     save_checkpoint()

@@ -15,7 +15,7 @@ from repro.generative.sampling import generate, picture, to_uint8
 from repro.models.base import count_parameters
 from repro.training.batches import Batches
 from repro.training.examples import assemble
-from repro.training.training import Metrics, Result
+from repro.training.training import Metrics, Result, Training
 
 SAMPLES = 64
 """Images of the sample grid; their latents are the same throughout the run."""
@@ -29,12 +29,13 @@ def build_networks(config: GeneratorConfig) -> tuple[nn.Module, nn.Module]:
         return config.model.build_generator(shape), config.model.build_discriminator(shape)
 
 
-class GeneratorTrainer:
+class GeneratorTrainer(Training):
     """A generator's run in memory: both networks, their optimizers, the position, and every random stream.
 
-    An epoch is `config.steps_per_epoch` generator steps, each after `config.discriminator_steps` discriminator steps.
-    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine).
+    A step is one of the generator, after `config.discriminator_steps` of the discriminator.
     """
+
+    config: GeneratorConfig
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class GeneratorTrainer:
         device: torch.device,
         generators: Mapping[GeneratorConfig, nn.Module],
     ) -> None:
-        self.config = config
+        super().__init__(config, config.steps_per_epoch)
         self.device = device
         training = assemble(config.data, datasets, device, generators)
         self.training_images = len(training)
@@ -69,32 +70,9 @@ class GeneratorTrainer:
         self.batches = Batches(training, config.batch_size, config.augmentation, self.random["augmentation"])
         fixed = torch.Generator().manual_seed(config.stream_seed("samples"))
         self.sample_latents = torch.randn(SAMPLES, config.model.latent_size, generator=fixed).to(device)
-        self.epoch = 0
-        self.position = 0  # generator steps done in this epoch
-        self.losses = torch.zeros(2, config.steps_per_epoch, device=device)  # of this epoch: generator, discriminator
+        self.losses = torch.zeros(2, self.steps_per_epoch, device=device)  # of this epoch: generator, discriminator
 
     # -- the position, and how to restore it ------------------------------------------------------------------
-
-    @property
-    def step(self) -> int:
-        """Generator steps done since the run began."""
-        return self.epoch * self.config.steps_per_epoch + self.position
-
-    @property
-    def total_steps(self) -> int:
-        return self.config.epochs * self.config.steps_per_epoch
-
-    @property
-    def finished(self) -> bool:
-        return self.epoch == self.epochs
-
-    @property
-    def epochs(self) -> int:
-        return self.config.epochs
-
-    @property
-    def row_is_due(self) -> bool:
-        return self.epoch % self.config.evaluate_every == 0 or self.finished
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -123,15 +101,11 @@ class GeneratorTrainer:
     # -- training -----------------------------------------------------------------------------------------------
 
     def advance(self, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch (returns True), or until `pause()`, called after each step, is true (False).
-
-        Steps do not wait for the device. Raises RunFailed if a loss was not finite.
-        """
         self.generator.train(), self.discriminator.train()
         real_batches = self._real_batches(self.step * self.config.discriminator_steps)
-        while self.position < self.config.steps_per_epoch:
+        while self.position < self.steps_per_epoch:
             self._step(real_batches)
-            if pause() and self.position < self.config.steps_per_epoch:
+            if pause() and self.position < self.steps_per_epoch:
                 self._check_losses()
                 return False
         self._check_losses()
@@ -182,19 +156,10 @@ class GeneratorTrainer:
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.config.model.latent_size, generator=self.random["latents"], device=self.device)
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of both networks at a generator step, counted over the whole run."""
-        return self.config.schedule.learning_rate(
-            self.config.optimizer.learning_rate,
-            step=step,
-            steps_per_epoch=self.config.steps_per_epoch,
-            epochs=self.config.epochs,
-        )
-
     def _check_losses(self) -> None:
         bad = (~self.losses[:, : self.position].isfinite()).any(dim=0).nonzero()
         if len(bad) > 0:
-            step = self.epoch * self.config.steps_per_epoch + int(bad[0])
+            step = self.epoch * self.steps_per_epoch + int(bad[0])
             raise self._diverged(step, f"a loss was not finite at generator step {step} of {self.total_steps}")
 
     def _diverged(self, step: int, what: str) -> RunFailed:
@@ -202,15 +167,6 @@ class GeneratorTrainer:
         return RunFailed(f"{what}: training diverged at learning rate {rate:.3g}; lower optimizer.learning_rate")
 
     # -- what it leaves -------------------------------------------------------------------------------------------
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "images_seen": self.images_seen,
-            "learning_rate": self.learning_rate(self.step - 1),
-            **self._epoch_losses(),
-        }
 
     @property
     def images_seen(self) -> int:
@@ -231,9 +187,9 @@ class GeneratorTrainer:
             "discriminator_parameters": count_parameters(self.discriminator),
         }
         weights = self._final_generator().state_dict()
-        return Result(self._epoch_losses(), counts, weights, {"samples": {"images": self._samples()}})
+        return Result(self.epoch_metrics(), counts, weights, {"samples": {"images": self._samples()}})
 
-    def _epoch_losses(self) -> Metrics:
+    def epoch_metrics(self) -> Metrics:
         """Both losses, averaged over the steps of the epoch that has just ended."""
         generator, discriminator = self.losses.double().mean(dim=1).tolist()
         return {"train/generator_loss": generator, "train/discriminator_loss": discriminator}

@@ -31,17 +31,16 @@ from repro.training.file_batches import make_batches
 from repro.training.inputs import Inputs, inputs_of_test
 from repro.training.start import initial_network, to_training_mode
 from repro.training.streams import open_streams
-from repro.training.training import Metrics, Result
+from repro.training.training import Metrics, Result, Training
 
 TRAIN_SAMPLE = 10_000
 """The fixed sample for train metrics has at most this many training images, augmented once as in training."""
 
 
-class Trainer:
-    """A run in memory: network, optimizer, position, and every random stream.
+class Trainer(Training):
+    """A teacher's or student's run in memory: network, optimizer, position, and every random stream."""
 
-    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine).
-    """
+    config: TrainingConfig
 
     def __init__(
         self,
@@ -57,7 +56,6 @@ class Trainer:
         """`generators` are the finished networks of `config.data.generators`, on the device. `ranks` are the processes
         that train the run together; `loader_workers` decode files for this one. `source`: the trained network of
         `config.source`."""
-        self.config = config
         self.device = device
         self.ranks = ranks
         self.teachers = teachers.to(device) if teachers is not None else None
@@ -81,9 +79,7 @@ class Trainer:
             config, self.training, streams, self.generators["augmentation"], reader, loader_workers
         )
         torch.manual_seed(config.stream_seed("dropout"))
-        self.epoch = 0
-        self.position = 0  # steps done in this epoch
-        self.steps_per_epoch = len(self.batches)
+        super().__init__(config, steps_per_epoch=len(self.batches))
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of this epoch, by step
         if config.init.reestimates_batch_norm:
             reestimate_batch_norm(self.network, self.batches.extra_pass(config.stream_seed("batch norm")))
@@ -99,19 +95,6 @@ class Trainer:
     # -- the position, and how to restore it ------------------------------------------------------------------
 
     @property
-    def finished(self) -> bool:
-        return self.epoch == self.epochs
-
-    @property
-    def step(self) -> int:
-        """Steps done since the run began."""
-        return self.epoch * self.steps_per_epoch + self.position
-
-    @property
-    def total_steps(self) -> int:
-        return self.config.epochs * self.steps_per_epoch
-
-    @property
     def progress(self) -> float:
         """The fraction of the run's steps that are done."""
         return self.step / self.total_steps
@@ -120,17 +103,6 @@ class Trainer:
     def images_seen(self) -> int:
         sizes = self.batches.sizes()
         return int(self.epoch * sizes.sum() + sizes[: self.position].sum())
-
-    @property
-    def epochs(self) -> int:
-        return self.config.epochs
-
-    @property
-    def row_is_due(self) -> bool:
-        return self.epoch % self.config.evaluate_every == 0 or self.finished
-
-    def pictures(self) -> dict[str, bytes]:
-        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -162,10 +134,6 @@ class Trainer:
     # -- training -----------------------------------------------------------------------------------------------
 
     def advance(self, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch (returns True), or until `pause()`, called after each step, is true (False).
-
-        Steps do not wait for the device. Raises RunFailed if a loss was not finite.
-        """
         to_training_mode(self.network, self.config)
         if self.epoch_steps is None:
             seed = self.config.stream_seed("order", self.epoch)
@@ -207,15 +175,6 @@ class Trainer:
             generator = torch.Generator(self.device).manual_seed(objective_seed)
             yield len(batch.indices) / step_size, self.loss(batch, self.progress, generator)
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate at a step, counted over the whole run."""
-        return self.config.schedule.learning_rate(
-            self.config.optimizer.learning_rate,
-            step=step,
-            steps_per_epoch=self.steps_per_epoch,
-            epochs=self.config.epochs,
-        )
-
     def _check_losses(self) -> None:
         position = first_not_finite(self.losses[: self.position])
         if position is not None:
@@ -238,15 +197,6 @@ class Trainer:
         metrics = {"train/loss": loss, **self._measure("test", self.test_set)[0]}
         metrics |= self._measure("train", self.train_sample)[0]
         return as_numbers(metrics)
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "images_seen": self.images_seen,
-            "learning_rate": self.learning_rate(self.step - 1),
-            **self.epoch_metrics(),
-        }
 
     def result(self) -> Result:
         """All metrics of the trained network, CKA included, and the predictions that the record keeps."""
