@@ -93,14 +93,14 @@ def network(preset: Preset, depth: int, norm: Norm = "batch") -> PreResNet:
 
 
 def teachers(
-    preset: Preset, trial: int, members: int, model: Model, half: Half | None = None
+    preset: Preset, trial: int, members: int, model: Model, data: Selection | None = None
 ) -> tuple[TeacherConfig, ...]:
-    """The teachers of one trial, with distinct seeds: no two trials share a teacher, and a larger ensemble of the same
-    trial contains the smaller ones."""
+    """The teachers of one trial, by default of all images, with distinct seeds: no two trials share a teacher, and a
+    larger ensemble of the same trial contains the smaller ones."""
     scale = SCALES[preset]
     return tuple(
         protocol.teacher(
-            data=selection(preset, half),
+            data=data or selection(preset),
             augmentation=BASELINE,
             model=model,
             epochs=scale.teacher_epochs,

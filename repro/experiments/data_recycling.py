@@ -42,7 +42,7 @@ class DataRecycling(Study):
         return student(
             self.preset,
             self.trial,
-            teachers=teachers(self.preset, self.trial, self.members, model, half="D0"),
+            teachers=teachers(self.preset, self.trial, self.members, model, selection(self.preset, "D0")),
             model=model,
             data=DataConfig(train=selection(self.preset, SPLITS[self.split])),
             objective=ForwardCrossEntropy(temperature=self.temperature),

@@ -40,14 +40,11 @@ class Generations(Study):
         protocol = PROTOCOLS[self.data, self.preset]
         images = DataConfig(train=Selection(dataset=protocol.dataset, size=protocol.images))
         setting = Try(ForwardCrossEntropy(temperature=1.0))
-        first, second, *others = CHAINS[self.chain]
-        oldest: ClassifierConfig = teacher_of(protocol, LeNet5(width=first), self.trial * 100)
-
-        def child(parent: ClassifierConfig, width: int, generation: int) -> StudentConfig:
-            seed = self.trial * 100 + generation
-            return student_of(protocol, (parent,), LeNet5(width=width), images, protocol.epochs, setting, seed)
-
-        youngest = child(oldest, second, 1)
-        for generation, width in enumerate(others, start=2):
-            youngest = child(youngest, width, generation)
+        seed = self.trial * 100
+        first, *others = (LeNet5(width=width) for width in CHAINS[self.chain])
+        youngest: ClassifierConfig = teacher_of(protocol, first, seed)
+        for generation, model in enumerate(others, start=1):
+            parents = (youngest,)
+            youngest = student_of(protocol, parents, model, images, protocol.epochs, setting, seed + generation)
+        assert isinstance(youngest, StudentConfig)
         return youngest

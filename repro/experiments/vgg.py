@@ -5,8 +5,7 @@ from typing import ClassVar, Literal
 from repro.config import DataConfig, Selection, StudentConfig
 from repro.data.synthetic import Synthetic
 from repro.distill.divergences import ForwardCrossEntropy
-from repro.experiments import protocol
-from repro.experiments.cifar import BASELINE, SCALES
+from repro.experiments.cifar import selection, student, teachers
 from repro.experiments.policies import POLICIES
 from repro.experiments.study import Study
 from repro.models.vgg import VGG
@@ -28,28 +27,16 @@ class VGGStudy(Study):
     figures: ClassVar[str] = "13"
 
     def config(self) -> StudentConfig:
-        scale, policy = SCALES[self.preset], POLICIES[self.policy]
-        data = Selection(dataset=scale.dataset, size=scale.images)
-        members = 5
+        policy, model = POLICIES[self.policy], VGG(depth=16)
+        data, members = selection(self.preset), 5
         if self.preset == "smoke":  # VGG takes 32x32 images only
             data, members = Selection(dataset=Synthetic(images=20, image_size=32)), 1
-        return protocol.student(
-            teachers=tuple(
-                protocol.teacher(
-                    data=data,
-                    augmentation=BASELINE,
-                    model=VGG(depth=16),
-                    epochs=scale.teacher_epochs,
-                    batch_size=scale.teacher_batch,
-                    seed=self.trial * 100 + member,
-                )
-                for member in range(members)
-            ),
+        return student(
+            self.preset,
+            self.trial,
+            teachers=teachers(self.preset, self.trial, members, model, data),
+            model=model,
             data=DataConfig(train=data),
             augmentation=policy.augmentation,
-            model=VGG(depth=16),
             objective=ForwardCrossEntropy(temperature=policy.temperature),
-            epochs=scale.student_epochs,
-            batch_size=scale.student_batch,
-            seed=self.trial,
         )
