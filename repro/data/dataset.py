@@ -138,21 +138,16 @@ def as_channels_first(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).contiguous()
 
 
-def to_unit_cube(images: Tensor) -> Tensor:
-    """Scale floats in [0, 1] to the networks' input range [-1, 1] (the paper's "unitcube" scaling, Appendix A)."""
-    return images * 2.0 - 1.0
-
-
 def as_input(inputs: Tensor) -> Tensor:
     """Convert stored inputs to the inputs of a network.
 
-    Images, uint8 or float32 in [0, 1], become float32 in [-1, 1], channels last. Tokens (other integers) are returned
-    unchanged.
+    Images, uint8 or float32 in [0, 1], become float32 in [-1, 1] (the paper's "unitcube" scaling, Appendix A), channels
+    last. Tokens (other integers) are returned unchanged.
     """
     if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
         return inputs
     unit = to_unit_interval(inputs) if inputs.dtype == torch.uint8 else inputs
-    return to_unit_cube(unit).contiguous(memory_format=torch.channels_last)
+    return (unit * 2.0 - 1.0).contiguous(memory_format=torch.channels_last)
 
 
 def to_unit_interval(images: Tensor) -> Tensor:

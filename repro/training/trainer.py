@@ -17,7 +17,6 @@ from repro.training.batch_norm import reestimate_batch_norm
 from repro.training.batches import Batch
 from repro.training.companions import Companions
 from repro.training.distributed import ALONE, Ranks
-from repro.training.divergence import first_not_finite, likely_cause
 from repro.training.evaluation import (
     EvaluationSet,
     as_numbers,
@@ -176,8 +175,9 @@ class Trainer(Training):
             yield len(batch.indices) / step_size, self.loss(batch, self.progress, generator)
 
     def _check_losses(self) -> None:
-        position = first_not_finite(self.losses[: self.position])
-        if position is not None:
+        bad = (~self.losses[: self.position].isfinite()).nonzero()
+        if len(bad) > 0:
+            position = int(bad[0])
             step = self.epoch * self.steps_per_epoch + position
             raise RunFailed(
                 f"the loss became {self.losses[position].item()} at epoch {self.epoch}, step {position} (step {step} "
@@ -185,8 +185,16 @@ class Trainer(Training):
             )
 
     def _likely_cause(self, steps: int) -> str:
-        learning_rate = self.learning_rate(max(steps - 1, 0))
-        return likely_cause(self.train_sample.teacher_logits, learning_rate, steps)
+        """A hint for the user on why training failed after this many steps."""
+        teacher_logits = self.train_sample.teacher_logits
+        if teacher_logits is not None and not bool(teacher_logits.isfinite().all()):
+            return "a teacher's own predictions are not finite: look at its record"
+        if steps == 0:
+            return "nothing had been learned yet: the cause is in the network, the objective or an augmentation"
+        return (
+            f"training diverged at learning rate {self.learning_rate(steps - 1):.3g}: "
+            "lower optimizer.learning_rate or set schedule.warmup_epochs"
+        )
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
