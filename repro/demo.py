@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from analysis.comparison import comparison
 from analysis.digits import FIGURE
 from analysis.style import save
 from analysis.tables import StudyTables
+from analysis.text_table import text_table
 from repro import progress
 from repro.atomic import make_folder
 from repro.launch.ledger import Ledger
@@ -47,7 +47,7 @@ def demo(options: argparse.Namespace) -> None:
     with mirrored(options.wandb, out / "runs", labels, runner.progress.say):
         make_side_by_side(missing, runner, ["cpu"], min(WORKERS, processors()), code=None)
         evidence = FIGURE.evidence(StudyTables(RunFolder(runner.store)), "short")
-        print(comparison(evidence.table))
+        print(text_table(evidence.table))
         print(EXPLANATION)
         for path in save(FIGURE.picture(evidence, "short"), evidence.table, out, "digits"):
             print(path)

@@ -8,30 +8,30 @@ import pandas as pd
 import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis.comparison import comparison
 from analysis.tables import study_table
+from analysis.text_table import text_table
 from repro.bench.wandb_server import StandInServer
 from repro.cli import main
 from repro.store import Store
 from repro.tracking import mirror
 
 
-def test_the_comparison_names_teacher_student_and_control_with_spread() -> None:
+def test_the_text_table_names_teacher_student_and_control_with_spread() -> None:
     records = SyntheticRecords(examples=200).add("digits", everywhere(Truth()), only={"images": [100, 1200]})
     table = study_table(records, "digits", "short").rows
-    lines = comparison(table).splitlines()
+    lines = text_table(table).splitlines()
     assert lines[0].split() == ["images", "accuracy", "agreement", "kl", "nll", "ece"]
     # The synthetic runs all say that they were distilled on 1,000 images.
     assert [line.split()[0] for line in lines[2:]] == ["teacher", "student", "control"]
     agreement = table["student_agreement"]
     assert f"{agreement.mean():.1%} ± {agreement.std():.1%}" in lines[3]
-    assert "±" not in comparison(table.iloc[:1])
+    assert "±" not in text_table(table.iloc[:1])
 
 
-def test_the_comparison_is_of_the_trials_that_have_the_quantity() -> None:
+def test_the_text_table_is_of_the_trials_that_have_the_quantity() -> None:
     table = pd.DataFrame({"training_images": [100] * 3, "student_agreement": [0.7, 0.8, np.nan]})
     table["student_kl"], table["control_kl"] = [0.5, np.nan, np.nan], np.nan
-    _, _, _, student, control = comparison(table).splitlines()
+    _, _, _, student, control = text_table(table).splitlines()
     assert student.split() == ["student", "100", "75.0%", "±", "7.1%", "0.500"]
     assert control.split() == ["control", "100"]
 
@@ -41,7 +41,7 @@ def test_the_readme_shows_the_committed_results() -> None:
     table = pd.read_csv(root / "results" / "lenet_mnist" / "figure_2_short.csv")
     assert table.groupby("training_images")["trial"].nunique().eq(3).all()
     readme = (root / "README.md").read_text()
-    assert comparison(table) in readme
+    assert text_table(table) in readme
     records = (root / "results" / "lenet_mnist" / "records_40_epochs.jsonl").read_text().splitlines()
     summaries = [json.loads(record)["summary"] for record in records]
     agreement = [s["metrics"]["test/agreement"] for s in summaries if s["kind"] == "student"]

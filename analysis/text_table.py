@@ -6,7 +6,7 @@ from tabulate import tabulate
 METRICS = ("accuracy", "agreement", "kl", "nll", "ece")
 
 
-def comparison(table: pd.DataFrame) -> str:
+def text_table(table: pd.DataFrame) -> str:
     """A study table by the number of images that students were distilled on: means and standard deviations."""
     rows: list[list[str]] = []
     any_size = table["training_images"].min()
