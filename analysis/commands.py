@@ -4,10 +4,10 @@ import argparse
 
 from tqdm import tqdm
 
-from analysis.catalogue import MODULES, find_figure
 from analysis.changes import Changes
 from analysis.compare import compare_runs
-from analysis.figure import draw_figure, drawable_presets
+from analysis.figure import draw_figure, drawable_presets, file_stem
+from analysis.figures import NAMES, find_figure
 from analysis.report import write_report
 from analysis.source import records_of
 from analysis.tables import StudyTables
@@ -24,7 +24,7 @@ def figures(options: argparse.Namespace) -> None:
     names = [text for text in options.settings if "=" not in text]
     changes = Changes.parse([text for text in options.settings if "=" in text])
     every = names in ([], ["all"])
-    wanted = [find_figure(name) for name in (MODULES if every else names)]
+    wanted = [find_figure(name) for name in (NAMES if every else names)]
     tables = StudyTables(records_of(options), changes)
     if not tables.records.ids():
         raise BadInput(f"{tables.records.name}: holds no finished run; `repro demo` or `repro launch` makes some")
@@ -33,7 +33,7 @@ def figures(options: argparse.Namespace) -> None:
     for figure in wanted:
         if every and not drawable_presets(figure, tables):
             why = tables.refusal(figure.sweeps) or " and ".join(figure.few_commands(tables))
-            progress.for_this_output().say(f"{figure.file_stem.replace('_', ' ')}: not run; {why}")
+            progress.for_this_output().say(f"{file_stem(figure.name).replace('_', ' ')}: not run; {why}")
             continue
         for path in draw_figure(figure, tables, options.out):
             print(path)

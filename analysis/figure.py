@@ -33,6 +33,11 @@ MOST_COMMANDS = 4
 """The most commands that a header lists one by one."""
 
 
+def file_stem(name: str) -> str:
+    """`figure_10` for the figure `10`, and `table_1` for `table_1`: the beginning of its files' names."""
+    return f"figure_{name}" if name[0].isdigit() else name
+
+
 @dataclass(frozen=True)
 class PaperFigure:
     """A figure or table: which runs it needs, and its panels."""
@@ -54,10 +59,6 @@ class PaperFigure:
     """Whether it shows all studies at once; their own figures report cost, protocol and what is missing."""
     remedy: Callable[[Evidence | None], Sequence[str]] = lambda _: ()
     """Commands that a figure needs in addition to its sweeps: those not done yet or, given None, all."""
-
-    @property
-    def file_stem(self) -> str:
-        return f"figure_{self.name}" if self.name[0].isdigit() else self.name
 
     def evidence(self, tables_of: StudyTables, preset: Preset) -> Evidence:
         """Everything that the figure is drawn from at this preset."""
@@ -183,7 +184,8 @@ def draw_figure(figure: PaperFigure, tables: StudyTables, out: Path) -> list[Pat
     for preset in drawable_presets(figure, tables):
         evidence = figure.evidence(tables, preset)
         picture = figure.picture(evidence, preset)
-        written += save(picture, evidence.table, out, f"{figure.file_stem}_{preset}{_in_file_names(tables.changes)}")
+        name = f"{file_stem(figure.name)}_{preset}{_in_file_names(tables.changes)}"
+        written += save(picture, evidence.table, out, name)
     if not written:
         if refusal := tables.refusal(figure.sweeps):
             raise BadInput(f"figure {figure.name} cannot be drawn with {tables.changes}: {refusal}")
@@ -199,5 +201,5 @@ def _in_file_names(changes: Changes) -> str:
 
 
 def main(figure: PaperFigure) -> None:
-    """`python -m analysis.figure_10 ...` is `repro figures 10 ...`, with all its options."""
+    """`python -m analysis.figures.figure_10 ...` is `repro figures 10 ...`, with all its options."""
     sys.exit(cli.main(["figures", figure.name, *sys.argv[1:]]))

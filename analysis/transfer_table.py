@@ -7,10 +7,10 @@ from typing import get_args
 from tabulate import tabulate
 
 from analysis.cells import percent, plain, with_interval
+from analysis.figures.transfer import LOSSES, TRUNKS, WEIGHTS
 from analysis.intervals import interval
 from analysis.source import print_page
 from analysis.tables import StudyTable, study_table
-from analysis.transfer import LOSSES, TRUNKS, WEIGHTS
 from repro.experiments.study import Preset
 from repro.records import Records
 from repro.usage.options import Parser

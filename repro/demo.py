@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.digits import FIGURE
+from analysis.figures.digits import FIGURE
 from analysis.style import save
 from analysis.tables import StudyTables
 from analysis.text_table import text_table

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis.catalogue import find_figure
 from analysis.changes import UNCHANGED, Changes
 from analysis.claims import Tables
 from analysis.claims.optimization import c10
+from analysis.figures import find_figure
 from analysis.report import render
 from analysis.report.contents import gather
 from analysis.tables import StudyTable, StudyTables, study_table

@@ -17,9 +17,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from scipy.special import softmax
 
-from analysis.catalogue import MODULES, find_figure
 from analysis.figure import PaperFigure
-from analysis.figure_8 import member_runs
+from analysis.figures import NAMES, find_figure
+from analysis.figures.figure_8 import member_runs
 from analysis.panels import Evidence, Names, Panel
 from analysis.series import NOT_RUN
 from analysis.small_multiples import student_sweeps
@@ -56,7 +56,7 @@ def tables() -> StudyTables:
 def drawn(tables: StudyTables) -> dict[str, tuple[PaperFigure, Evidence, Figure]]:
     """Every figure that has runs, drawn once for all tests."""
     pictures = {}
-    for name in MODULES:
+    for name in NAMES:
         figure = find_figure(name)
         evidence = figure.evidence(tables, "short")
         if len(evidence.table):
@@ -76,7 +76,7 @@ def drawn_panels(figure: PaperFigure, picture: Figure) -> list[tuple[Panel, Axes
 def test_every_figure_that_the_suite_can_make_is_drawn(
     drawn: dict[str, tuple[PaperFigure, Evidence, Figure]],
 ) -> None:
-    assert set(drawn) == set(MODULES)
+    assert set(drawn) == set(NAMES)
     paper = {"1a", "1b", "2", "3", "4", "5", "6a", "6b", "6c", "7", "8", "9", "10", "11", "12", "13", "14", "table_1"}
     assert {*paper, "digits"} <= set(drawn)
 
@@ -134,7 +134,7 @@ FIXED: dict[str, list[dict[str, Any]]] = {
 
 
 def test_a_figure_fixes_the_settings_that_the_paper_does() -> None:
-    for figure in map(find_figure, MODULES):
+    for figure in map(find_figure, NAMES):
         panels = [panel for row in figure.panels for panel in row]
         fixed = [{**figure.only, **panel.where} for panel in panels]
         assert [one for index, one in enumerate(fixed) if one not in fixed[:index]] == (
@@ -194,7 +194,7 @@ def test_a_teacher_that_all_series_share_is_drawn_once_and_no_control_lies_benea
     assert [(line.get_color(), line.get_label()) for line in teachers] == [(VERMILLION, "teacher")]
     assert "teacher (of the same shape)" in legend(drawn["11"][2])  # there each ensemble size has its own
     students, controls = (
-        series(transfer.axes[0])[name] for name in ("labels alone", "independent control (of the same shape)")
+        series(transfer.axes[0])[name] for name in ("true labels", "independent control (of the same shape)")
     )
     assert not {y for _, heights in students for y in heights} & {y for _, heights in controls for y in heights}
 

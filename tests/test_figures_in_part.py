@@ -10,12 +10,12 @@ import pytest
 from figure_records import Records, series, texts, world
 from synthetic_records import SyntheticRecords
 
-from analysis.by_class import agreement_by_class
-from analysis.by_teacher_confidence import BINS, LEAST, binned_agreement
-from analysis.catalogue import find_figure
 from analysis.figure import draw_figure, drawable_presets
-from analysis.learning_curves import learning_curve
-from analysis.reliability import reliability
+from analysis.figures import find_figure
+from analysis.figures.by_class import agreement_by_class
+from analysis.figures.by_teacher_confidence import BINS, LEAST, binned_agreement
+from analysis.figures.learning_curves import learning_curve
+from analysis.figures.reliability import reliability
 from analysis.style import DOTS_PER_INCH, as_png
 from analysis.tables import StudyTables
 from repro.cli import main

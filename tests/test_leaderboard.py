@@ -15,10 +15,10 @@ from runs import runner
 from analysis.cells import describe, percent, plain
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
+from analysis.figures.methods import FIGURE
 from analysis.generations import generations_table
 from analysis.intervals import interval
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
-from analysis.methods import FIGURE
 from analysis.online import online_section
 from analysis.sample import Sample
 from analysis.tables import StudyTables, study_table

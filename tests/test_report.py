@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from synthetic_records import SyntheticRecords, Truth
 
-from analysis.catalogue import find_figure
 from analysis.claims import CLAIMS, Judgement, Part
+from analysis.figures import find_figure
 from analysis.intervals import interval
 from analysis.report import render
 from analysis.report.against_paper import against_paper

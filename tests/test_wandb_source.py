@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis import digits, leaderboard
-from analysis.catalogue import MODULES, find_figure
+from analysis import leaderboard
 from analysis.figure import main as figure_script
+from analysis.figures import NAMES, digits, find_figure
 from analysis.style import as_png
 from analysis.tables import StudyTables
 from repro.bench.wandb_server import StandInServer
@@ -117,7 +117,7 @@ BEYOND_TABLES = ("6c", "7", "8", "reliability", "learning_curves")
 def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of every sweep that some figure shows, and its parents; a surface, and samples."""
     root, records = tmp_path_factory.mktemp("runs"), SyntheticRecords(examples=50)
-    for figure in map(find_figure, MODULES):
+    for figure in map(find_figure, NAMES):
         only = {key: list(value) if isinstance(value, tuple) else value for key, value in figure.only.items()}
         for sweep in figure.sweeps:
             points = sweep_studies(find_sweep(sweep), {"preset": "short", "trial": [0], **only})
@@ -143,7 +143,7 @@ def test_what_a_run_carries_to_w_and_b_is_all_that_any_figure_reads(one_of_each:
         unpack(pack(run), carried.run(run.run_id))
     sources = [StudyTables(open_records(folder)) for folder in (one_of_each, carried.root)]
     assert sources[0].records.ids() == sources[1].records.ids()
-    for name in MODULES:
+    for name in NAMES:
         figure = find_figure(name)
         ours, fetched = (figure.evidence(tables, "short") for tables in sources)
         assert len(ours.table), name

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from analysis.catalogue import MODULES, find_figure
 from analysis.changes import UNCHANGED, Changes
 from analysis.claims import CLAIMS, Judgement, Verdict, judge, statement
-from analysis.figure import PaperFigure
+from analysis.figure import PaperFigure, file_stem
+from analysis.figures import NAMES, find_figure
 from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
@@ -87,8 +87,8 @@ class Contents:
 def gather(records: Records, changes: Changes = UNCHANGED) -> Contents:
     """Everything the report says about these records. Raises BadInput if no sweep's runs can have the changes."""
     tables = StudyTables(records, changes)
-    tables.check([find_figure(name).sweeps for name in MODULES])
-    sections = [_section(find_figure(name), tables) for name in MODULES]
+    tables.check([find_figure(name).sweeps for name in NAMES])
+    sections = [_section(find_figure(name), tables) for name in NAMES]
     presets = [preset for preset in get_args(Preset) if any(p.preset == preset for s in sections for p in s.pictures)]
     run_ids = _with_parents(tables.run_ids(), records) if changes else records.ids()
     runs = [records.record(run_id) for run_id in run_ids]
@@ -140,7 +140,7 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
         if figure.has_runs(tables, preset):
             pictures.append(_picture(figure, figure.evidence(tables, preset), tables, preset))
     return Section(
-        anchor=figure.file_stem,
+        anchor=file_stem(figure.name),
         title=figure.title,
         about=() if figure.overview else _about(figure),
         pictures=pictures,

@@ -1,7 +1,7 @@
 """Figure 13: augmentation policies for the student of five VGG-16."""
 
 from analysis.figure import PaperFigure, main
-from analysis.figure_3 import POLICIES
+from analysis.figures.figure_3 import POLICIES
 from analysis.panels import ACCURACY, AGREEMENT, NLL, Panel
 
 FIGURE = PaperFigure(

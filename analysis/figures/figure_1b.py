@@ -1,7 +1,7 @@
 """Figure 1b: an ensemble of three ResNet-56 distilled into one, with a growing number of synthetic images."""
 
 from analysis.figure import PaperFigure, main
-from analysis.figure_1a import IMAGES
+from analysis.figures.figure_1a import IMAGES
 from analysis.panels import ACCURACY, AGREEMENT, Panel
 
 FIGURE = PaperFigure(

@@ -1,7 +1,7 @@
 """Table 2: other domains, text (IMDB) and large images (ImageNet)."""
 
 from analysis.figure import PaperFigure, main
-from analysis.figure_11 import MEMBERS
+from analysis.figures.figure_11 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, KL, Panel
 from analysis.typeset import PAPER_IS_GREY, draw_table
 

@@ -4,10 +4,10 @@ from matplotlib.figure import Figure
 
 from analysis.draw import draw_panel
 from analysis.figure import PaperFigure, main
-from analysis.figure_1a import IMAGES
-from analysis.figure_3 import POLICIES
-from analysis.figure_4 import MEMBERS, SPLITS
-from analysis.figure_11 import MEMBERS as ENSEMBLES
+from analysis.figures.figure_1a import IMAGES
+from analysis.figures.figure_3 import POLICIES
+from analysis.figures.figure_4 import MEMBERS, SPLITS
+from analysis.figures.figure_11 import MEMBERS as ENSEMBLES
 from analysis.panels import TRAIN_AGREEMENT, Evidence, Panel
 from analysis.style import canvas
 

@@ -1,7 +1,7 @@
 """Figure 9: distilling ResNet-20 on either half of CIFAR-100 or on both, at every temperature."""
 
 from analysis.figure import PaperFigure, main
-from analysis.figure_4 import SPLITS, TEMPERATURES
+from analysis.figures.figure_4 import SPLITS, TEMPERATURES
 from analysis.panels import ACCURACY, AGREEMENT, Panel
 
 FIGURE = PaperFigure(

@@ -1,7 +1,7 @@
 """Figure 12: students as deep as their teachers, or twice as deep."""
 
 from analysis.figure import PaperFigure, main
-from analysis.figure_4 import MEMBERS
+from analysis.figures.figure_4 import MEMBERS
 from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 AS_DEEP, DEEPER = "student as deep as its teachers", "deeper student (20 → 56, 56 → 110)"
