@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 
 from repro.bench.contenders import Distillation, random_examples
-from repro.bench.timing import Report, interleave, ratio, spread
+from repro.bench.timing import Report, interleave, place, ratio, spread
 from repro.config import StudentConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.experiments.lenet_mnist import LenetMnist
@@ -83,7 +83,7 @@ def measure(count: int = 60_000, rounds: int = 5, seconds: float = 1.0) -> Repor
     ]
     between = [[name, value.text(2)] for name, value in ratios.items() if not name.startswith("kept")]
     text = f"""lenet: ours / reference = {ratios["ours / reference"].text(1, unit="x")}
-{machine["processor"]}, {machine["threads"]} threads, load {load:.1f} at the start
+{place(machine)}, load {load:.1f} at the start
 Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
 {count:,} images, batches of {batch_size}; median (range) of {rounds} rounds of {seconds:g} s
 

@@ -7,14 +7,14 @@ flips require the teachers to predict every batch. Runs on the first CUDA device
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tabulate import tabulate
 
 from repro.bench.contenders import Distillation, random_examples
 from repro.bench.floor import floor_speed
-from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, ratio, spread
+from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, place, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.compiled import missing_for_compiling
@@ -44,6 +44,23 @@ def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:
             "bare, compiled": job.bare(with_teachers=True, compiled=True),
         }
     return contenders
+
+
+RATIOS = {
+    "ours / reference": ("ours", "reference"),
+    "ours / bare": ("ours", "bare"),
+    "ours, compiled / reference": ("ours, compiled", "reference"),
+    "ours, bfloat16 / reference": ("ours, bfloat16", "reference"),
+    "ours, bfloat16, compiled / reference": ("ours, bfloat16, compiled", "reference"),
+    "ours, compiled / ours": ("ours, compiled", "ours"),
+    "ours, compiled / bare, compiled": ("ours, compiled", "bare, compiled"),
+    "ours, bfloat16 / ours": ("ours, bfloat16", "ours"),
+    "ours, bfloat16, compiled / ours, bfloat16": ("ours, bfloat16, compiled", "ours, bfloat16"),
+    "bare / bare, channels first": ("bare", "bare, channels first"),
+    "bare, teachers folded / bare": ("bare, teachers folded", "bare"),
+    "bare, compiled / bare": ("bare, compiled", "bare"),
+}
+"""The contenders that are compared round by round, if they are measured."""
 
 
 def measure(
@@ -81,30 +98,18 @@ def measure(
         speeds["kept"] = interleave(contenders, rounds, seconds)
     floor = floor_speed(config, chosen)
     first, last = speeds["default"], list(speeds.values())[-1]
-    of_floor = [floor["images_per_second"]] * rounds
-    pairs = {
-        "ours / reference": ("ours", "reference"),
-        "ours / bare": ("ours", "bare"),
-        "ours, compiled / reference": ("ours, compiled", "reference"),
-        "ours, bfloat16 / reference": ("ours, bfloat16", "reference"),
-        "ours, bfloat16, compiled / reference": ("ours, bfloat16, compiled", "reference"),
-        "ours, compiled / ours": ("ours, compiled", "ours"),
-        "ours, compiled / bare, compiled": ("ours, compiled", "bare, compiled"),
-        "ours, bfloat16 / ours": ("ours, bfloat16", "ours"),
-        "ours, bfloat16, compiled / ours, bfloat16": ("ours, bfloat16, compiled", "ours, bfloat16"),
-        "bare / bare, channels first": ("bare", "bare, channels first"),
-        "bare, teachers folded / bare": ("bare, teachers folded", "bare"),
-        "bare, compiled / bare": ("bare, compiled", "bare"),
-    }
     ratios: dict[str, PairedRatio | Spread] = {
-        name: paired_ratio(last[above], last[below]) for name, (above, below) in pairs.items() if above in last
+        name: paired_ratio(last[above], last[below]) for name, (above, below) in RATIOS.items() if above in last
     }
-    ratios["ours / floor *"] = ratio(last["ours"], of_floor)
+    ratios["ours / floor *"] = ratio(last["ours"], [floor["images_per_second"]] * rounds)
     if "kept" in speeds:
         ratios["ours, kept / reference, default *"] = ratio(last["ours"], first["reference"])
         ratios |= {f"kept / default, {name} *": ratio(last[name], first[name]) for name in last}
     machine = describe(chosen) | {"torchvision": version("torchvision"), "load": load}
-    settings = {"images": count, "batch_size": config.batch_size, "members": MEMBERS} | {
+    settings = {
+        "images": count,
+        "batch_size": config.batch_size,
+        "members": MEMBERS,
         "rounds": rounds,
         "seconds": seconds,
     }
@@ -115,16 +120,22 @@ def measure(
         "floor": floor,
         "ratios": {name: value._asdict() for name, value in ratios.items()},
     }
-    rows = [[name, *(spread(of[name]).text(0) for of in speeds.values())] for name in last]
+    not_compiled = "" if compiled else f"\nnot measured: what is compiled{f' (it takes {missing})' if missing else ''}"
+    return Report(_text(numbers, ratios, not_compiled), numbers)
+
+
+def _text(numbers: Mapping[str, Any], ratios: Mapping[str, PairedRatio | Spread], not_compiled: str) -> str:
+    machine, settings, floor = numbers["machine"], numbers["settings"], numbers["floor"]
+    speeds: dict[str, dict[str, list[float]]] = numbers["images_per_second"]
+    rows = [[name, *(spread(of[name]).text(0) for of in speeds.values())] for name in speeds["default"]]
     headers = ["images/s", "default allocator", "freed memory kept"][: 1 + len(speeds)]
     table = tabulate(rows, headers=headers, stralign="right")
     between = tabulate([[name, value.text(2)] for name, value in ratios.items()], headers=["ratio", ""])
-    where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
-    not_compiled = "" if compiled else f"\nnot measured: what is compiled{f' (it takes {missing})' if missing else ''}"
-    text = f"""resnet: ours / reference = {ratios["ours / reference"].text(2, unit="x")}
-{where}, load {load:.1f} at the start
+    return f"""resnet: ours / reference = {ratios["ours / reference"].text(2, unit="x")}
+{place(machine)}, load {machine["load"]:.1f} at the start
 Python {machine["python"]}, torch {machine["torch"]}, torchvision {machine["torchvision"]}
-ResNet-20 from {MEMBERS} ResNet-20, batches of {config.batch_size}; median (range) of {rounds} rounds of {seconds:g} s
+ResNet-20 from {MEMBERS} ResNet-20, batches of {settings["batch_size"]}; median (range) of {settings["rounds"]} rounds \
+of {settings["seconds"]:g} s
 
 {table}
 floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"] / 1e6:,.0f} MFLOP at \
@@ -134,4 +145,3 @@ floor: {floor["images_per_second"]:,.0f} images/s, from {floor["flops_per_image"
 {between}
 of ratios: median over rounds, and an interval that holds it with 95 % (of fewer than 6 rounds, the range)
 * not interleaved: the range, in which changes in the machine's speed count too{not_compiled}"""
-    return Report(text, numbers)

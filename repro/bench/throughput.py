@@ -14,7 +14,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from repro.bench.contenders import random_examples, train_work
-from repro.bench.timing import Report, Work, interleave, repeat, spread
+from repro.bench.timing import Report, Work, interleave, place, repeat, spread
 from repro.config import DataConfig, GeneratorConfig, RunConfig, Selection, TeacherConfig, TrainingConfig
 from repro.data.dataset import as_input
 from repro.distill.ensemble import Ensemble
@@ -84,8 +84,7 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: b
     machine = describe(chosen) | {"load": load}
     numbers = {"machine": machine, "settings": {"rounds": rounds, "seconds": seconds}, "networks": entries}
     table = tabulate(rows, headers=["network", "batch", "mode", "training, examples/s", "evaluation, examples/s"])
-    where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
-    head = f"throughput: {where}, load {load:.1f} at the start"
+    head = f"throughput: {place(machine)}, load {load:.1f} at the start"
     return Report("\n\n".join([head, *_left_out(modes, fast), table]), numbers)
 
 

@@ -38,6 +38,11 @@ class Report:
     numbers: dict[str, Any]
 
 
+def place(machine: Mapping[str, Any]) -> str:
+    """Where a bench ran, in a few words, from `repro.training.hardware.describe`."""
+    return machine["device"] if machine["device"] != "cpu" else f"{machine['processor']}, {machine['threads']} threads"
+
+
 def repeat(step: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> Work:
     """Work that calls `step`, which returns the number of images it processed, until the time is up."""
 

@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from repro.bench import lenet, resnet
 from repro.bench.contenders import Distillation, random_examples
-from repro.bench.timing import Report, Work, interleave, ratio, spread
+from repro.bench.timing import Report, Work, interleave, place, ratio, spread
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.compiled import missing_for_compiling
@@ -156,9 +156,8 @@ def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5, device:
         for name, of in speeds.items()
     ]
     headers = ["images/s in all", *crews, *pairs]
-    where = machine["device"] if chosen.type == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
     text = f"""workers: runs side by side against one
-{where}, {processors} processors, load {load:.1f} at the start
+{place(machine)}, {processors} processors, load {load:.1f} at the start
 median (range) of {rounds} rounds of {seconds:g} s
 
 {tabulate(rows, headers=headers, stralign="right")}"""
