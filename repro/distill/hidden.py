@@ -59,12 +59,9 @@ class HiddenObjective(DivergenceObjective):
         Raises ValueError if the networks do not have the stages in `layers`, or none that can be compared.
         """
         if self.layers is not None:
-            for pair in self.layers:
-                for owner, name, stages in zip(("student", "teacher"), pair, (student, teacher), strict=True):
-                    if name not in stages:
-                        raise ValueError(f"layers: the {owner} has no stage '{name}'; it has {', '.join(stages)}")
-                    if self.maps_only and len(stages[name]) != 3:
-                        raise ValueError(f"layers: {self.name} compares maps; the {owner}'s '{name}' is a vector")
+            for own, other in self.layers:
+                self._check_stage("student", own, student)
+                self._check_stage("teacher", other, teacher)
             return list(self.layers)
         ours, theirs = (
             [name for name, shape in stages.items() if len(shape) == 3 or not self.maps_only]
@@ -76,6 +73,12 @@ class HiddenObjective(DivergenceObjective):
             return [(ours[len(ours) // 2], theirs[len(theirs) // 2])]
         pairs = list(zip(reversed(ours), reversed(theirs), strict=False))[::-1]
         return pairs if self.default_layers == "all" else pairs[-1:]
+
+    def _check_stage(self, owner: str, name: str, stages: Mapping[str, Shape]) -> None:
+        if name not in stages:
+            raise ValueError(f"layers: the {owner} has no stage '{name}'; it has {', '.join(stages)}")
+        if self.maps_only and len(stages[name]) != 3:
+            raise ValueError(f"layers: {self.name} compares maps; the {owner}'s '{name}' is a vector")
 
     def modules_of(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> nn.ModuleList:
         """`modules`, given every stage of both networks."""
