@@ -186,18 +186,12 @@ def cells(panel: Panel, evidence: Evidence, role: Role) -> pd.DataFrame:
     column = panel.metric.columns[role]
     here = of_panel(panel, evidence)
     rows = conditions(panel, evidence)
-    values = here.table.dropna(subset=[column]) if column in here.table else here.table.iloc[:0].assign(**{column: []})
-    grouped = values.groupby(panel.keys, observed=True) if len(values) else None
-    if grouped is not None:
-        summary = pd.DataFrame(
-            {
-                "mean": grouped[column].mean(),
-                "sd": grouped[column].std(ddof=1),
-                "n": grouped["trial"].nunique(),
-                "run_ids": grouped["run_id"].agg(tuple),
-            }
-        ).reset_index()
-        rows = rows.merge(summary, on=panel.keys, how="left")
+    if column in here.table and here.table[column].notna().any():
+        grouped = here.table.dropna(subset=[column]).groupby(panel.keys, observed=True)
+        summary = grouped.agg(
+            mean=(column, "mean"), sd=(column, "std"), n=("trial", "nunique"), run_ids=("run_id", tuple)
+        )
+        rows = rows.merge(summary.reset_index(), on=panel.keys, how="left")
     else:
         rows = rows.assign(mean=float("nan"), sd=float("nan"), n=0, run_ids=None)
     rows["n"] = rows["n"].fillna(0).astype(int)

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.control import control_values
 from analysis.sample import Sample
@@ -57,9 +58,14 @@ class PerExample:
         return _signed_by_bin(predictions, correct)
 
 
+def bins_of(confidence: Floats) -> NDArray[np.intp]:
+    """The bin of each confidence: bin i is (i / ECE_BINS, (i + 1) / ECE_BINS], as in `repro.metrics`."""
+    return np.ceil(confidence * ECE_BINS).astype(np.intp) - 1
+
+
 def _signed_by_bin(predictions: Predictions, correct: Floats) -> Floats:
     gap = correct - predictions.confidence
-    bins = np.ceil(predictions.confidence * ECE_BINS).astype(np.intp) - 1  # (i / 15, (i + 1) / 15], as in repro.metrics
+    bins = bins_of(predictions.confidence)
     signs = np.sign(np.bincount(bins, weights=gap, minlength=ECE_BINS))
     result: Floats = gap * signs[bins]
     return result

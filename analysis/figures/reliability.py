@@ -7,13 +7,12 @@ from matplotlib.figure import Figure
 
 from analysis.figure import PaperFigure, main
 from analysis.panels import Evidence
+from analysis.quantities import ECE_BINS, bins_of
 from analysis.small_multiples import draw_by_study, student_sweeps
 from analysis.style import PALE, STUDENT, TEACHER
 from repro.records import Records
 from repro.records.record import Floats
 
-BINS = 15
-"""The number of bins, of equal width as in the ECE."""
 LEAST = 20
 """Test examples that a network needs in a bin for its accuracy there to count."""
 
@@ -38,17 +37,17 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
 
 
 def reliability(records: Records, key: str) -> Floats | None:
-    """(2, BINS): mean confidence and accuracy in each bin of confidence; NaN in bins with fewer than LEAST examples.
+    """(2, ECE_BINS): mean confidence and accuracy in each bin of the ECE; NaN in bins with fewer than LEAST examples.
 
     None where the predictions are not known.
     """
     labels, predicted = records.labels(key.split("+")[0]), records.predictions(key)
     if labels is None or predicted is None:
         return None
-    bins = np.clip(np.ceil(predicted.confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    confidence = np.bincount(bins, weights=predicted.confidence, minlength=BINS)
-    right = np.bincount(bins, weights=predicted.top_class == labels, minlength=BINS)
+    bins = bins_of(predicted.confidence)
+    count = np.bincount(bins, minlength=ECE_BINS)
+    confidence = np.bincount(bins, weights=predicted.confidence, minlength=ECE_BINS)
+    right = np.bincount(bins, weights=predicted.top_class == labels, minlength=ECE_BINS)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count >= LEAST, np.stack([confidence, right]) / count, np.nan)
 
@@ -56,7 +55,7 @@ def reliability(records: Records, key: str) -> Floats | None:
 FIGURE = PaperFigure(
     name="reliability",
     title="Are teachers and students as right as they are confident?",
-    caption=f"Means over the networks of a study, in {BINS} bins of confidence with {LEAST} test examples or more.",
+    caption=f"Means over the networks of a study, in {ECE_BINS} bins of confidence with {LEAST} test examples or more.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

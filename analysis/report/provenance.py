@@ -85,5 +85,5 @@ def _commit(code: Mapping[str, Any]) -> str:
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
-    parts = [machine.get("processor"), f"{machine['threads']} thread(s)", machine.get("device"), machine.get("gpu")]
-    return ", ".join(str(part) for part in (*parts, f"torch {machine.get('torch')}") if part)
+    parts = (machine["processor"], f"{machine['threads']} thread(s)", machine["device"], f"torch {machine['torch']}")
+    return ", ".join(parts)
