@@ -63,7 +63,7 @@ def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits:
 
     parameters = [p for module in (plain, *regressors) for p in module.parameters()]
     rows = torch.randperm(200, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
-    examples = trainer.training
+    examples = trainer.examples
     for batch in rows.split(100):
         images = examples.inputs[batch].float() / 127.5 - 1
         with torch.no_grad():
@@ -159,7 +159,7 @@ def test_held_out_train_images_take_the_place_of_the_test_images(digits: Labeled
         return small_student(data=selected, epochs=1)
 
     held_out = Trainer(config(900, validation=300), {SMALL: digits}, Ensemble([network(5)]), CPU)
-    seen = {image.numpy().tobytes() for image in held_out.training.inputs}
+    seen = {image.numpy().tobytes() for image in held_out.examples.inputs}
     validation = [image.numpy().tobytes() for image in held_out.test_set.inputs]  # type: ignore[union-attr]
     train = {image.numpy().tobytes() for image in digits.train.inputs}
     assert len(validation) == 300 and set(validation) <= train and not set(validation) & seen

@@ -82,7 +82,7 @@ def test_batch_norm_is_reestimated_by_one_pass_over_the_augmented_images(trained
     handle = trainer.network.get_submodule(first_norm).register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     with torch.no_grad():
         for rows in order.split(50):
-            images = RandomCrop(padding=1)(trainer.training.inputs[rows] / 255.0, generator)
+            images = RandomCrop(padding=1)(trainer.examples.inputs[rows] / 255.0, generator)
             trainer.network.train()(images * 2 - 1)
     handle.remove()
     means = torch.stack([batch.double().mean((0, 2, 3)) for batch in inputs]).mean(0)

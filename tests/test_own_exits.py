@@ -62,7 +62,7 @@ def test_exits_and_the_stages_below_them_are_trained_together_like_in_a_plain_lo
             for channels in (16, 32)
         ]
     trainer = trained(run, digits)
-    images, labels = trainer.training.inputs.float() / 127.5 - 1, trainer.training.labels
+    images, labels = trainer.examples.inputs.float() / 127.5 - 1, trainer.examples.labels
     first = plain.stage1(plain.stem(images))
     second = plain.stage2(first)
     logits = plain.classifier(plain.head(plain.stage3(second)).mean(dim=(2, 3)))

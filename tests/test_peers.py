@@ -129,7 +129,7 @@ def test_peers_are_trained_together_like_in_a_plain_loop(digits: LabeledData) ->
     trainer = trained(config, digits)
     rows = torch.randperm(200, generator=torch.Generator().manual_seed(config.stream_seed("order", 0)))
     for batch in rows.split(100):
-        images, labels = trainer.training.inputs[batch].float() / 127.5 - 1, trainer.training.labels[batch]
+        images, labels = trainer.examples.inputs[batch].float() / 127.5 - 1, trainer.examples.labels[batch]
         logits = [network(images) for network in networks]
         said = [one.detach().softmax(dim=1) for one in logits]
         for own, other, optimizer in zip(logits, reversed(said), optimizers, strict=True):

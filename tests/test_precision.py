@@ -77,7 +77,7 @@ def test_a_step_in_bfloat16_is_one_of_the_network_in_bfloat16_with_loss_and_weig
     teacher = sharpened(network(5, LENET, (1, 28, 28)))
     trainer = Trainer(config, {DIGITS: digits}, Ensemble([teacher]), CPU)
     start = copy.deepcopy(sharpened(trainer.network)).train()
-    inputs = trainer.training.inputs.float() / 127.5 - 1
+    inputs = trainer.examples.inputs.float() / 127.5 - 1
     with torch.no_grad():
         target = F.softmax(in_bfloat16(teacher, inputs).float() / 2.0, dim=1)
     rounded = copy.deepcopy(start).bfloat16()
@@ -147,7 +147,7 @@ def test_micro_batches_in_bfloat16_add_up_in_float32(small: LabeledData) -> None
 def test_teachers_are_asked_in_the_runs_mode_and_metrics_are_those_of_float32(small: LabeledData) -> None:
     teacher = network(5).eval()
     trainer = Trainer(small_student(precision="bfloat16", epochs=1), {SMALL: small}, Ensemble([teacher]), CPU)
-    inputs = trainer.training.inputs.float() / 127.5 - 1
+    inputs = trainer.examples.inputs.float() / 127.5 - 1
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = teacher(inputs)
     assert trainer.loss.teacher_logits is not None and trainer.loss.teacher_logits.dtype == torch.float32

@@ -26,7 +26,7 @@ from repro.errors import BadInput
 from repro.launch.plan import images_to_train
 from repro.models.preresnet import PreResNet
 from repro.training.batches import NO_INDEX, Batches, plan_epoch
-from repro.training.examples import NO_LABEL, TrainingExamples, select_from
+from repro.training.examples import NO_LABEL, select_from
 from repro.training.streams import DatasetImages, ImageStream, NoiseImages, open_streams
 from repro.training.trainer import Trainer
 
@@ -92,7 +92,7 @@ def test_over_any_number_of_steps_every_source_has_its_share() -> None:
 
 
 def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
-    own = TrainingExamples(torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), torch.arange(20))
+    own = Split(torch.full((20, 1, 8, 8), 51, dtype=torch.uint8), torch.arange(20))
     others = torch.full((3, 1, 8, 8), 204, dtype=torch.uint8)
     streams: list[ImageStream] = [DatasetImages(others), NoiseImages((1, 8, 8), CPU)]
     batches = Batches(own, 12, (), torch.Generator(), streams, (3, 1))
@@ -116,7 +116,7 @@ def test_the_parts_of_a_batch_come_from_their_sources_without_labels() -> None:
 
 
 def test_the_train_sample_is_a_function_of_its_seed_alone() -> None:
-    own = TrainingExamples(torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1), torch.arange(50))
+    own = Split(torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1), torch.arange(50))
     first, second = (Batches(own, 12, (), torch.Generator()).sample(10, seed=3)[1] for _ in range(2))
     assert torch.equal(first, second) and first.tolist() == sorted(set(first.tolist()))
     assert not torch.equal(first, Batches(own, 12, (), torch.Generator()).sample(10, seed=4)[1])
@@ -133,7 +133,7 @@ def test_a_data_set_comes_round_after_round_each_time_in_another_order() -> None
 
 
 def test_two_streams_of_noise_are_not_the_same_noise() -> None:
-    own = TrainingExamples(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4))
+    own = Split(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4))
     streams: list[ImageStream] = [NoiseImages((1, 8, 8), CPU), NoiseImages((1, 8, 8), CPU)]
     (batch,) = Batches(own, 12, (), torch.Generator(), streams, (4, 4)).epoch(0, 0)
     _, first, second = torch.split(batch.inputs, list(batch.parts))
@@ -158,7 +158,7 @@ def mixed_batch(augmentation: tuple[Augmentation, ...]) -> tuple[Tensor, Tensor,
     half_dark = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
     half_dark[..., :4] = 255  # the left half is bright
     streams: list[ImageStream] = [DatasetImages(255 - half_dark), NoiseImages((1, 8, 8), CPU)]
-    examples = TrainingExamples(half_dark, torch.zeros(8, dtype=torch.int64))
+    examples = Split(half_dark, torch.zeros(8, dtype=torch.int64))
     (batch,) = Batches(examples, 16, augmentation, torch.Generator(), streams, (4, 4)).epoch(3, 0)
     ours, theirs, noise = torch.split(batch.inputs, list(batch.parts))
     return ours, theirs, noise

@@ -168,13 +168,13 @@ def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: Label
         return trainer.train_sample.inputs
 
     plain = Trainer(small_student(), {SMALL: digits}, Ensemble([network(5)]), CPU)
-    assert torch.equal(images_of(plain), plain.training.inputs[plain.train_sample_indices])
+    assert torch.equal(images_of(plain), plain.examples.inputs[plain.train_sample_indices])
     crops = [
         Trainer(small_student(augmentation=(RandomCrop(padding=2),)), {SMALL: digits}, Ensemble([network(5)]), CPU)
         for _ in range(2)
     ]
     assert torch.equal(images_of(crops[0]), images_of(crops[1]))
-    original = crops[0].training.inputs[crops[0].train_sample_indices] / 255.0
+    original = crops[0].examples.inputs[crops[0].train_sample_indices] / 255.0
     moved = (images_of(crops[0]) != original).flatten(1).any(1)
     assert moved.double().mean() > 0.8  # 24 of 25 crops move the image
     mixed = Trainer(small_student(augmentation=(MixUp(),)), {SMALL: digits}, Ensemble([network(5)]), CPU)

@@ -131,7 +131,7 @@ def test_a_step_on_a_frozen_trunk_is_one_of_a_linear_model_on_its_features(
 
     body = copy.deepcopy(source).eval()
     body.classifier = nn.Identity()
-    images, labels = trainer.training.inputs, trainer.training.labels
+    images, labels = trainer.examples.inputs, trainer.examples.labels
     with torch.no_grad():
         features = body(images / 127.5 - 1)
     F.cross_entropy(classifier(features), labels).backward()

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from repro.config import TrainingConfig
 from repro.data.augmentation import Augmentation, augment
-from repro.data.dataset import Dataset, LabeledData, as_input, to_unit_interval
+from repro.data.dataset import Dataset, LabeledData, Split, as_input, to_unit_interval
 from repro.errors import BadInput
 from repro.seeds import stream_seed
 from repro.training.distributed import Ranks
-from repro.training.examples import NO_LABEL, TrainingExamples, select_from
+from repro.training.examples import NO_LABEL, select_from
 from repro.training.inputs import Inputs
 from repro.training.streams import ImageStream
 
@@ -87,7 +87,7 @@ class Batches:
 
     def __init__(
         self,
-        examples: TrainingExamples,
+        examples: Split,
         batch_size: int,
         augmentation: Sequence[Augmentation],
         generator: torch.Generator,

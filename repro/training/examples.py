@@ -1,13 +1,13 @@
 """The examples a run trains on, assembled from its data sets and kept on the device as they are stored."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from repro.config import BaseRunConfig, DataConfig, GeneratorConfig, Selection, TrainingConfig
-from repro.data.dataset import Dataset, LabeledData
+from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.selection import select, stratified_order
 from repro.errors import BadInput
 from repro.generative.sampling import ImageSampler
@@ -16,25 +16,15 @@ from repro.seeds import stream_seed
 NO_LABEL = -1
 
 
-@dataclass(frozen=True)
-class TrainingExamples:
-    """Inputs as stored (n, ...) and labels int64 (n,), NO_LABEL where the label is withheld."""
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-
 def assemble(
     config: DataConfig,
     datasets: Mapping[Dataset, LabeledData],
     device: torch.device,
     generators: Mapping[GeneratorConfig, nn.Module],
-) -> TrainingExamples:
+) -> Split:
     """The selected examples of `train`, those of each pool without labels, then the generated ones, which have none.
 
+    A label that is withheld or does not exist is NO_LABEL.
     `generators` are the finished networks of `config.generators`, on the device. Raises BadInput like `select_all`.
     """
     train, *pools = (
@@ -51,7 +41,7 @@ def assemble(
     inputs = torch.cat([train.inputs.to(device), *unlabeled])
     labels = torch.full((len(inputs),), NO_LABEL, device=device)
     labels[: len(train)] = train.labels.to(device)
-    return TrainingExamples(inputs, labels)
+    return Split(inputs, labels)
 
 
 def select_all(config: DataConfig, datasets: Mapping[Dataset, LabeledData]) -> list[Tensor]:

@@ -9,17 +9,16 @@ from torch import Tensor
 
 from repro.config import TrainingConfig
 from repro.data.augmentation import Augmentation
-from repro.data.dataset import Reader
+from repro.data.dataset import Reader, Split
 from repro.training.batches import Batch, Batches
 from repro.training.distributed import Ranks
-from repro.training.examples import TrainingExamples
 from repro.training.inputs import FileInputs
 from repro.training.streams import ImageStream
 
 
 def make_batches(
     config: TrainingConfig,
-    examples: TrainingExamples,
+    examples: Split,
     streams: Sequence[ImageStream],
     generator: torch.Generator,
     reader: Reader | None,
@@ -41,7 +40,7 @@ class FileBatches(Batches):
 
     def __init__(
         self,
-        examples: TrainingExamples,
+        examples: Split,
         batch_size: int,
         augmentation: Sequence[Augmentation],
         generator: torch.Generator,

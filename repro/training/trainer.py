@@ -58,7 +58,7 @@ class Trainer(Training):
         self.device = device
         self.ranks = ranks
         self.teachers = teachers.to(device) if teachers is not None else None
-        self.training = assemble(config.data, datasets, device, generators or {})
+        self.examples = assemble(config.data, datasets, device, generators or {})
         network = initial_network(config, self.teachers, source)
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.loss = BatchLoss(config, self.network, self.teachers, device)
@@ -67,16 +67,14 @@ class Trainer(Training):
         if self.beside is not None:
             parameters += self.beside.parameters()
         self.optimizer = config.optimizer.build(parameters)
-        self.generators = {
+        self.random = {
             name: torch.Generator(device).manual_seed(config.stream_seed(name))
             for name in ("augmentation", "objective")
         }
         check_shares(config, ranks)
         streams = open_streams(config.data, datasets, device, generators or {})
         reader = datasets[config.data.train.dataset].reader
-        self.batches = make_batches(
-            config, self.training, streams, self.generators["augmentation"], reader, loader_workers
-        )
+        self.batches = make_batches(config, self.examples, streams, self.random["augmentation"], reader, loader_workers)
         torch.manual_seed(config.stream_seed("dropout"))
         super().__init__(config, steps_per_epoch=len(self.batches))
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of this epoch, by step
@@ -111,7 +109,7 @@ class Trainer(Training):
             "network": self.network.state_dict(),
             **({"beside": self.beside.state_dict()} if self.beside is not None else {}),
             "optimizer": self.optimizer.state_dict(),
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "generators": {name: generator.get_state() for name, generator in self.random.items()},
             "cpu_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -124,7 +122,7 @@ class Trainer(Training):
         if self.beside is not None:
             self.beside.load_state_dict(state["beside"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name, generator in self.generators.items():
+        for name, generator in self.random.items():
             generator.set_state(state["generators"][name])
         torch.set_rng_state(state["cpu_rng"])
         if self.device.type == "cuda":
@@ -153,7 +151,7 @@ class Trainer(Training):
         self.optimizer.zero_grad(set_to_none=True)
         if self.config.micro_batch_size is None:
             (batch,) = micro_batches
-            loss = self.loss(batch, self.progress, self.generators["objective"])
+            loss = self.loss(batch, self.progress, self.random["objective"])
             with self.loss.precision.backward():
                 loss.backward()
         else:
@@ -225,7 +223,7 @@ class Trainer(Training):
             "test_logits": test_logits,
             "test_labels": self.test_set.labels,
             "train_logits": train_logits,
-            "train_labels": self.training.labels[self.train_sample_indices],
+            "train_labels": self.examples.labels[self.train_sample_indices],
             "train_indices": self.train_sample_indices,
         }
         if self.train_sample.teacher_logits is not None:
@@ -235,7 +233,7 @@ class Trainer(Training):
         counts = {
             "epochs": self.epoch,
             "steps": self.step,
-            "training_images": len(self.training),
+            "training_images": len(self.examples),
             "images_seen": self.images_seen,
             "parameters": count_parameters(self.network),
         }
@@ -248,7 +246,7 @@ class Trainer(Training):
     def _train_sample(self) -> tuple[EvaluationSet, Tensor]:
         """A fixed sample of the training images as training sees them: augmented, with its own random draws."""
         inputs, indices = self.batches.sample(TRAIN_SAMPLE, self.config.stream_seed("train sample"))
-        labels = self.training.labels[indices]
+        labels = self.examples.labels[indices]
         mixed = any(augmentation.mixes_images for augmentation in self.config.augmentation)
         known = not mixed and bool((labels != NO_LABEL).all())
         return EvaluationSet(inputs, labels if known else None, self._teacher_view(inputs)), indices
