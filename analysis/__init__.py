@@ -1,1 +1,1 @@
-"""The paper's figures and tables from run records, with our values next to the paper's; `catalogue.py` lists them."""
+"""The paper's figures and tables from run records, with our values next to the paper's."""

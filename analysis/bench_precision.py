@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from tabulate import tabulate
 
-from analysis.intervals import interval
-from analysis.sample import Sample
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable, rows_of
 from repro import progress
 from repro.config import PrecisionName, StudentConfig

@@ -1,6 +1,6 @@
 """How quantities and settings are written in the tables that compare methods."""
 
-from analysis.intervals import Interval
+from analysis.statistics.intervals import Interval
 from repro.experiments.method_tries import Try
 
 

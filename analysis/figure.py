@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.changes import Changes
-from analysis.draw import draw_grid
-from analysis.panels import Evidence, Panel, cells, matching
+from analysis.drawing.grid import draw_grid
+from analysis.drawing.panels import Evidence, Panel, cells, matching
+from analysis.drawing.style import finish, save, use_style
 from analysis.paper import paper_table
-from analysis.style import finish, save, use_style
 from analysis.tables import StudyTable, StudyTables
 from repro import cli
 from repro.errors import BadInput

@@ -7,9 +7,9 @@ import numpy as np
 from tabulate import tabulate
 
 from analysis.cells import percent, plain
-from analysis.intervals import interval
-from analysis.sample import Sample
 from analysis.source import print_page
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable, study_table
 from repro.experiments.generations import CHAINS
 from repro.experiments.study import Preset

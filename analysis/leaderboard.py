@@ -8,9 +8,9 @@ from typing import get_args
 from tabulate import tabulate
 
 from analysis.cells import describe, percent, plain, whole, with_interval
-from analysis.intervals import Interval, interval
 from analysis.online import online_section
 from analysis.source import print_page
+from analysis.statistics.intervals import Interval, interval
 from analysis.tables import StudyTable, study_table
 from repro.experiments.method_tries import WITHOUT_TEACHER, MethodName
 from repro.experiments.methods import MERGES, PROTOCOLS, WEIGHTS, DataName, Methods, TeacherKind

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from analysis.cells import describe, percent, plain, whole, with_interval
-from analysis.intervals import interval
-from analysis.sample import Sample
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable
 from repro.experiments.method_tries import MethodName
 from repro.experiments.methods import DataName, Methods

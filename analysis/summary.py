@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.intervals import Interval, interval
+from analysis.statistics.intervals import Interval, interval
 from analysis.tables import StudyTable
 
 SUMMARIZED = (
@@ -30,8 +30,8 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED) -> pd.D
     """One row for every quantity and every condition that has it.
 
     Columns: preset, the condition's settings, `quantity`, `n` (trials), `mean`, `std` (over trials, as the paper
-    reports), `low` and `high` (`analysis.intervals.interval`), `scope` (what the interval accounts for), `caution`
-    (a warning about few trials) and `runs` (the ids behind the number).
+    reports), `low` and `high` (`analysis.statistics.intervals.interval`), `scope` (what the interval accounts for),
+    `caution` (a warning about few trials) and `runs` (the ids behind the number).
     """
     known = [quantity for quantity in quantities if quantity in table.rows]
     rows: list[dict[str, Any]] = [

@@ -14,8 +14,8 @@ from typing import Any, get_args
 import pandas as pd
 
 from analysis.changes import UNCHANGED, Changes
-from analysis.quantities import PerExample, measure
-from analysis.sample import Sample
+from analysis.statistics.quantities import PerExample, measure
+from analysis.statistics.sample import Sample
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Preset, Study, find_study
 from repro.launch.sweep import find_sweep, study_of, sweep_studies

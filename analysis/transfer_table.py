@@ -8,8 +8,8 @@ from tabulate import tabulate
 
 from analysis.cells import percent, plain, with_interval
 from analysis.figures.transfer import LOSSES, TRUNKS, WEIGHTS
-from analysis.intervals import interval
 from analysis.source import print_page
+from analysis.statistics.intervals import interval
 from analysis.tables import StudyTable, study_table
 from repro.experiments.study import Preset
 from repro.records import Records

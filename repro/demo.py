@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from analysis.drawing.style import save
 from analysis.figures.digits import FIGURE
-from analysis.style import save
 from analysis.tables import StudyTables
 from analysis.text_table import text_table
 from repro import progress

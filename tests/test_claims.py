@@ -14,7 +14,7 @@ from analysis.claims import CLAIMS, Tables, judge, judge_tests, statement
 from analysis.claims.catalogue import NoEvidence, catalogue
 from analysis.claims.evidence import mean_over
 from analysis.claims.verdict import Test
-from analysis.sample import Sample
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTables
 
 

@@ -13,8 +13,8 @@ import pytest
 from analysis.claims import CLAIMS, judge_tests
 from analysis.claims.catalogue import NoEvidence
 from analysis.claims.verdict import Test
-from analysis.intervals import interval
-from analysis.sample import Sample
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 
 STUDIES = 200
 NO_EVIDENCE = NoEvidence()

@@ -17,13 +17,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from scipy.special import softmax
 
+from analysis.drawing.panels import Evidence, Names, Panel
+from analysis.drawing.series import NOT_RUN
+from analysis.drawing.small_multiples import student_sweeps
+from analysis.drawing.style import SMALL, VERMILLION, WIDTH, as_png
 from analysis.figure import PaperFigure
 from analysis.figures import NAMES, find_figure
 from analysis.figures.figure_8 import member_runs
-from analysis.panels import Evidence, Names, Panel
-from analysis.series import NOT_RUN
-from analysis.small_multiples import student_sweeps
-from analysis.style import SMALL, VERMILLION, WIDTH, as_png
 from analysis.tables import StudyTables
 from repro.errors import Damaged
 from repro.launch.sweep import find_sweep, study_of

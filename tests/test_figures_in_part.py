@@ -10,13 +10,13 @@ import pytest
 from figure_records import Records, series, texts, world
 from synthetic_records import SyntheticRecords
 
+from analysis.drawing.style import DOTS_PER_INCH, as_png
 from analysis.figure import draw_figure, drawable_presets
 from analysis.figures import find_figure
 from analysis.figures.by_class import agreement_by_class
 from analysis.figures.by_teacher_confidence import BINS, LEAST, binned_agreement
 from analysis.figures.learning_curves import learning_curve
 from analysis.figures.reliability import reliability
-from analysis.style import DOTS_PER_INCH, as_png
 from analysis.tables import StudyTables
 from repro.cli import main
 from repro.errors import BadInput

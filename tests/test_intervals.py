@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.coverage import SHARES, Share, coverage, simulate
-from analysis.intervals import hierarchical_bootstrap, interval
-from analysis.rank_correlation import rank_correlation
-from analysis.sample import Sample, combine, mean
+from analysis.statistics.coverage import SHARES, Share, coverage, simulate
+from analysis.statistics.intervals import hierarchical_bootstrap, interval
+from analysis.statistics.rank_correlation import rank_correlation
+from analysis.statistics.sample import Sample, combine, mean
 
 VALUES = np.array([0.71, 0.74, 0.72])
 

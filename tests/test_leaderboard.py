@@ -17,10 +17,10 @@ from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
 from analysis.figures.methods import FIGURE
 from analysis.generations import generations_table
-from analysis.intervals import interval
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
 from analysis.online import online_section
-from analysis.sample import Sample
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTables, study_table
 from analysis.transfer_table import conditions_table, contrasts_table
 from repro.errors import BadInput

@@ -14,12 +14,12 @@ from synthetic_records import SyntheticRecords, Truth
 
 from analysis.claims import CLAIMS, Judgement, Part
 from analysis.figures import find_figure
-from analysis.intervals import interval
 from analysis.report import render
 from analysis.report.against_paper import against_paper
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations, provenance
-from analysis.sample import Sample
+from analysis.statistics.intervals import interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTables
 from repro.cli import main
 from repro.records import open_records, write_export

@@ -9,10 +9,10 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.changes import Changes
-from analysis.control import control_values
-from analysis.intervals import interval
-from analysis.quantities import CONTRIBUTIONS, PerExample
-from analysis.sample import Sample
+from analysis.statistics.control import control_values
+from analysis.statistics.intervals import interval
+from analysis.statistics.quantities import CONTRIBUTIONS, PerExample
+from analysis.statistics.sample import Sample
 from analysis.summary import SUMMARIZED, summarize
 from analysis.tables import StudyTable, study_table
 from repro.errors import BadInput

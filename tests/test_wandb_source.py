@@ -14,9 +14,9 @@ from PIL import Image
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis import leaderboard
+from analysis.drawing.style import as_png
 from analysis.figure import main as figure_script
 from analysis.figures import NAMES, digits, find_figure
-from analysis.style import as_png
 from analysis.tables import StudyTables
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY, StoredRun

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from analysis.claims import CLAIMS, statement
-from analysis.sample import Sample
+from analysis.statistics.sample import Sample
 from repro.launch.sweep import find_sweep, sweep_studies
 
 HEADER = """# Claims

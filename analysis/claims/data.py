@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from analysis.claims.evidence import Evidence, difference, mean_difference
 from analysis.claims.verdict import Test
-from analysis.sample import Sample
+from analysis.statistics.sample import Sample
 
 GAN, NO_GAN = {"gan_images": 50_000}, {"gan_images": 0}
 AGREEMENT, ACCURACY = "student_agreement", "student_accuracy"

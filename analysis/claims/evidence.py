@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from analysis.claims.verdict import FEWEST_TRIALS
-from analysis.sample import Sample, mean
+from analysis.statistics.sample import Sample, mean
 from analysis.tables import Missing, StudyTables
 from repro.experiments.study import Preset
 from repro.launch.sweep import find_sweep, sweep_studies

@@ -2,7 +2,7 @@
 
 from analysis.claims.evidence import Evidence
 from analysis.claims.verdict import Test
-from analysis.sample import mean
+from analysis.statistics.sample import mean
 
 CKA = ("cka_stage1", "cka_stage2", "cka_stage3")
 

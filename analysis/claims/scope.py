@@ -2,8 +2,8 @@
 
 from analysis.claims.evidence import Evidence, mean_difference, mean_over
 from analysis.claims.verdict import Test
-from analysis.rank_correlation import rank_correlation
-from analysis.sample import Sample
+from analysis.statistics.rank_correlation import rank_correlation
+from analysis.statistics.sample import Sample
 
 
 def c13(evidence: Evidence) -> list[Test]:

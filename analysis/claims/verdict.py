@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.intervals import LEVEL, Interval, interval
-from analysis.sample import Sample
+from analysis.statistics.intervals import LEVEL, Interval, interval
+from analysis.statistics.sample import Sample
 
 Verdict = Literal["supported", "contradicted", "inconclusive", "not run"]
 FEWEST_TRIALS = 2

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.small_multiples import draw_by_study, student_sweeps
+from analysis.drawing.style import BLUE, PALE
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.small_multiples import draw_by_study, student_sweeps
-from analysis.style import BLUE, PALE
 from repro.records import Records
 from repro.records.record import Floats
 

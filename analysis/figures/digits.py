@@ -1,7 +1,7 @@
 """The demo's figure: Figure 2 in miniature, on scikit-learn's digits."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 IMAGES = Scale("images", "images distilled on (log scale)", "log")
 

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.small_multiples import student_sweeps, students_by_study
+from analysis.drawing.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, canvas
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.small_multiples import student_sweeps, students_by_study
-from analysis.style import BLUE, GREEN, ORANGE, PALE, PURPLE, SKY, VERMILLION, canvas
 
 LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORANGE), ("P", SKY), ("X", "black"))
 """Marker and colour of the studies with the most students; all other studies share a pale layer."""

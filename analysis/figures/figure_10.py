@@ -1,7 +1,7 @@
 """Figure 10: one ResNet-56 student of ensembles of one to twelve ResNet-56."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 MEMBERS = Scale("members", "teachers in the ensemble")
 

@@ -1,8 +1,8 @@
 """Figure 11: augmentation policies in detail: five metrics, for ensembles of one, three and five."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, ECE, KL, NLL, Names, Panel
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_3 import POLICIES
-from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, NLL, Names, Panel
 
 MEMBERS = Names("members", {1: "m = 1 teacher", 3: "m = 3 teachers", 5: "m = 5 teachers"})
 

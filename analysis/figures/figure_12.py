@@ -1,8 +1,8 @@
 """Figure 12: students as deep as their teachers, or twice as deep."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Names, Panel
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_4 import MEMBERS
-from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 AS_DEEP, DEEPER = "student as deep as its teachers", "deeper student (20 → 56, 56 → 110)"
 STUDENTS = {20: {20: AS_DEEP, 56: DEEPER}, 56: {56: AS_DEEP, 110: DEEPER}}

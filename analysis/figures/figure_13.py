@@ -1,8 +1,8 @@
 """Figure 13: augmentation policies for the student of five VGG-16."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, NLL, Panel
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_3 import POLICIES
-from analysis.panels import ACCURACY, AGREEMENT, NLL, Panel
 
 FIGURE = PaperFigure(
     name="13",

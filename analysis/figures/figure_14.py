@@ -1,7 +1,7 @@
 """Figure 14: mixing the true labels into the loss."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 ALPHA = Scale("alpha", "weight α of the true labels")
 

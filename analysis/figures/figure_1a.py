@@ -1,7 +1,7 @@
 """Figure 1a: ResNet-56 self-distillation on CIFAR-100 with a growing number of synthetic images."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Panel, Scale
 
 IMAGES = Scale("gan_images", "GAN images added to CIFAR-100")
 

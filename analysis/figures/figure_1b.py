@@ -1,8 +1,8 @@
 """Figure 1b: an ensemble of three ResNet-56 distilled into one, with a growing number of synthetic images."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_1a import IMAGES
-from analysis.panels import ACCURACY, AGREEMENT, Panel
 
 FIGURE = PaperFigure(
     name="1b",

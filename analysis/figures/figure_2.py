@@ -3,9 +3,9 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter
 
-from analysis.draw import draw_grid
+from analysis.drawing.grid import draw_grid
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Evidence, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Evidence, Panel, Scale
 
 POOL = Scale("pool", "share of EMNIST added, and images in all", "even")
 PANELS = [[Panel(AGREEMENT, POOL, title="Fidelity"), Panel(ACCURACY, POOL, title="Generalization")]]

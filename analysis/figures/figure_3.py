@@ -1,7 +1,7 @@
 """Figure 3: augmentation policies for the student of five ResNet-56 on CIFAR-100."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Names, Panel
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 POLICIES = Names(
     "policy",

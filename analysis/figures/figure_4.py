@@ -1,7 +1,7 @@
 """Figure 4: distilling ResNet-56 on the teacher's own half of CIFAR-100, on the other half, or on both."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, ECE, KL, Metric, Names, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, ECE, KL, Metric, Names, Panel, Scale
 
 SPLITS = Names(
     "split",

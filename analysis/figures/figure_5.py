@@ -2,14 +2,14 @@
 
 from matplotlib.figure import Figure
 
-from analysis.draw import draw_panel
+from analysis.drawing.grid import draw_panel
+from analysis.drawing.panels import TRAIN_AGREEMENT, Evidence, Panel
+from analysis.drawing.style import canvas
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_1a import IMAGES
 from analysis.figures.figure_3 import POLICIES
 from analysis.figures.figure_4 import MEMBERS, SPLITS
 from analysis.figures.figure_11 import MEMBERS as ENSEMBLES
-from analysis.panels import TRAIN_AGREEMENT, Evidence, Panel
-from analysis.style import canvas
 
 SELF = Panel(TRAIN_AGREEMENT, IMAGES, where={"sweep": "self_distillation"}, title="GAN images, 1 teacher")
 ENSEMBLE = Panel(TRAIN_AGREEMENT, IMAGES, ENSEMBLES, {"sweep": "ensemble_distillation"}, "GAN images, 3 and 5 teachers")

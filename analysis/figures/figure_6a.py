@@ -1,7 +1,7 @@
 """Figure 6a: the optimizer and the length of training in self-distillation of a LayerNorm ResNet-20."""
 
+from analysis.drawing.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 
 EPOCHS = Scale("epochs", "student epochs (the paper's scale)", "log")
 OPTIMIZERS = Names("optimizer", {"sgd": "SGD", "adam": "Adam"})

@@ -1,7 +1,7 @@
 """Figure 6b: LayerNorm ResNet-20 students initialized between a random network and their trained teacher."""
 
+from analysis.drawing.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 from analysis.figure import PaperFigure, main
-from analysis.panels import AGREEMENT, TRAIN_AGREEMENT, Names, Panel, Scale
 
 WEIGHT = Scale("weight", "teacher's weight λ in the start", "even")
 LEARNING_RATES = Names("learning_rate", {"constant": "same learning rate", "scaled": "learning rate × (1 − λ)"})

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.style import BLUE, VERMILLION, canvas
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.style import BLUE, VERMILLION, canvas
 from repro.records.record import Floats
 
 WEIGHTS = (0.0, 0.25, 0.375)

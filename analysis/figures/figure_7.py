@@ -8,9 +8,9 @@ from matplotlib import image as matplotlib_image
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.style import canvas
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.style import canvas
 
 
 def draw(evidence: Evidence) -> Figure:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import log_softmax, logsumexp, softmax
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.series import NOT_RUN
+from analysis.drawing.style import BLUE, ORANGE, PALE, SMALL, canvas
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.series import NOT_RUN
-from analysis.style import BLUE, ORANGE, PALE, SMALL, canvas
 from repro.records.record import Floats
 
 EXAMPLES = 3

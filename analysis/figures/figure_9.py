@@ -1,8 +1,8 @@
 """Figure 9: distilling ResNet-20 on either half of CIFAR-100 or on both, at every temperature."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_4 import SPLITS, TEMPERATURES
-from analysis.panels import ACCURACY, AGREEMENT, Panel
 
 FIGURE = PaperFigure(
     name="9",

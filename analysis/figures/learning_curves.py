@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.small_multiples import draw_by_study, student_sweeps
+from analysis.drawing.style import GREEN, STUDENT
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.small_multiples import draw_by_study, student_sweeps
-from analysis.style import GREEN, STUDENT
 from repro.records import Records
 from repro.records.record import Floats
 

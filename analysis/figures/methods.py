@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEACHER, canvas
 from analysis.figure import PaperFigure, main
 from analysis.leaderboard import FAMILIES, FAMILY_OF
-from analysis.panels import Evidence
-from analysis.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, TEACHER, canvas
 
 COLORS = {
     "no teacher": GREY,

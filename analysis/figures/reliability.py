@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.drawing.panels import Evidence
+from analysis.drawing.small_multiples import draw_by_study, student_sweeps
+from analysis.drawing.style import PALE, STUDENT, TEACHER
 from analysis.figure import PaperFigure, main
-from analysis.panels import Evidence
-from analysis.quantities import ECE_BINS, bins_of
-from analysis.small_multiples import draw_by_study, student_sweeps
-from analysis.style import PALE, STUDENT, TEACHER
+from analysis.statistics.quantities import ECE_BINS, bins_of
 from repro.records import Records
 from repro.records.record import Floats
 

@@ -1,8 +1,8 @@
 """Table 1: ResNet-20 students initialized at random or with their teacher's initial weights."""
 
+from analysis.drawing.panels import AGREEMENT, KL, Metric, Names, Panel
+from analysis.drawing.table import PAPER_IS_GREY, draw_table
 from analysis.figure import PaperFigure, main
-from analysis.panels import AGREEMENT, KL, Metric, Names, Panel
-from analysis.typeset import PAPER_IS_GREY, draw_table
 
 STARTS = Names("start", {"random": "random", "teachers_initial": "teacher's initial weights"})
 CKA = [Metric(f"CKA {stage}", f"CKA, stage {stage} ↑", {"student": f"cka_stage{stage}"}) for stage in (1, 2, 3)]

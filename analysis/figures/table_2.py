@@ -1,9 +1,9 @@
 """Table 2: other domains, text (IMDB) and large images (ImageNet)."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, KL, Panel
+from analysis.drawing.table import PAPER_IS_GREY, draw_table
 from analysis.figure import PaperFigure, main
 from analysis.figures.figure_11 import MEMBERS
-from analysis.panels import ACCURACY, AGREEMENT, KL, Panel
-from analysis.typeset import PAPER_IS_GREY, draw_table
 
 DOMAINS = {"text": "IMDB, LSTM", "imagenet": "ImageNet, ResNet-50"}
 PANELS = [

@@ -1,7 +1,7 @@
 """Text: a Transformer distilled into a bidirectional LSTM."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, KL, Names, Panel
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, KL, Names, Panel
 
 METHODS = Names(
     "method", {"independent": "labels alone", "soft_labels": "soft labels", "logit_mse": "squared distance of logits"}

@@ -1,7 +1,7 @@
 """Transfer: trunks pretrained on one data set and reused for another."""
 
+from analysis.drawing.panels import ACCURACY, AGREEMENT, Names, Panel
 from analysis.figure import PaperFigure, main
-from analysis.panels import ACCURACY, AGREEMENT, Names, Panel
 
 TRUNKS = Names("trunk", {"random": "random", "supervised": "supervised", "distilled": "distilled"})
 LOSSES = Names("loss", {"labels": "true labels", "teacher": "the teacher's soft labels"})

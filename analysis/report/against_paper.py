@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.drawing.panels import Evidence, Metric, Names, Panel, cells, matching
 from analysis.figure import PaperFigure
-from analysis.panels import Evidence, Metric, Names, Panel, cells, matching
 from analysis.summary import summarize
 from analysis.tables import StudyTable
 

@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 from analysis.changes import UNCHANGED, Changes
 from analysis.claims import CLAIMS, Judgement, Verdict, judge, statement
+from analysis.drawing.panels import Evidence
+from analysis.drawing.style import as_png
 from analysis.figure import PaperFigure, file_stem
 from analysis.figures import NAMES, find_figure
-from analysis.panels import Evidence
 from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.provenance import Provenance, provenance
-from analysis.style import as_png
 from analysis.tables import StudyTable, StudyTables
 from repro.config import parse_config
 from repro.experiments.study import Preset, find_study

@@ -1,4 +1,4 @@
-"""Do the intervals contain the truth as often as they claim? `python -m analysis.coverage` simulates trials to see.
+"""Do the intervals contain the truth as often as they claim? `python -m analysis.statistics.coverage` simulates trials.
 
 Values are y[i, e] = a[i] + b[e] + c[i, e]: the luck of trial i, the difficulty of test example e, and their
 interaction, all normal with mean zero. An interval is right if it contains zero.
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from tabulate import tabulate
 
-from analysis.intervals import hierarchical_bootstrap, interval
-from analysis.sample import Sample
+from analysis.statistics.intervals import hierarchical_bootstrap, interval
+from analysis.statistics.sample import Sample
 
 EXAMPLES = 300
 

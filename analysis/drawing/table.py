@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.panels import Evidence, Metric, Names, Panel, Role, cells
-from analysis.series import NOT_RUN
-from analysis.style import GREY, PALE, SMALL, canvas
+from analysis.drawing.panels import Evidence, Metric, Names, Panel, Role, cells
+from analysis.drawing.series import NOT_RUN
+from analysis.drawing.style import GREY, PALE, SMALL, canvas
 
 LINE = 0.17
 """Inches between two lines of a table."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from analysis.sample import Sample
+from analysis.statistics.sample import Sample
 from repro.records.record import Floats
 
 FEWEST_CONDITIONS = 4

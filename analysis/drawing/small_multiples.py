@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.panels import Evidence
-from analysis.style import PALE, SMALL, canvas
+from analysis.drawing.panels import Evidence
+from analysis.drawing.style import PALE, SMALL, canvas
 from repro.launch.sweep import all_sweeps, find_sweep, study_of
 from repro.records import Records
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.draw_lines import draw_lines
-from analysis.draw_rows import draw_rows
-from analysis.panels import Evidence, Names, Panel, of_panel
-from analysis.style import canvas
+from analysis.drawing.lines import draw_lines
+from analysis.drawing.panels import Evidence, Names, Panel, of_panel
+from analysis.drawing.rows import draw_rows
+from analysis.drawing.style import canvas
 
 
 def draw_grid(

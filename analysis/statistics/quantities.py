@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.control import control_values
-from analysis.sample import Sample
+from analysis.statistics.control import control_values
+from analysis.statistics.sample import Sample
 from repro.records import Predictions, Records
 from repro.records.record import Floats
 

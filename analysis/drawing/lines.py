@@ -9,9 +9,9 @@ from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.panels import Evidence, Panel, Scale, conditions
-from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
-from analysis.style import PALE, SMALL, STUDENT
+from analysis.drawing.panels import Evidence, Panel, Scale, conditions
+from analysis.drawing.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
+from analysis.drawing.style import PALE, SMALL, STUDENT
 
 
 def draw_lines(axes: Axes, panel: Panel, scale: Scale, here: Evidence) -> None:

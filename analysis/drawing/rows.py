@@ -6,9 +6,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.panels import Evidence, Names, Panel, conditions
-from analysis.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
-from analysis.style import PALE, SERIES, SMALL
+from analysis.drawing.panels import Evidence, Names, Panel, conditions
+from analysis.drawing.series import NOT_RUN, Series, all_series, faint, format_axis, paper_style, room
+from analysis.drawing.style import PALE, SERIES, SMALL
 
 ABOVE = 0.12
 """Fraction of a row by which a control is drawn above its student, since the two may be equal."""

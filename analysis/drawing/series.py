@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.panels import Evidence, Metric, Panel, Role, Scale, cells
-from analysis.style import CONTROL, PAPER, SERIES, STUDENT, TEACHER, Look
+from analysis.drawing.panels import Evidence, Metric, Panel, Role, Scale, cells
+from analysis.drawing.style import CONTROL, PAPER, SERIES, STUDENT, TEACHER, Look
 
 NOT_RUN = "not run"
 LEAST_ROOM = 0.005

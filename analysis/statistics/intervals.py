@@ -9,7 +9,7 @@ s_trial is the standard deviation of the trials' values and t is Student's quant
 keeps the interval honest with 3 trials; s_example is the standard deviation over test examples of their means over
 trials and z is the normal quantile. Combining half-widths in quadrature is the MOVER method (Zou and Donner 2008,
 doi:10.1002/sim.3095); the interaction of the two errors is counted twice, so it never makes the interval too short.
-`hierarchical_bootstrap` is the usual alternative; with few trials it is far too short (`analysis/coverage.py`).
+`hierarchical_bootstrap` is the usual alternative; with few trials it is far too short (`coverage.py`).
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from analysis.sample import Sample
+from analysis.statistics.sample import Sample
 from repro.records.record import Floats
 
 LEVEL = 0.95

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import fonts
+from analysis.drawing import fonts
 from repro.atomic import make_folder, write_atomically
 
 WIDTH = 5.5

@@ -1,0 +1,1 @@
+"""How records become pictures: what a panel shows, lines, rows of dots, tables, style."""
