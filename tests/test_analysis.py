@@ -1,6 +1,5 @@
 """The text table, the README's numbers, and the demo."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from analysis.tables import study_table
 from analysis.text_table import text_table
 from repro.bench.wandb_server import StandInServer
 from repro.cli import main
+from repro.records import open_records
 from repro.store import Store
 from repro.tracking import mirror
 
@@ -42,8 +42,8 @@ def test_the_readme_shows_the_committed_results() -> None:
     assert table.groupby("training_images")["trial"].nunique().eq(3).all()
     readme = (root / "README.md").read_text()
     assert text_table(table) in readme
-    records = (root / "results" / "lenet_mnist" / "records_40_epochs.jsonl").read_text().splitlines()
-    summaries = [json.loads(record)["summary"] for record in records]
+    records = open_records(root / "results" / "lenet_mnist" / "records_40_epochs.npz")
+    summaries = [records.record(run_id).summary for run_id in records.ids()]
     agreement = [s["metrics"]["test/agreement"] for s in summaries if s["kind"] == "student"]
     assert f"{np.mean(agreement):.2%} ± {np.std(agreement, ddof=1):.2%} (n = {len(agreement)})" in readme
 

@@ -324,8 +324,8 @@ def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
         assert records.attachment(first, "model.safetensors") is None
 
 
-def test_the_committed_lines_are_records_without_examples() -> None:
-    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.jsonl")
+def test_committed_records_without_examples_make_a_table() -> None:
+    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.npz")
     table = study_table(records, "lenet_mnist", "short")
     assert len(table.rows) == 12 and not table.missing
     assert table.rows["teacher_accuracy"].between(0.84, 0.87).all()

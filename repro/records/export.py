@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from repro.atomic import make_folder, write_atomically
 from repro.errors import BadInput, Damaged
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown, record_of
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import ATTACHMENTS
 
 FORMAT = 1
@@ -170,6 +170,13 @@ def _published(attempt: Mapping[str, Any]) -> dict[str, Any]:
     return {"started": attempt["started"], "step": attempt["step"], "code": attempt["code"], "machine": machine}
 
 
+def _record(line: Mapping[str, Any]) -> Record:
+    """The record in a line of an export. Raises KeyError or TypeError if the line is not from an export."""
+    line["config"]["kind"], line["summary"]["metrics"]  # every reader of records needs these
+    kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
+    return Record(**kept, teachers=tuple(line["teachers"]))
+
+
 class ExportFile:
     """The records of an export. Raises BadInput if the file is not an export."""
 
@@ -182,7 +189,7 @@ class ExportFile:
             header, *lines = (json.loads(line) for line in self._zip.read("records.jsonl").splitlines())
             if header["format"] != FORMAT:
                 raise BadInput(f"{path}: has the format {header['format']}, this version reads {FORMAT}")
-            self._records = {line["run_id"]: record_of(line, line["teachers"]) for line in lines}
+            self._records = {line["run_id"]: _record(line) for line in lines}
             self._test_sets: dict[str, str | None] = {line["run_id"]: line["test_set"] for line in lines}
             self._pairs = {line["run_id"]: {key: Pair(**pair) for key, pair in line["pairs"].items()} for line in lines}
             runs = {line["run_id"]: line["scores"] for line in lines}

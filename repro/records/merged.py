@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from repro.records.export import ExportFile
 from repro.records.folder import RunFolder
-from repro.records.lines import LinesFile
 from repro.records.record import TEACHER_JOINT, Floats, Labels, Pair, Predictions, Record, Records, Shown
 from repro.store import Store
 
@@ -142,7 +141,7 @@ def disagreements(records: Records) -> Sequence[Disagreement]:
 
 
 def open_records(path: Path) -> Records:
-    """The records of a runs folder, of an export (`.npz`, `.jsonl`), or of all exports in and below a folder.
+    """The records of a runs folder, of an export (`.npz`), or of all exports in and below a folder.
 
     If several exports hold the same run, the copy in the first export, in the order of paths, counts. `disagreements`
     lists the runs for which that makes a difference.
@@ -150,13 +149,9 @@ def open_records(path: Path) -> Records:
     An empty or missing folder has no records. Raises BadInput for a file that is not an export.
     """
     if path.is_file():
-        return _open_export(path)
+        return ExportFile(path)
     folder = RunFolder(Store(path))
-    exports = [] if folder.store.runs() else sorted([*path.rglob("*.npz"), *path.rglob("*.jsonl")])
+    exports = [] if folder.store.runs() else sorted(path.rglob("*.npz"))
     if not exports:
         return folder
-    return Merged(str(path), [_open_export(export) for export in exports])
-
-
-def _open_export(path: Path) -> Records:
-    return LinesFile(path) if path.suffix == ".jsonl" else ExportFile(path)
+    return Merged(str(path), [ExportFile(export) for export in exports])

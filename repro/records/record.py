@@ -55,13 +55,6 @@ class Record:
         return condition_key(self.config)
 
 
-def record_of(line: Mapping[str, Any], teachers: Sequence[str]) -> Record:
-    """The record in a line of an export. Raises KeyError or TypeError if the line is not from an export."""
-    line["config"]["kind"], line["summary"]["metrics"]  # every reader of records needs these
-    kept = {key: line[key] for key in ("run_id", "label", "config", "summary", "metrics", "attempts")}
-    return Record(**kept, teachers=tuple(teachers))
-
-
 class Predictions(Protocol):
     """Predictions of a network or an ensemble on its test set: arrays (n,), in the data set's order.
 

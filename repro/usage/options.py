@@ -66,7 +66,7 @@ def source_option(parser: Parser) -> None:
         type=_path,
         default=default,
         metavar="PATH",
-        help="run records, an export (.npz, .jsonl), or a folder of exports (default: $REPRO_RUNS or runs)",
+        help="run records, an export (.npz), or a folder of exports (default: $REPRO_RUNS or runs)",
     )
     parser.add_argument(
         "--source",
