@@ -1,7 +1,5 @@
 """C1 to C9: fidelity, generalization, and the distillation data."""
 
-from collections.abc import Callable
-
 from analysis.claims.evidence import Evidence, difference, mean_difference
 from analysis.claims.verdict import Test
 from analysis.statistics.sample import Sample
@@ -93,40 +91,37 @@ def c7(evidence: Evidence) -> list[Test]:
     ]
 
 
+HALVES = (
+    (AGREEMENT, "test agreement", "D1", "D0", "higher"),
+    (ACCURACY, "student accuracy", "D1", "D0", "lower"),
+    (AGREEMENT, "test agreement", "both", "D1", "higher"),
+    (ACCURACY, "student accuracy", "both", "D0", "higher"),
+)
+"""What C8 says of two sets of images: in which quantity the first is higher or lower than the second."""
+
+
 def c8(evidence: Evidence) -> list[Test]:
     """Distillation on fresh images (D1) gives higher fidelity and lower accuracy than on the teacher's own images (D0);
     the union is best in both (ResNet-56 at temperature 4, Figure 4)."""
-
-    def compare(quantity: str, words: str, one: str, other: str, rises: bool) -> Test:
+    tests = []
+    for quantity, words, one, other, side in HALVES:
         sample, sizes = mean_difference(evidence, "data_recycling", quantity, {"split": one}, {"split": other})
-        return _higher(f"{words}, {one} minus {other} ({sizes})", sample, rises)
-
-    return _of_halves(compare)
+        tests.append(_test_of_sign(f"{words}, {one} minus {other} ({sizes})", sample, side))
+    return tests
 
 
 def c8_resnet20(evidence: Evidence) -> list[Test]:
     """C8 for ResNet-20 with one teacher at temperature 4 (Figure 9): not the claim itself, but the same question where
     runs are cheap. Two of the three trials at preset short had been looked at when this was written."""
-
-    def compare(quantity: str, words: str, one: str, other: str, rises: bool) -> Test:
-        shared = {"members": 1, "temperature": 4.0}
-        halves = difference(evidence, "data_recycling_resnet20", quantity, {"split": one}, {"split": other}, **shared)
-        return _higher(f"{words}, {one} minus {other} (m = 1)", halves, rises)
-
-    return _of_halves(compare)
+    tests, shared = [], {"members": 1, "temperature": 4.0}
+    for quantity, words, one, other, side in HALVES:
+        sample = difference(evidence, "data_recycling_resnet20", quantity, {"split": one}, {"split": other}, **shared)
+        tests.append(_test_of_sign(f"{words}, {one} minus {other} (m = 1)", sample, side))
+    return tests
 
 
-def _higher(what: str, sample: Sample, rises: bool) -> Test:
-    return Test(what, sample, low=0.0) if rises else Test(what, sample, high=0.0)
-
-
-def _of_halves(compare: Callable[[str, str, str, str, bool], Test]) -> list[Test]:
-    return [
-        compare(AGREEMENT, "test agreement", "D1", "D0", True),
-        compare(ACCURACY, "student accuracy", "D1", "D0", False),
-        compare(AGREEMENT, "test agreement", "both", "D1", True),
-        compare(ACCURACY, "student accuracy", "both", "D0", True),
-    ]
+def _test_of_sign(what: str, sample: Sample, side: str) -> Test:
+    return Test(what, sample, low=0.0) if side == "higher" else Test(what, sample, high=0.0)
 
 
 def c9(evidence: Evidence) -> list[Test]:

@@ -1,8 +1,8 @@
 """C10 to C12: is low fidelity a failure of optimization?"""
 
-from analysis.claims.evidence import Evidence
+from analysis.claims.evidence import Evidence, difference
 from analysis.claims.verdict import Test
-from analysis.statistics.sample import mean
+from analysis.statistics.sample import Sample, mean
 
 CKA = ("cka_stage1", "cka_stage2", "cka_stage3")
 
@@ -46,21 +46,13 @@ def c12(evidence: Evidence) -> list[Test]:
     """Sharing the initial weights raises CKA slightly (by less than 0.05) and does not change fidelity (by less than
     half a point of agreement and 0.03 nats of KL)."""
 
-    def change(quantity: str) -> Test:
-        shared = evidence.sample("shared_init", quantity, start="teachers_initial")
-        sample = shared - evidence.sample("shared_init", quantity, start="random")
-        margin, words = (0.005, "test agreement") if quantity == "student_agreement" else (0.03, "test KL")
-        return Test(f"{words}, shared minus random start", sample, low=-margin, high=margin)
+    def change(quantity: str) -> Sample:
+        return difference(evidence, "shared_init", quantity, {"start": "teachers_initial"}, {"start": "random"})
 
-    similarity = mean(
-        [
-            evidence.sample("shared_init", stage, start="teachers_initial")
-            - evidence.sample("shared_init", stage, start="random")
-            for stage in CKA
-        ]
-    )
+    similarity = mean([change(stage) for stage in CKA])
+    agreement, kl = change("student_agreement"), change("student_kl")
     return [
         Test("CKA (mean of the three stages), shared minus random start", similarity, low=0.0, high=0.05),
-        change("student_agreement"),
-        change("student_kl"),
+        Test("test agreement, shared minus random start", agreement, low=-0.005, high=0.005),
+        Test("test KL, shared minus random start", kl, low=-0.03, high=0.03),
     ]
