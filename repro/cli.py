@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> None:
     options = parse(arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command != "repro.commands:run":
+    if os.environ.get("WORLD_SIZE", "1") != "1" and options.command != "repro.commands:run":
         raise BadInput("torchrun starts several processes for one run: use it only with `repro run`")
     # Imported only now: most commands need torch, which `--help` does not.
     command: Callable[[argparse.Namespace], None] = resolve_name(options.command)

@@ -264,6 +264,31 @@ def test_under_torchrun_only_runs_are_made_and_messages_name_their_process(
     assert count_loader_workers() == 5
 
 
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "LOCAL_RANK is not set"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+    ],
+)
+def test_what_torchrun_would_have_set_is_named_where_something_else_has_set_a_part_of_it(
+    variables: dict[str, str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", "digits", "preset=smoke", "--device", "cpu", "--runs", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"but {problem}: start with torchrun, or unset WORLD_SIZE" in line
+    assert main(["status", "--runs", str(tmp_path / "runs")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- accumulation ------------------------------------------------------------------------------------------------------
 
 

@@ -90,14 +90,28 @@ ALONE = Ranks()
 
 
 def local_rank() -> int | None:
-    """Under `torchrun`, this process's number on its machine, from 0; None for a single process."""
-    return int(os.environ["LOCAL_RANK"]) if ranks_of_this_job().size > 1 else None
+    """Under `torchrun`, this process's number on its machine, from 0; None for a single process. Raises BadInput."""
+    return _set_by_torchrun("LOCAL_RANK") if ranks_of_this_job().size > 1 else None
 
 
 def ranks_of_this_job() -> Ranks:
-    """This process's place in the job started by `torchrun`, else ALONE. The processes are not `connected` yet."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return Ranks(int(os.environ["RANK"]), size) if size > 1 else ALONE
+    """This process's place in the job started by `torchrun`, else ALONE. The processes are not `connected` yet.
+
+    Raises BadInput if something else has set WORLD_SIZE, as the managers of some clusters do, without the rest.
+    """
+    size = _set_by_torchrun("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
+    return Ranks(_set_by_torchrun("RANK"), size) if size > 1 else ALONE
+
+
+def _set_by_torchrun(name: str) -> int:
+    value = os.environ.get(name)
+    if value is None or not value.isdecimal():
+        found = "is not set" if value is None else f"is '{value}'"
+        raise BadInput(
+            f"WORLD_SIZE is set, as by torchrun for one process of several, but {name} {found}: "
+            "start with torchrun, or unset WORLD_SIZE"
+        )
+    return int(value)
 
 
 @contextlib.contextmanager
