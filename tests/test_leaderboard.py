@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from figure_records import series
 from runs import runner
 
 from analysis.cells import describe, percent, plain
@@ -123,6 +124,10 @@ def test_the_figure_has_a_point_for_every_method_and_one_for_the_teacher(work: R
     labels = axes.get_legend_handles_labels()[1]
     assert sorted(labels) == ["hint", "independent student", "soft labels", "teacher"]
     assert axes.get_title() == "digits: teacher like student\nn = 2"
+    rows = evidence.table[evidence.table["method"] == "hint"]
+    (((agreement,), (accuracy,)),) = series(axes)["hint"]
+    assert agreement == pytest.approx(100 * rows["student_agreement"].mean())
+    assert accuracy == pytest.approx(100 * rows["student_accuracy"].mean())
 
 
 def test_generations_are_compared_with_their_teacher_and_with_the_first() -> None:
