@@ -169,8 +169,9 @@ def test_code_from_no_git_checkout_is_named_by_its_content(contents: Contents) -
         {"commit": "b" * 40, "dirty": False},
     ]
     attempts = [{**run.attempts[0], "code": code} for code in codes]
-    commits = provenance([replace(run, attempts=attempts)], {}).commits
-    assert commits == ["aaaaaaa*", "bbbbbbb", "no commit (content 0123456789ab)"]
+    run = replace(run, attempts=attempts)
+    assert provenance([run], {}).commits == ["aaaaaaa*", "bbbbbbb", "no commit (content 0123456789ab)"]
+    assert '<td class="number">none</td></tr>' in render("page.html.j2", replace(contents, runs=[run]))
 
 
 def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecords, page: str, tmp_path: Path) -> None:
