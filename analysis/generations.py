@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 from tabulate import tabulate
 
-from analysis.cells import percent, plain
+from analysis.formats import percent, plain
 from analysis.source import print_page
 from analysis.statistics.intervals import interval
 from analysis.statistics.sample import Sample

@@ -7,7 +7,7 @@ from typing import get_args
 
 from tabulate import tabulate
 
-from analysis.cells import describe, percent, plain, whole, with_interval
+from analysis.formats import describe, percent, plain, whole, with_interval
 from analysis.online import online_section
 from analysis.source import print_page
 from analysis.statistics.intervals import Interval, interval

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from analysis.cells import describe, percent, plain, whole, with_interval
+from analysis.formats import describe, percent, plain, whole, with_interval
 from analysis.statistics.intervals import interval
 from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable

@@ -6,8 +6,8 @@ from typing import get_args
 
 from tabulate import tabulate
 
-from analysis.cells import percent, plain, with_interval
 from analysis.figures.transfer import LOSSES, TRUNKS, WEIGHTS
+from analysis.formats import percent, plain, with_interval
 from analysis.source import print_page
 from analysis.statistics.intervals import interval
 from analysis.tables import StudyTable, study_table

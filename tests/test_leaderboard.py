@@ -13,10 +13,10 @@ import pytest
 from figure_records import series
 from runs import runner
 
-from analysis.cells import describe, percent, plain
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
 from analysis.figures.methods import FIGURE
+from analysis.formats import describe, percent, plain
 from analysis.generations import generations_table
 from analysis.leaderboard import FAMILY_OF, leaderboard, section
 from analysis.online import online_section
