@@ -1,12 +1,13 @@
 """Do peers, or a network's exits, agree more when they teach each other? A section of the leaderboard."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 from tabulate import tabulate
 
 from analysis.formats import describe, percent, plain, whole, with_interval
-from analysis.statistics.intervals import interval
+from analysis.statistics.intervals import Interval, interval
 from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable
 from repro.experiments.method_tries import MethodName
@@ -34,20 +35,20 @@ def online_section(table: StudyTable, data: DataName) -> str:
     lines = []
     for method in _each_below_its_control(list(rows["method"].unique())):
         point = Methods(preset=table.preset, data=data, method=method)
-        values = {name: interval(done.sample(name, method=method)) for name in _QUANTITIES}
+        value = functools.partial(_value, done, method)
         lines.append(
             [
                 method,
                 describe(point.setting()),
                 point.config().epochs,
-                percent(values["companion_agreement"]),
+                percent(value("companion_agreement")),
                 with_interval(interval(gain)) if (gain := more_than_alone(done, method)) else "-",
-                percent(values["companion_accuracy"]),
-                percent(values["student_accuracy"]),
-                plain(values["student_nll"]),
-                plain(values["student_ece"]),
-                f"{percent(values['student_agreement'])} / {percent(values['control_agreement'])}",
-                whole(values["seconds"]),
+                percent(value("companion_accuracy")),
+                percent(value("student_accuracy")),
+                plain(value("student_nll")),
+                plain(value("student_ece")),
+                f"{percent(value('student_agreement'))} / {percent(value('control_agreement'))}",
+                whole(value("seconds")),
             ]
         )
     headers = ["", "setting", "epochs", "together %", "more than alone", "peers' or exits' accuracy %", "accuracy %"]
@@ -57,16 +58,8 @@ def online_section(table: StudyTable, data: DataName) -> str:
     return text + tabulate(lines, headers, tablefmt="github", disable_numparse=True) + "\n"
 
 
-_QUANTITIES = (
-    "companion_agreement",
-    "companion_accuracy",
-    "student_accuracy",
-    "student_nll",
-    "student_ece",
-    "student_agreement",
-    "control_agreement",
-    "seconds",
-)
+def _value(table: StudyTable, method: MethodName, quantity: str) -> Interval:
+    return interval(table.sample(quantity, method=method))
 
 
 def with_companions(table: StudyTable) -> StudyTable:
