@@ -67,3 +67,29 @@ def test_folders_come_from_the_environment_unless_given(monkeypatch: pytest.Monk
     options = parse(["run", "digits"])
     assert (options.runs, options.data) == (Path("there/runs"), Path("there/data"))
     assert parse(["run", "digits", "--runs", "here"]).runs == Path("here")
+    for variable in ("REPRO_RUNS", "REPRO_DATA"):
+        monkeypatch.setenv(variable, "")
+    options = parse(["run", "digits"])
+    assert (options.runs, options.data) == (Path("runs"), Path("data"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "mode"),
+    [
+        ({}, "disabled"),
+        ({"WANDB_MODE": "offline"}, "offline"),
+        ({"WANDB_SWEEP_ID": "abc"}, "online"),  # whose agent works on the sweep wants to see it
+        ({"WANDB_SWEEP_ID": "abc", "WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_MODE": "dryrun"}, "disabled"),  # a mode of the client's that is none of ours
+    ],
+)
+def test_runs_are_shown_in_wandb_if_the_environment_says_so(
+    variables: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for command in (["run", "digits"], ["launch", "sweeps/digits.yaml"], ["demo"]):
+        assert parse(command).wandb == mode
+        assert parse([*command, "--wandb", "auto"]).wandb == "auto"

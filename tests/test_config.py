@@ -225,6 +225,11 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
             "teacher 2 is the same run as teacher 0: give it a seed of its own (teachers.2.seed)",
         ),
         (
+            {"micro_batch_size": 16, "data.streams": [{"name": "noise", "share": 0.5}]},
+            "the config",
+            "micro_batch_size does not work with streams, which would be cut into unequal mixtures",
+        ),
+        (
             {"data.train.size": 10, "data.train.fraction": 0.5},
             "config key 'data.train'",
             "give size or fraction, not both",
@@ -244,6 +249,7 @@ def test_values_that_do_not_go_together_are_refused_with_the_rule(
     "changes",
     [
         {"schedule.warmup_epochs": 19},
+        {"micro_batch_size": 64},  # the whole batch
         {"objective.alpha": 0.5, "augmentation": [{"name": "random_crop"}]},
         {"data.pools": [{"dataset": {"name": "emnist"}}]},  # other classes than the student's: labels are not used
         {"teachers.0.data.train.dataset": {"name": "mnist"}},

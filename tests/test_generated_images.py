@@ -15,6 +15,7 @@ from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.digits import Digits
+from repro.data.image_folder import ImageNet
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.errors import BadInput, Interrupted
 from repro.experiments.augmentation import AugmentationStudy
@@ -202,6 +203,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "a generator of texts": (
         lambda: small_generator(data=DataConfig(train=Selection(dataset=SyntheticTexts()))),
         "a generator makes images, synthetic_texts holds texts",
+    ),
+    "a generator of images in files": (
+        lambda: small_generator(data=DataConfig(train=Selection(dataset=ImageNet()))),
+        "a generator needs its images in memory, imagenet stays in files",
     ),
     "a generator with streams": (lambda: small_generator(data=FRESH_STUDENT.data), "give pools, not streams"),
     "a generator with images to be tested on": (

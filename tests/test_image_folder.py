@@ -13,7 +13,7 @@ from PIL import Image
 from runs import small_student, small_teacher
 from torchvision import transforms
 
-from repro.config import DataConfig, Selection
+from repro.config import DataConfig, NoiseStream, Selection
 from repro.data.augment_geometric import Rotation
 from repro.data.augment_mixing import MixUp
 from repro.data.dataset import LabeledData, as_input, to_unit_interval
@@ -305,9 +305,10 @@ def test_configs_that_cannot_be_are_refused() -> None:
     tiny = DataConfig(train=Selection(dataset=TINY))
     with pytest.raises(ValueError, match="image_folder are augmented one at a time, but mixup mixes several"):
         small_student(data=tiny, teachers=(small_teacher(data=tiny),), augmentation=(MixUp(),))
-    pooled = DataConfig(train=Selection(dataset=TINY), pools=(Selection(dataset=TINY),))
-    with pytest.raises(ValueError, match="image_folder stays in files: it cannot be used with"):
-        small_student(data=pooled, teachers=(small_teacher(data=tiny),))
+    own, noise = Selection(dataset=TINY), NoiseStream(share=0.5)
+    for data in (DataConfig(train=own, pools=(own,)), DataConfig(train=own, streams=(noise,))):
+        with pytest.raises(ValueError, match="image_folder stays in files: it cannot be used with"):
+            small_student(data=data, teachers=(small_teacher(data=tiny),))
     with pytest.raises(ValueError, match="micro_batch_size 33 is above batch_size 32"):
         small_teacher(micro_batch_size=33)
     with pytest.raises(ValueError, match="resize 10 is below image_size 16"):

@@ -8,9 +8,11 @@ from runs import SMALL, small_teacher
 from scipy import special
 from torch import nn
 
-from repro.config import TeacherConfig
+from repro.config import DataConfig, Selection, TeacherConfig
 from repro.data.dataset import LabeledData
+from repro.data.synthetic_texts import SyntheticTexts
 from repro.distill.own_exits import Exit, OwnExits
+from repro.models.lstm import LSTM
 from repro.models.preresnet import PreResNet
 from repro.training.companions import Companions
 from repro.training.trainer import Trainer
@@ -90,3 +92,6 @@ def test_a_network_of_one_stage_has_no_exits() -> None:
         OwnExits().check_stages({"hidden": (64,)})
     with pytest.raises(ValueError, match=r"the student's 'tokens' is \(7, 9\), neither maps .* nor a vector"):
         OwnExits().check_stages({"tokens": (7, 9), "hidden": (64,)})
+    texts = DataConfig(train=Selection(dataset=SyntheticTexts(tokens=5, max_words=50)))
+    with pytest.raises(ValueError, match=r"two stages or more; this has encoder"):
+        config(data=texts, model=LSTM(embedding=3, cell=4, layers=1))

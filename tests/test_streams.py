@@ -68,6 +68,8 @@ def test_an_epoch_is_one_pass_over_the_own_images_with_the_streams_beside_them()
     assert student(
         batch_size=128, data=DataConfig(train=EVERYTHING, streams=(NoiseStream(share=0.2),))
     ).stream_counts == (26,)
+    halves = DataConfig(train=EVERYTHING, streams=(NoiseStream(share=0.5),))
+    assert student(batch_size=5, data=halves).stream_counts == (3,)  # of 2.5
     full, ragged = (102, 26), (82, 21)  # 82 * 26 / 102 = 20.9
     assert plan_epoch(1000, 128, (26,), "keep") == [full] * 9 + [ragged]
     assert plan_epoch(1000, 128, (26,), "drop") == [full] * 9

@@ -157,6 +157,11 @@ OTHER = "have different vocabularies: use one text data set per run"
             "digits has images (1, 28, 28), synthetic_texts has (100, 25002)",
         ),
         ("teachers.0.data.train.dataset", {"name": "imdb"}, f"imdb and synthetic_texts {OTHER}"),
+        (
+            "data.streams",
+            [{"name": "noise", "share": 0.5}],
+            "a stream of noise needs a data set of images, and synthetic_texts has none",
+        ),
     ],
 )
 def test_what_does_not_fit_texts_is_refused_in_one_line(key: str, value: Any, problem: str) -> None:

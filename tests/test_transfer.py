@@ -19,6 +19,7 @@ from repro.data.prepared import CIFAR10, CIFAR100, EMNIST
 from repro.distill.ensemble import Ensemble
 from repro.distill.hint import Hint
 from repro.distill.initialization import Interpolated, Pretrained, Random
+from repro.distill.mutual_learning import MutualLearning
 from repro.errors import BadInput
 from repro.experiments.transfer import Transfer
 from repro.launch.local import run_here
@@ -198,6 +199,8 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         small_student(init=Interpolated(weight=0.5, endpoint="initial"), teachers=(teacher,))
     with pytest.raises(ValueError, match="frozen_trunk does not work with hint, which trains more than a classifier"):
         small_student(frozen_trunk=True, objective=Hint())
+    with pytest.raises(ValueError, match="frozen_trunk does not work with mutual_learning"):
+        small_student(frozen_trunk=True, objective=MutualLearning())
     with pytest.raises(BadInput, match=r"config key 'init\.source' is missing"):
         override(small_teacher(), {"init.name": "pretrained"})
 
