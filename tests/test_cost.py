@@ -131,12 +131,13 @@ def test_what_was_not_measured_has_no_estimate_but_a_reason(speeds: Speeds, tmp_
 def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
     file: Path, speeds: Speeds, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(tmp_path / "runs")
+    store, took = Store(tmp_path / "runs"), 0.0
     for seed, factor in enumerate((1.5, 2.0, 4.0)):  # of equal runs
         config = student().teachers[0].model_copy(update={"seed": seed})
         predicted = speeds.seconds(config)
         assert isinstance(predicted, float)
         write_finished(store, config, factor * predicted, machine("Abacus"), machine("Abacus"))
+        took += factor * predicted
     elsewhere = ([machine("another")], [machine("Abacus", threads=1)], [machine("another"), machine("Abacus")])
     for seed, machines in enumerate(elsewhere):
         write_finished(store, student(seed=seed), 1.0, *machines)
@@ -150,6 +151,7 @@ def test_the_command_adds_up_counts_shared_runs_once_and_tells_its_error(
     assert first == second == ["digits", "12", *first[2:-1], f"{hours:.3g}"]
     assert both[-3:] == ["12", *first[2:]]
     assert "predicted for Abacus, 2 threads" in shown and "3 finished runs" in shown
+    assert f" took {took / 3600:.3g} hours in all, " in shown
     assert "2.50 times what is predicted for them (single runs 1.50 to 4.00 times, 2.00 in the median)" in shown
 
 

@@ -1,11 +1,16 @@
-"""From requested runs to an order in which each can be made."""
+"""From requested runs to an order in which each can be made, and how much work they are."""
 
 import random
+from typing import Any
 
+import pytest
 from config_contents import changed, student, teacher
+from runs import SMALL, small_student, small_teacher
 
-from repro.config import parse_config
-from repro.launch.plan import parents_first
+from repro.config import DataConfig, Selection, parse_config
+from repro.data.dataset import LabeledData
+from repro.data.selection import select
+from repro.launch.plan import count_work, examples_of, images_to_train, parents_first
 from repro.launch.request import Request
 
 T1 = teacher()
@@ -70,3 +75,30 @@ def test_any_order_of_any_requests_is_planned_parents_first_and_each_run_once() 
         assert {request.config.run_id for request in requests} <= set(ids)
         for place, request in enumerate(plan):
             assert all(parent.run_id in ids[:place] for parent in request.config.parents())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"size": 101, "half": "D0"},
+        {"size": 101, "half": "D1"},
+        {"fraction": 0.0335},
+        {"fraction": 0.5, "half": "D1", "seed": 3},
+    ],
+)
+def test_the_examples_that_are_counted_are_those_that_a_run_gets(part: dict[str, Any], digits: LabeledData) -> None:
+    selection = Selection(dataset=SMALL, **part)
+    indices = select(
+        digits.train.labels, half=selection.half, size=selection.size, fraction=selection.fraction, seed=selection.seed
+    )
+    config = small_teacher(data=DataConfig(train=selection), epochs=3, batch_size=32)
+    assert examples_of(config) == len(indices)
+    assert images_to_train(config) == 3 * len(indices)
+    dropped = config.model_copy(update={"last_batch": "drop"})
+    assert images_to_train(dropped) == 3 * (len(indices) // 32 * 32)
+
+
+def test_work_is_counted_by_kind_in_what_is_left_of_it() -> None:
+    whole, half = Request("whole", small_student()), Request("half", small_teacher(), left=0.5)
+    assert count_work([whole, half]) == "2 distinct runs (1 teacher, 1 student), 900 images to train"
+    assert count_work([half]) == "1 distinct run (1 teacher), 300 images to train"
