@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_records import SyntheticRecords, Truth
+from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.claims import CLAIMS, Judgement, Part
 from analysis.figures import find_figure
 from analysis.report import render
-from analysis.report.against_paper import against_paper
+from analysis.report.against_paper import Comparison, against_paper
 from analysis.report.contents import Contents, gather
 from analysis.report.provenance import Deviation, deviations, provenance
 from analysis.statistics.intervals import interval
@@ -147,6 +147,42 @@ def test_numbers_are_of_the_conditions_that_the_figure_shows() -> None:
     members = {(row.quantity, len(tables.records.record(run).teachers)) for row in rows for run in row.runs}
     assert {count for _, count in members} == {5}
     assert {quantity for quantity, _ in members} >= {"student: agreement (%)", "teacher: accuracy (%)"}
+
+
+def rows_beside_the_paper(name: str, sweep: str, truth: Truth, **only: Any) -> dict[tuple[str, str], Comparison]:
+    """The rows of a figure, from a world in which no condition makes a difference."""
+    tables = StudyTables(SyntheticRecords(examples=400).add(sweep, everywhere(truth), only={"trial": [0, 1], **only}))
+    figure = find_figure(name)
+    rows = against_paper(figure, figure.evidence(tables, "short"), [tables(sweep, "short")])
+    return {(row.quantity, row.condition): row for row in rows}
+
+
+@pytest.mark.parametrize(("agreement", "where"), [(0.999, "within"), (0.95, "outside")])
+def test_where_the_paper_gives_bounds_ours_lies_within_or_outside(agreement: float, where: str) -> None:
+    truth = Truth(None, agreement)
+    rows = rows_beside_the_paper("2", "lenet_mnist", truth, pool=[1.0])
+    most = rows["student: agreement (%)", "pool 1"]
+    assert (most.paper, most.source, most.difference) == ("> 99.0", "Figure 2 (text)", where)
+    teacher = rows["teacher: accuracy (%)", "pool 1"]
+    assert (teacher.paper, teacher.difference) == ("84.0 to 86.0", "outside")  # these teachers are right on 80 %
+    assert float(teacher.ours.split(" ")[0]) < 83
+
+
+def test_of_several_values_of_the_paper_the_best_source_counts_and_a_number_before_a_bound() -> None:
+    policies = ["baseline_tau4", "mixup_tau4"]
+    rows = rows_beside_the_paper("3", "augmentation", Truth(0.74, 0.8), policy=policies, members=[5])
+    tempered, mixed = (rows["student: agreement (%)", name] for name in ("Baseline, τ = 4", "MixUp, τ = 4"))
+    assert (tempered.paper, tempered.source) == ("84.5", "Figure 3 (text)")  # its plot shows 83.5
+    assert (mixed.paper, mixed.source) == ("85.5", "Figure 3 (plot)")  # its text says at most 86
+
+
+def test_the_cost_of_a_figure_is_that_of_its_students_and_their_teachers_each_once(contents: Contents) -> None:
+    picture = next(section for section in contents.sections if section.anchor == "figure_6a").pictures[0]
+    assert picture.provenance is not None
+    assert picture.provenance.runs == contents.totals.runs == 4 + 2  # SGD and Adam in two trials, which share a teacher
+    assert picture.provenance.hours == pytest.approx(6 / 3600)  # a second each
+    twice = provenance([contents.runs[0], contents.runs[0]], {})
+    assert twice.runs == 1 and twice.hours == pytest.approx(1 / 3600)
 
 
 def test_departures_from_the_paper_are_read_off_the_configs(contents: Contents) -> None:
