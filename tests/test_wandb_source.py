@@ -154,14 +154,16 @@ def test_what_a_run_carries_to_w_and_b_is_all_that_any_figure_reads(one_of_each:
 
 
 def test_what_w_and_b_lacks_is_left_out_and_said(server: StandInServer, runs: Path) -> None:
-    first, second = (record.run_id for record in Store(runs).runs()[:2])
+    first, second, third, _ = (record.run_id for record in Store(runs).runs())
+    fetch(ENTITY, PROJECT, lambda _: None)  # while it had all
     del server.runs[first]
+    server.runs[third].exit_code = None  # it is being made again
     lines = server.runs[second].lines["wandb-summary.json"]
     lines[max(lines)] = json.dumps({k: v for k, v in server.runs[second].summary().items() if k != "record_digest"})
     said: list[str] = []
     folder = fetch(ENTITY, PROJECT, said.append)
     assert "left out 1 finished run without a record; `repro wandb sync` sends records" in said[0]
-    assert {run.run_id for run in Store(folder).runs()} == set(server.runs) - {second}
+    assert {run.run_id for run in Store(folder).runs()} == set(server.runs) - {second, third}
 
 
 def test_a_record_that_is_not_what_w_and_b_shows_is_refused(
@@ -174,6 +176,9 @@ def test_a_record_that_is_not_what_w_and_b_shows_is_refused(
     shown.files[name] = whole[:-100] + bytes(100)
     assert main(command) == 1
     assert "is damaged" in capsys.readouterr().err
+    shown.files[name] = pack(Store(runs).runs()[0])
+    assert main(command) == 1
+    assert "another digest" in capsys.readouterr().err
     shown.files[name] = whole
     shown.lines["wandb-history.jsonl"] = {0: lines[0]}
     assert main(command) == 1
@@ -196,6 +201,10 @@ def test_a_changed_record_is_sent_and_fetched_again(server: StandInServer, runs:
     folder = fetch(ENTITY, PROJECT, said.append)
     assert "4 records, 1 of them downloaded now" in said[-1]
     assert (folder / record.run_id / "quality.json").read_text() == '{"fid": 1.0}'
+    assert main(["wandb", "sync", "--runs", str(runs)]) == 0  # without that file, as at first
+    fetch(ENTITY, PROJECT, said.append)
+    assert "4 records, 1 of them downloaded now" in said[-1]
+    assert not (folder / record.run_id / "quality.json").exists()
 
 
 def test_weights_are_sent_only_when_asked_for_and_linked_to_the_teachers(

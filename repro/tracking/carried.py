@@ -7,6 +7,7 @@ torch is not imported.
 
 import hashlib
 import io
+import shutil
 import zipfile
 
 from safetensors import safe_open
@@ -50,9 +51,10 @@ def pack(record: RunDirectory) -> bytes:
 
 
 def unpack(content: bytes, record: RunDirectory) -> None:
-    """Write the record from the zip file `content`, over any old one. Raises RunFailed if `content` is damaged."""
-    record.path.mkdir(parents=True, exist_ok=True)
-    (record.path / "summary.json").unlink(missing_ok=True)
+    """Write the record from the zip file `content`, in place of any old one. Raises RunFailed if that is damaged."""
+    if record.path.exists():
+        shutil.rmtree(record.path)  # it may hold files that this one lacks
+    record.path.mkdir(parents=True)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in (PREDICTIONS, *SMALL) if name in archive.namelist()}
