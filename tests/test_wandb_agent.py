@@ -48,15 +48,18 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as all tests
 
 
-def start_agent(sweep: str, folder: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "repro", "wandb", "agent", sweep]
+def start_agent(
+    sweep: str, folder: Path, *options: str, hang_up: signal.Handlers = signal.SIG_DFL
+) -> "subprocess.Popen[str]":
+    """hang_up: what it finds set for SIGHUP, whatever holds where the tests run; `nohup` sets SIG_IGN."""
+    command = [sys.executable, "-m", "repro", "wandb", "agent", sweep, *options]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where `nohup` runs the tests
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, hang_up),
     )
 
 
@@ -74,8 +77,8 @@ def its_processes(agent: "subprocess.Popen[str]", runs: Path) -> list[psutil.Pro
 @pytest.mark.usefixtures("environment")
 def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server: StandInServer, tmp_path: Path) -> None:
     # The second point cannot be made: there are not so many images.
-    sweep = begin_sweep(server, tmp_path, preset=["smoke"], images=[100, 999_999])
-    agent = start_agent(sweep, tmp_path)
+    sweep = begin_sweep(server, tmp_path, preset=["smoke"], images=[100, 999_999, 100])
+    agent = start_agent(sweep, tmp_path, "--count", "2")
     out, err = agent.communicate(timeout=300)
     assert agent.returncode == 1, (out, err)
     assert err.splitlines()[-1].startswith(f"repro: 1 of 2 runs of the sweep {sweep} failed")
@@ -86,6 +89,10 @@ def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server:
         assert run.setting("sweep") == sweep.split("/")[-1]
         assert (run.config()["preset"], run.config()["images"]) == ("smoke", 100)
     assert all(run.exit_code == 0 for run in server.runs.values())
+    rest = start_agent(sweep, tmp_path)  # the first point once more, of which all is done
+    out, err = rest.communicate(timeout=300)
+    assert rest.returncode == 0, (out, err)
+    assert out.splitlines()[-1] == f"{sweep}: 1 run made, none failed"
 
 
 @pytest.mark.usefixtures("environment")
@@ -111,6 +118,22 @@ def test_a_stopped_agent_leaves_no_process_behind(
     assert f"stopped by {number.name} after 0 runs" in err.splitlines()[-1]
     gone, alive = psutil.wait_procs(family, timeout=120)
     assert not alive, (alive, gone)
+    (record,) = Store(tmp_path / "runs").runs()
+    assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_run_does_not_outlive_the_agent_of_w_and_b(server: StandInServer, tmp_path: Path) -> None:
+    """Which was killed; our own ends its run, and is not impressed by the terminal's end under `nohup`."""
+    sweep = begin_sweep(server, tmp_path, preset=["short"], images=[1200])
+    agent = start_agent(sweep, tmp_path, hang_up=signal.SIG_IGN)
+    family = its_processes(agent, tmp_path / "runs")
+    agent.send_signal(signal.SIGHUP)
+    next(one for one in family if "repro.tracking.agent_process" in one.cmdline()).kill()
+    _, err = agent.communicate(timeout=300)
+    assert agent.returncode == 1
+    assert err.splitlines()[-1] == f"repro: 1 of 1 run of the sweep {sweep} failed"
+    assert not psutil.wait_procs(family, timeout=120)[1]
     (record,) = Store(tmp_path / "runs").runs()
     assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
 
