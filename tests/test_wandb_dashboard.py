@@ -16,7 +16,7 @@ from repro.tracking.panels import groups
 
 pytestmark = pytest.mark.slow
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS, SWEEPS = (Path(__file__).parents[1] / name for name in ("results", "sweeps"))
 STUDY, PRESET = "data_recycling", "short"
 
 
@@ -30,8 +30,8 @@ def server(server: StandInServer) -> StandInServer:
     return server
 
 
-def show(server: StandInServer, run_id: str, study: str, summary: dict[str, Any]) -> None:
-    config = {"study": study, "preset": PRESET, "condition": "split=D0"}
+def show(server: StandInServer, run_id: str, study: str, summary: dict[str, Any], preset: str = PRESET) -> None:
+    config = {"study": study, "preset": preset, "condition": "split=D0"}
     run = server.known(PROJECT, run_id)
     run.upserts.append({"config": json.dumps({name: {"value": value} for name, value in config.items()})})
     run.lines["wandb-summary.json"] = {0: json.dumps(summary)}
@@ -61,6 +61,14 @@ def metrics_of(panel: dict[str, Any]) -> set[str]:
     return {name.removeprefix("summary:") for name in named if name and name != "Step"}
 
 
+def conditions_of(filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The conditions in a stored tree of filters."""
+    if "key" in filters:
+        yield filters
+    for one in filters.get("filters", ()):
+        yield from conditions_of(one)
+
+
 def test_a_workspace_and_a_report_for_each_study_show_only_what_its_runs_have(server: StandInServer) -> None:
     assert main(["wandb", "dashboard"]) == 0
     (workspace,), (report,) = specs(server, "project-view").values(), specs(server, "runs").values()
@@ -87,9 +95,30 @@ def test_a_workspace_and_a_report_for_each_study_show_only_what_its_runs_have(se
         ):
             assert (expected[0], frozenset(expected[1])) in kinds, expected
         bars = [panel["config"] for panel in panels if panel["viewType"] == "Bar Chart"]
-        assert {bar.get("groupBy") for bar in bars if bar["metrics"] != ["epoch"]} == {"condition.value"}
+        by_condition = [bar for bar in bars if bar["metrics"] != ["epoch"]]
+        assert {bar.get("groupBy") for bar in by_condition} == {"condition.value"}
+        assert {(bar["groupAgg"], bar["groupArea"]) for bar in by_condition} == {("mean", "stddev")}
+    (runset,) = json.loads(workspace)["section"]["runSets"]
+    assert [key["name"] for key in runset["grouping"]] == ["study.value", "preset.value", "condition.value"]
     assert STUDY in report and PRESET in report
     assert "repro launch sweeps/data_recycling.yaml" in report
+    assert report.count("repro launch ") == len(list(SWEEPS.glob(f"{STUDY}*.yaml"))) == 3  # and no other study's
+
+
+def test_each_preset_has_its_own_part_of_a_report_with_its_own_runs_and_panels(server: StandInServer) -> None:
+    show(server, "one", STUDY, {"epoch": 1, "test/accuracy": 0.5}, preset="smoke")
+    show(server, "two", "digits", {"epoch": 1, "test/accuracy": 0.5})
+    assert main(["wandb", "dashboard", STUDY]) == 0
+    (report,) = specs(server, "runs").values()  # of the study that was asked for, and of no other
+    grids = [block["metadata"] for block in json.loads(report)["blocks"] if block["type"] == "panel-grid"]
+    shown: dict[str, set[str]] = {PRESET: set(), "smoke": set()}
+    for grid in grids:
+        (runset,) = grid["runSets"]
+        conditions = {one["key"]["name"]: one["value"] for one in conditions_of(runset["filters"])}
+        assert conditions.keys() == {"study", "preset"} and conditions["study"] == STUDY
+        shown[conditions["preset"]] |= set().union(*map(metrics_of, panels_in(grid)))
+    assert shown["smoke"] == {"epoch", "test/accuracy"}
+    assert shown[PRESET] > {"epoch", "test/accuracy", "test/agreement"}
 
 
 def test_saving_twice_updates_what_is_there(server: StandInServer, capsys: pytest.CaptureFixture[str]) -> None:
