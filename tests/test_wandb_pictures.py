@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from repro.store import RunDirectory
 from repro.tracking.charts import BLUE, chart
-from repro.tracking.pictures import final_pictures, reliability, share_by_class, teacher_probabilities
+from repro.tracking.pictures import draw_by_class, final_pictures, reliability, share_by_class, teacher_probabilities
 
 
 def test_reliability_by_hand() -> None:
@@ -28,11 +28,14 @@ def test_shares_are_of_each_class_that_has_examples() -> None:
     assert share_by_class(hits, np.array([0, 0, 2, 2])).tolist() == [0.5, 1.0]
 
 
+LABELS = np.array([1, 0])
+
+
 def write_run(folder: Path, config: dict[str, object], logits: list[list[float]]) -> RunDirectory:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"run_id": folder.name, "config": config}))
     (folder / "summary.json").write_text("{}")
-    tensors = {"test_logits": np.array(logits, dtype=np.float32), "test_labels": np.array([0, 1])}
+    tensors = {"test_logits": np.array(logits, dtype=np.float32), "test_labels": LABELS}
     save_file(tensors, folder / "predictions.safetensors")
     return RunDirectory(folder)
 
@@ -45,10 +48,20 @@ def test_agreement_is_with_the_mean_of_the_teachers_probabilities(tmp_path: Path
     assert teacher_probabilities(student) is None  # not all are there
     assert set(final_pictures(student)) == {"figures/reliability", "figures/accuracy_by_class"}
     write_run(tmp_path / "two", teachers[1], [[0.0, np.log(3.0)], [0.0, np.log(3.0)]])
+    (tmp_path / "two" / "summary.json").rename(tmp_path / "summary of two")
+    assert teacher_probabilities(student) is None  # one is still being made
+    (tmp_path / "summary of two").rename(tmp_path / "two" / "summary.json")
     found = teacher_probabilities(student)
     assert found is not None
     np.testing.assert_allclose(found, [[(0.9 + 0.25) / 2, (0.1 + 0.75) / 2], [0.375, 0.625]], rtol=1e-6)
-    assert set(final_pictures(student)) >= {"figures/agreement_by_class"}
+    pictures = final_pictures(student)
+    # The student takes the images for classes 0 and 1, as its teachers do, and both are wrong.
+    for name, title, hit in (
+        ("agreement", "agreement with the teacher on test", True),
+        ("accuracy", "accuracy on test", False),
+    ):
+        expected = draw_by_class(title, np.array([hit, hit]), LABELS)
+        assert pictures[f"figures/{name}_by_class"].tobytes() == expected.tobytes()
 
 
 def test_a_generator_shows_its_samples(tmp_path: Path) -> None:
