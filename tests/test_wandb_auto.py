@@ -44,6 +44,14 @@ def no_web_server(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, 
 
 
 @contextlib.contextmanager
+def no_page(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
+    """The server has nothing at its bare address, where nobody has anything to look for."""
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    with serving(lambda connection: connection.sendall(answer)) as url:
+        yield {"WANDB_BASE_URL": url}
+
+
+@contextlib.contextmanager
 def endless(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
     def answer(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
@@ -73,12 +81,13 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "fault", [nothing, logged_in, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless]
+    "fault",
+    [nothing, logged_in, no_page, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless],
 )
 def test_auto_is_online_only_where_w_and_b_can_be_used(
     fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usable = fault in (nothing, logged_in)
+    usable = fault in (nothing, logged_in, no_page)
     if usable:  # however busy the machine is
         monkeypatch.setattr(offline, "PROBE_SECONDS", 60.0)
     with fault(server, tmp_path) as changes:
