@@ -16,6 +16,7 @@ class StoredRun:
     lines: dict[str, dict[int, str]] = field(default_factory=dict)  # stream file -> offset -> line
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
+    preempted: bool = False
 
     def history(self) -> list[dict[str, Any]]:
         """The rows of the history in order, without W&B's own keys except `_step`."""
@@ -186,3 +187,4 @@ class Runs:
                 lines[chunk["offset"] + number] = line
         if content.get("complete"):
             run.exit_code = content.get("exitcode")
+        run.preempted |= bool(content.get("preempting"))

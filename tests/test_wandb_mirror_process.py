@@ -1,0 +1,94 @@
+"""The mirror as a process: when a command starts one, what does not end it, and how long it may hold the command."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mirrored_runs import assert_shows, finished_runs, labels, write_part
+
+from repro.bench.wandb_server import StandInServer
+from repro.errors import RunFailed
+from repro.store import RunDirectory
+from repro.tracking import mirror
+from repro.tracking.mirror import Mode, mirrored
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
+    return finished_runs(tmp_path_factory.mktemp("finished"))
+
+
+def mirrors() -> list[psutil.Process]:
+    """Those of this process."""
+    return [one for one in psutil.Process().children() if "repro.tracking.follow" in one.cmdline()]
+
+
+@pytest.mark.usefixtures("server")
+def test_no_process_starts_where_nothing_is_to_be_sent(finished: list[RunDirectory], tmp_path: Path) -> None:
+    with mirrored("online", finished[0].path.parent, labels(finished), pytest.fail):
+        assert not mirrors()  # all are done: `repro wandb sync` sends those
+    modes: tuple[Mode, ...] = ("offline", "disabled")
+    for mode in modes:
+        with mirrored(mode, tmp_path, labels(finished), pytest.fail):
+            assert not mirrors()
+
+
+def test_a_signal_to_all_processes_of_a_command_does_not_keep_w_and_b_from_its_end(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at Ctrl-C or at the end of a job: what the command still writes, in order to stop, is sent."""
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    said: list[str] = []
+    for record in finished:
+        write_part(record, 1, tmp_path)
+    teacher, student = finished
+    with mirrored("online", tmp_path, labels(finished), said.append):
+        deadline = time.monotonic() + 300
+        while server.runs.keys() != {teacher.run_id, student.run_id}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (process,) = mirrors()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        shutil.copytree(teacher.path, tmp_path / teacher.run_id, dirs_exist_ok=True)
+        write_part(student, 2, tmp_path)
+    assert said == []
+    assert_shows(server, teacher)
+    interrupted = server.runs[student.run_id]
+    assert [row["epoch"] for row in interrupted.history()] == [1, 2]
+    assert (interrupted.exit_code, interrupted.preempted) == (1, True)
+    assert not server.runs[teacher.run_id].preempted
+
+
+def test_a_command_that_failed_waits_less(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    monkeypatch.setattr(mirror, "STOPPED_SECONDS", 1.0)
+    said: list[str] = []
+    server.fault = "dropped"
+    write_part(finished[0], 1, tmp_path)
+    with pytest.raises(RunFailed), mirrored("online", tmp_path, labels(finished[:1]), said.append):
+        raise RunFailed("stopped")
+    assert [line.partition(";")[0] for line in said] == [
+        "warning: W&B is incomplete (it was still sending 1 s after the end)"
+    ]
+
+
+def test_a_mirror_that_breaks_is_said(
+    finished: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the client is not installed as it should be."""
+    (tmp_path / "wandb.py").write_text("raise ImportError('half of the client is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    said: list[str] = []
+    with mirrored("online", tmp_path / "runs", labels(finished), said.append):
+        write_part(finished[0], 1, tmp_path / "runs")
+    (line,) = said
+    assert line.startswith("warning: W&B is incomplete (ImportError: half of the client is missing);")
