@@ -100,6 +100,10 @@ def test_a_scheduler_that_hangs_is_bad_input_too(slurm: PretendSlurm, monkeypatc
         ("PENDING", "JobHeldAdmin", False, True),
         ("PENDING", "BadConstraints", False, True),
         ("PENDING", "job_requeued_in_held_state", False, True),
+        ("SPECIAL_EXIT", "job requeued in held state", False, True),
+        ("PENDING", "QOSMaxWallDurationPerJobLimit", False, True),
+        ("PENDING", "AssocMaxGRESPerJob", False, True),
+        ("PENDING", "QOSMaxJobsPerUserLimit", False, False),  # until another job ends
         ("PENDING", "Resources", False, False),
         ("PENDING", "Dependency", False, False),
         ("PENDING", "BeginTime", False, False),  # it was requeued just now

@@ -17,6 +17,8 @@ NEEDS_A_PERSON = (
     "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed", "job requeued in held state",
 )  # fmt: skip
 """Reasons that a person has to resolve before the job can start: release it, or change the profile."""
+BEYOND_A_LIMIT = "PerJob"
+"""Part of the reasons for which the job itself asks for too much, such as `QOSMaxWallDurationPerJobLimit`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Task:
     @property
     def needs_a_person(self) -> bool:
         """Whether it cannot start until a person acts."""
-        return self.state == "PENDING" and self.reason.replace("_", " ") in NEEDS_A_PERSON
+        held = self.state in ("PENDING", "SPECIAL_EXIT")  # the latter after `scontrol requeuehold State=SpecialExit`
+        return held and (self.reason.replace("_", " ") in NEEDS_A_PERSON or BEYOND_A_LIMIT in self.reason)
 
 
 def has_slurm() -> bool:
