@@ -21,7 +21,8 @@ from terminal import Terminal
 
 from repro.config import RunConfig
 from repro.launch.local import make_in_turn
-from repro.launch.pool import Pool, Workplace, _Worker, note_failure
+from repro.launch.obstacles import note_failure
+from repro.launch.pool import Pool, Workplace, _Worker
 from repro.launch.request import Order, Request, order
 from repro.optimization import SGD
 from repro.progress import Lines

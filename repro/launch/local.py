@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
-from repro.launch.pool import POLL_SECONDS, WAIT, Pool, Workplace, note_failure, obstacle_to, whom_it_waits_for
+from repro.launch.obstacles import WAIT, note_failure, obstacle_to, whom_it_waits_for
+from repro.launch.pool import POLL_SECONDS, Pool, Workplace
 from repro.launch.request import Request, order
 from repro.progress import counted, in_brief
 from repro.runner import Runner

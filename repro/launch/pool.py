@@ -9,18 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repro.launch.obstacles import WAIT, note_failure, obstacle_to, whom_it_waits_for
 from repro.launch.request import Order
-from repro.progress import Progress, bar_of_runs, counted, for_this_output
+from repro.progress import Progress, bar_of_runs, for_this_output
 from repro.stop import StopRequest
 from repro.store import Store
 
 POLL_SECONDS = 0.5
-WAIT = "waits for one that is being made"
 PARTING_SECONDS = 60.0
 """How long a worker may take to end when asked; then it is killed, and its run resumes from its last checkpoint."""
 
@@ -241,58 +241,3 @@ class Pool:
         self.unfinished[order.run_id] = error
         if failed:
             note_failure(order, self.workplace.store, error)
-
-
-def obstacle_to(order: Order, store: Store, ours: Collection[str]) -> str | None:
-    """Why a run cannot start now, from its record and those of its parents; None if it can.
-
-    WAIT if that may change: another process is making the run or a parent, or a parent is among `ours`, the runs
-    that are still to be made. If a parent failed, the run fails too, and its record says so; if no process makes a
-    parent, the run is left as it is.
-    """
-    if any(run_id in ours for _, run_id in order.parents) or store.run(order.run_id).holder() is not None:
-        return WAIT
-    for kind, run_id in order.parents:
-        parent = store.run(run_id)
-        if parent.holder() is not None:  # checked first: a parent that ends now shows as done or failed below
-            return WAIT
-        if parent.is_done():
-            continue
-        failure = parent.failure()
-        if failure is None:
-            return f"its {kind} {run_id} is {parent.state()} and no process is making it"
-        note_failure(order, store, f"its {kind} {run_id} failed: {failure}", parent=run_id)
-        return f"its {kind} {run_id} failed"
-    return None
-
-
-def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
-    """Who is making the first run that these wait for, which may be one of them; None if no process is any more."""
-    for run_id in dict.fromkeys(
-        one for order in orders for one in (order.run_id, *(parent for _, parent in order.parents))
-    ):
-        holder = store.run(run_id).holder()
-        if holder is not None:
-            return f"waiting for run {run_id}, which {holder} is making; {counted(len(orders), 'run')} left"
-    return None
-
-
-def note_failure(order: Order, store: Store, error: str, parent: str | None = None) -> None:
-    """Write to a run's record why it was not finished, unless the run is done or its record has a failure already.
-
-    A failed `parent` is always written. If another process holds the run, nothing is written: it is up to the holder.
-    """
-    run = store.run(order.run_id)
-    if parent is None and (run.is_done() or run.failure()):
-        return
-
-    def leave_it(_: str) -> None:
-        raise _HeldByAnother
-
-    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=leave_it):
-        run.write_plain_config(order.run_id, order.config)
-        run.write_failure(error, parent=parent)
-
-
-class _HeldByAnother(Exception):
-    pass
