@@ -27,6 +27,7 @@ from repro.config import (
 )
 from repro.config.override import override
 from repro.data.augment_geometric import HorizontalFlip
+from repro.data.image_folder import ImageNet
 from repro.distill.hint import Hint
 from repro.distill.initialization import Interpolated, Pretrained
 from repro.distill.mutual_learning import MutualLearning
@@ -36,7 +37,9 @@ from repro.launch import passes
 from repro.launch.passes import Network, Passes, count_passes, network_of
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.metrics.cka import MINIMUM_BATCH
 from repro.models.preresnet import PreResNet
+from repro.models.resnet import ResNet
 from repro.training import hidden, trainer
 from repro.training.generator_trainer import build_networks
 from repro.training.start import build_network
@@ -60,6 +63,7 @@ RUNS: dict[str, TeacherConfig | StudentConfig] = {
     "teacher": small_teacher(evaluate_every=2),
     "student": student(),
     "of one teacher": student(teachers=(MIDDLE,)),
+    "too few tested for CKA": student(teachers=(MIDDLE,), data=DataConfig(train=IMAGES, validation=MINIMUM_BATCH - 1)),
     "augmented": student(augmentation=(HorizontalFlip(),)),
     "the last batch dropped": student(last_batch="drop", augmentation=(HorizontalFlip(),)),
     "with a pool": student(data=also_of(pools=(Selection(dataset=SMALL, size=60),))),
@@ -73,6 +77,11 @@ RUNS: dict[str, TeacherConfig | StudentConfig] = {
     "hint": student(objective=Hint(weight=0.01)),
     "frozen": small_teacher(data=FEW_TESTED, init=Pretrained(source=OTHER), frozen_trunk=True),
     "interpolated": student(teachers=(OTHER,), init=Interpolated(weight=0.5)),
+    "interpolated, with fresh images": student(
+        teachers=(OTHER,),
+        init=Interpolated(weight=0.5),
+        data=also_of(streams=(GeneratedStream(share=0.25, generator=small_generator()),)),
+    ),
 }
 
 
@@ -130,3 +139,10 @@ def test_layers_that_do_not_fit_are_asked_for_at_every_step(root: Path, monkeypa
     counted = count_passes(config)
     assert kept is not None and counted == made(config, root)
     assert counted.asked - kept.asked == Counter({network_of(one): 2 * 100 for one in (MIDDLE, DEEP)})
+
+
+def test_of_images_in_files_nothing_is_remembered() -> None:
+    data = DataConfig(train=Selection(dataset=ImageNet()))
+    teacher = small_teacher(data=data, model=ResNet(depth=18))
+    counted = count_passes(small_student(teachers=(teacher,), data=data, model=ResNet(depth=34), epochs=2))
+    assert counted is not None and counted.asked == Counter({network_of(teacher): 2 * 1_281_167})

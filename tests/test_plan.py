@@ -82,7 +82,7 @@ def test_any_order_of_any_requests_is_planned_parents_first_and_each_run_once() 
     [
         {"size": 101, "half": "D0"},
         {"size": 101, "half": "D1"},
-        {"fraction": 0.0335},
+        {"fraction": 0.0338},
         {"fraction": 0.5, "half": "D1", "seed": 3},
     ],
 )
