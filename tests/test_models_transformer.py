@@ -119,6 +119,17 @@ def test_the_default_has_this_many_parameters() -> None:
     assert count_parameters(network) == (25_002 + 100) * 64 + 2 * layer + norm + 64 * 2 + 2
 
 
+def test_embeddings_start_small_as_berts_and_a_tenth_is_dropped() -> None:
+    torch.manual_seed(0)
+    network = Transformer().build(2, (100, 2000))
+    assert isinstance(network, TransformerNetwork)
+    for embedding in (network.encoder.embedding, network.encoder.position):
+        drawn = embedding.weight[1:]  # the first one of the words is padding's
+        assert drawn.std().item() == pytest.approx(0.02, rel=0.05) and abs(drawn.mean().item()) < 0.001
+    assert {module.p for module in network.modules() if isinstance(module, nn.Dropout)} == {0.1}
+    assert {layer.self_attn.dropout for layer in network.encoder.layers} == {0.1}  # type: ignore[union-attr]
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(BadInput, match=r"model transformer fits texts .* not inputs of shape \(1, 28, 28\)"):
         Transformer().build(10, (1, 28, 28))
