@@ -93,8 +93,7 @@ class Runner:
         """
         run = self._record(config)
         fingerprints = fingerprint_all(config, self.data_directory)
-        if self.ranks.first_decides(run.is_done()):
-            check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
+        if self._is_done(run, fingerprints):
             return
         check_data_of_parents(config, fingerprints, self.store)
         datasets = {dataset: dataset.load_checked(self.data_directory) for dataset in config.data.datasets}
@@ -114,7 +113,7 @@ class Runner:
             self.progress.say(f"{title}: waiting, {holder} is training it")
 
         with run.lock(on_wait=say_for_whom, while_waiting=give_up_if_asked):
-            if self.ranks.first_decides(run.is_done()):  # made by the process we waited for
+            if self._is_done(run, fingerprints):  # made by the process we waited for
                 return
             self._refuse_if_failed(run, title, forgiven)
             run.forget_failure()
@@ -131,6 +130,13 @@ class Runner:
                     if isinstance(error, RunFailed | OSError):
                         raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
                     raise
+
+    def _is_done(self, run: RunDirectory, fingerprints: Mapping[Dataset, str]) -> bool:
+        """Whether the run is done. Raises BadInput if it is, but was made with other data."""
+        done = self.ranks.first_decides(run.is_done())
+        if done:
+            check_same_data(run.read_json("summary.json")["data"], fingerprints, run)
+        return done
 
     def _refuse_if_failed(self, run: RunDirectory, title: str, forgiven: str | None) -> None:
         failure = run.last_failure() if self.ranks.is_first and forgiven != "any" else None
