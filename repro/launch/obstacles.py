@@ -47,18 +47,22 @@ def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
 def note_failure(order: Order, store: Store, error: str, parent: str | None = None) -> None:
     """Write to a run's record why it was not finished, unless the run is done or its record has a failure already.
 
-    A failed `parent` is always written. If another process holds the run, nothing is written: it is up to the holder.
+    A failed `parent` replaces an earlier failure. If another process holds the run, it is up to that one.
     """
     run = store.run(order.run_id)
-    if parent is None and (run.is_done() or run.failure()):
-        return
+
+    def is_settled() -> bool:
+        return run.is_done() or (parent is None and run.failure() is not None)
 
     def leave_it(_: str) -> None:
         raise _HeldByAnother
 
+    if is_settled():
+        return
     with contextlib.suppress(_HeldByAnother), run.lock(on_wait=leave_it):
-        run.write_plain_config(order.run_id, order.config)
-        run.write_failure(error, parent=parent)
+        if not is_settled():  # another process may have made the run while we waited
+            run.write_plain_config(order.run_id, order.config)
+            run.write_failure(error, parent=parent)
 
 
 class _HeldByAnother(Exception):
