@@ -220,6 +220,12 @@ def test_a_run_is_shown_later_as_what_it_was_asked_for(
     shutil.copytree(made / record, tmp_path / "elsewhere" / record)  # where nobody knows what it was made for
     assert repro("wandb", "sync", "--runs", "elsewhere").code == 0
     assert not server.runs[record].setting("groupName")
+    sync = ("wandb", "sync", DIGITS, "preset=smoke", "trial=0", "--runs", "elsewhere")
+    assert repro(*sync, "images=300").code == 2  # none of this sweep's runs is there
+    assert not server.runs[record].setting("groupName")
+    assert repro(*sync, "images=100").code == 0
+    assert (server.runs[record].setting("groupName"), server.runs[record].setting("displayName")) == ("digits", asked)
+    assert server.runs[record].config()["condition"] == "images=100" and len(server.runs) == 1
 
 
 def test_runs_that_could_not_be_begun_are_not_remembered(repro: Repro) -> None:

@@ -14,6 +14,7 @@ from synthetic_records import SyntheticRecords, Truth, everywhere
 from repro.bench.wandb_server import KEY, StandInServer
 from repro.bench.wandb_server_runs import ENTITY
 from repro.cli import main
+from repro.lock import try_lock
 from repro.store import RunDirectory, Store
 from repro.tracking import mirror
 from repro.tracking.carried import digest
@@ -187,9 +188,12 @@ def test_online_is_offline_and_sync_for_twenty_runs_some_killed_and_resumed(
             assert shown.setting(name) == live.setting(name)
 
 
-@pytest.mark.usefixtures("server")
 def test_sync_tells_the_truth_with_its_exit_code(
-    finished: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: list[RunDirectory],
+    server: StandInServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["wandb", "sync", "--runs", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -198,6 +202,21 @@ def test_sync_tells_the_truth_with_its_exit_code(
     monkeypatch.setenv("WANDB_PROJECT", "")  # as if it were not set
     assert main(command) == 0
     assert capsys.readouterr().err == ""
+    assert {run.project for run in server.runs.values()} == {PROJECT}
+    # Elsewhere, for others, and one of the runs is being sent by another process.
+    server.forget()
+    monkeypatch.setenv("WANDB_ENTITY", "team")
+    monkeypatch.setenv("WANDB_PROJECT", "another")
+    with (finished[0].path.parent / "wandb" / f"{finished[0].run_id}.lock").open("ab") as other:
+        assert try_lock(other)
+        assert main(command) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert {row[0]: row[-2:] for row in table} == {
+        finished[0].run_id: ["0", "live"],
+        finished[1].run_id: ["3", "ok"],
+    }
+    (shown,) = server.runs.values()
+    assert (shown.project, shown.upserts[0]["entity"]) == ("another", "team")
     # The client of a process keeps the key it has once used: another needs another process.
     monkeypatch.setenv("WANDB_API_KEY", KEY.replace("a", "b"))
     refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
