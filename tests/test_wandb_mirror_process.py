@@ -3,6 +3,7 @@
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,9 @@ from repro.bench.wandb_server import StandInServer
 from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking import mirror
+from repro.tracking.description import destination
 from repro.tracking.mirror import Mode, mirrored
+from repro.tracking.sync import sync
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +29,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
 def mirrors() -> list[psutil.Process]:
     """Those of this process."""
     return [one for one in psutil.Process().children() if "repro.tracking.follow" in one.cmdline()]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("server")
@@ -48,10 +58,7 @@ def test_a_signal_to_all_processes_of_a_command_does_not_keep_w_and_b_from_its_e
         write_part(record, 1, tmp_path)
     teacher, student = finished
     with mirrored("online", tmp_path, labels(finished), said.append):
-        deadline = time.monotonic() + 300
-        while server.runs.keys() != {teacher.run_id, student.run_id}:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: server.runs.keys() == {teacher.run_id, student.run_id})
         (process,) = mirrors()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
@@ -63,6 +70,26 @@ def test_a_signal_to_all_processes_of_a_command_does_not_keep_w_and_b_from_its_e
     assert [row["epoch"] for row in interrupted.history()] == [1, 2]
     assert (interrupted.exit_code, interrupted.preempted) == (1, True)
     assert not server.runs[teacher.run_id].preempted
+
+
+def test_the_end_of_the_client_s_own_process_is_said_and_sync_sends_the_rest(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    said: list[str] = []
+    named = labels(finished)
+    teacher = RunDirectory(tmp_path / finished[0].run_id)
+    write_part(finished[0], 1, tmp_path)
+    with mirrored("online", tmp_path, named, said.append):
+        wait_until(lambda: teacher.run_id in server.runs)
+        (process,) = mirrors()
+        (client,) = process.children()
+        client.kill()
+        shutil.copytree(finished[0].path, teacher.path, dirs_exist_ok=True)
+    assert len(said) == 1 and "`repro wandb sync --runs" in said[0]
+    (one,) = sync([(teacher, named[teacher.run_id])], destination(tmp_path))
+    assert one.problem is None
+    assert_shows(server, teacher)
 
 
 def test_a_command_that_failed_waits_less(
