@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import Repro, calling
+from pretend_slurm import PretendSlurm
 from processes import Process
 
 from repro.commands import _remembered
@@ -19,6 +20,7 @@ from repro.errors import BadInput
 from repro.launch.ledger import Ledger
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
+from repro.provenance import code_version
 from repro.store import Store
 
 DIGITS = str(find_sweep("digits"))
@@ -83,6 +85,28 @@ def test_a_fault_in_a_profile_is_told_before_anything_is_submitted(repro: Repro,
     path = profile("partition: x\nruns_pr_job: 3\n")
     code, _, err = repro("launch", *ONE, *SLURM, path)
     assert (code, err) == (2, f"repro: {path}:2: unknown key 'runs_pr_job' (given 3); did you mean 'runs_per_job'?\n")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_runs_that_cannot_be_shared_by_the_processes_of_a_profile_are_not_submitted(
+    repro: Repro, profile: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their jobs would wait in the queue, perhaps for a day, to fail at once."""
+    slurm = PretendSlurm(tmp_path / "slurm", Path("runs"), monkeypatch)
+    code, out, err = repro("launch", *ONE, *SLURM, profile("cpus: 4\nprocesses_per_run: 4\n"))
+    assert (code, out) == (2, "")
+    assert err.startswith("repro: 4 processes cannot share steps of 1 micro-batch(es): set micro_batch_size to ")
+    assert slurm.submitted == 0 and Ledger(Path("runs")).submissions() == [] and Store(Path("runs")).runs() == []
+
+
+@pytest.mark.parametrize("cluster", ["local", "debug"])
+def test_with_require_clean_nothing_starts_unless_the_code_is_a_commit(repro: Repro, cluster: str) -> None:
+    code_version.cache_clear()  # here is no git to ask
+    try:
+        code, out, err = repro("launch", *ONE, "--require-clean", "--cluster", cluster)
+    finally:
+        code_version.cache_clear()
+    assert (code, out, err) == (2, "", "repro: --require-clean: the code is not in a git checkout\n")
     assert list(Path.cwd().iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""`launch --wait`, `status --watch`, `cancel` and `logs` beside a pretended Slurm; the real one is in test_slurm_*."""
+"""Launching again, following, `cancel` and `logs` beside a pretended Slurm; the real one is in test_slurm_*.py."""
 
 import os
 import pty
@@ -112,6 +112,25 @@ def test_on_a_terminal_a_table_is_drawn_again_and_again_until_ctrl_c_and_the_job
     assert "Ctrl-C ends only the view" in shown
     assert "no longer following; the jobs continue" in shown.splitlines()[-1]
     assert slurm.cancelled == []
+
+
+# -- launching again ---------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_will_never_start_is_cancelled_with_what_waits_for_it_and_both_are_submitted_again(
+    slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch() == 0
+    teacher, student = sorted(Ledger(tmp_path / "runs").submissions(), key=lambda one: str(one.job_id))
+    held = f"{teacher.name}|100|N/A|PENDING|launch failed requeued held|"
+    slurm.answers("squeue", [held, f"{student.name}|101|N/A|PENDING|Dependency|"])
+    capsys.readouterr()
+    assert launch() == 0
+    said = capsys.readouterr().err.splitlines()
+    assert f"cancelling 1 job of {teacher.name}: cannot start any more (launch failed requeued held)" in said
+    assert "cancelling 1 pending job: a parent run must be made again first" in said
+    assert said[-2:] == ["submitted 102: 1 run in 1 job", "submitted 103: 1 run in 1 job, after 102"]
+    assert slurm.cancelled == ["100", "101"]
 
 
 # -- status, cancel, logs ----------------------------------------------------------------------------------------------
