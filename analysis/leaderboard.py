@@ -1,5 +1,6 @@
 """Every method of distillation on one page, from records: `python -m analysis.leaderboard > docs/leaderboard.md`."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from tabulate import tabulate
 from analysis.formats import describe, percent, plain, whole, with_interval
 from analysis.online import online_section
 from analysis.source import print_page
-from analysis.statistics.intervals import Interval, interval
+from analysis.statistics.intervals import LEVEL, Interval, interval
+from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable, study_table
 from repro.experiments.method_tries import WITHOUT_TEACHER, MethodName
 from repro.experiments.methods import MERGES, PROTOCOLS, WEIGHTS, DataName, Methods, TeacherKind
@@ -42,6 +44,8 @@ methods. `repro bench fidelity --method FILE.py` prints the row for your own met
 
 Values are mean ± standard deviation over the trials, on the test images where nothing else is said. In the tables:
 
+- *surpasses*: the rows whose agreement is lower beyond doubt: paired by trial, with intervals that hold at 95 % for all
+  pairs of the table together (Bonferroni). The order of all other pairs is not decided.
 - *on train*: on the images that the student was distilled on (for controls: that it learned from).
 - *control*: the agreement of students of other trials with this teacher.
 - *specific*: the agreement above the control, with its 95 % interval ([statistics.md](statistics.md)). Each table says
@@ -84,6 +88,20 @@ def row_of(table: StudyTable, method: str, **settings: str) -> list[str]:
     return cells
 
 
+def surpassed(samples: Sequence[Sample]) -> list[list[int]]:
+    """For each sample, the places (from 1) of those it exceeds, decided at `LEVEL` for all pairs together (Bonferroni).
+
+    One trial decides nothing.
+    """
+    pairs = math.comb(len(samples), 2)
+
+    def exceeds(one: Sample, other: Sample) -> bool:
+        difference = one - other
+        return len(difference) > 1 and interval(difference, 1 - (1 - LEVEL) / pairs).low > 0
+
+    return [[place for place, other in enumerate(samples, start=1) if exceeds(one, other)] for one in samples]
+
+
 def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
     """The methods with this kind of teacher, the most faithful first. Empty if there are no runs."""
     if table.rows.empty:
@@ -92,11 +110,13 @@ def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
     if rows.empty:
         return ""
     ranked = rows.groupby("method")["student_agreement"].mean().sort_values(ascending=False).index
+    agreements = [table.sample("student_agreement", method=method, teacher=teacher, data=data) for method in ranked]
     lines = []
-    for place, method in enumerate(ranked, start=1):
+    for place, (method, below) in enumerate(zip(ranked, surpassed(agreements), strict=True), start=1):
         point = Methods(preset=table.preset, data=data, method=method, teacher=teacher)
         cells = row_of(table, method, teacher=teacher, data=data)
-        lines.append([place, method, FAMILY_OF[method], describe(point.setting()), *cells])
+        order = " ".join(map(str, below)) or "-"
+        lines.append([place, method, FAMILY_OF[method], describe(point.setting()), order, *cells])
     trials = sorted(set(rows.groupby("method")["trial"].nunique()))
     quality = [f"{100 * rows['teacher_accuracy'].mean():.1f} % accuracy", f"NLL {rows['teacher_nll'].mean():.3f}"]
     quality.append(f"ECE {rows['teacher_ece'].mean():.3f}")
@@ -109,7 +129,7 @@ def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
     said = f"Teacher: {', '.join(quality)}. n = {' or '.join(map(str, trials))} trials."
     said += f" Intervals: over {over}." if over else ""
     said += f" Not run: {missing} methods." if missing else ""
-    headers = ["", "method", "family", "setting", *(column.title for column in COLUMNS)]
+    headers = ["", "method", "family", "setting", "surpasses", *(column.title for column in COLUMNS)]
     return f"{heading}\n\n{said}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}\n"
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from figure_records import series
 from runs import runner
+from scipy import stats
 
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
 from analysis.figures.methods import FIGURE
 from analysis.formats import describe, percent, plain
 from analysis.generations import generations_table
-from analysis.leaderboard import FAMILY_OF, leaderboard, section
+from analysis.leaderboard import FAMILY_OF, leaderboard, section, surpassed
 from analysis.online import online_section
 from analysis.statistics.intervals import interval
 from analysis.statistics.sample import Sample
@@ -100,6 +101,27 @@ def test_schemes_stand_below_their_controls_and_are_compared_with_them_trial_by_
     assert float(lines[1][gain].split()[0]) == pytest.approx((sum(own) - sum(alone)) / 2, abs=0.06)
     assert lines[0][gain] == "-" and lines[2][gain] == "-"  # a control; and one whose control has not run
     assert "n = 2 trials" in text and online_section(table, "mnist") == ""
+
+
+def test_a_pair_is_decided_by_a_paired_test_that_holds_for_all_pairs_together() -> None:
+    generator = np.random.default_rng(3)
+    luck = generator.normal(0, 0.05, 6)  # of a trial's teacher: larger than the differences, but in all methods alike
+    values = [0.9 + luck + generator.normal(shift, 0.004, 6) for shift in (0.02, 0.012, 0.005, 0.0)]
+    samples = [Sample((0, 1, 2, 3, 4, 5), one, None) for one in values]
+    pvalues = [[stats.ttest_rel(one, other).pvalue if one is not other else 1 for other in values] for one in values]
+    wanted = [
+        [
+            place
+            for place, other in enumerate(values, start=1)
+            if pvalues[row][place - 1] < 0.05 / 6 and one.mean() > other.mean()
+        ]
+        for row, one in enumerate(values)
+    ]
+    assert surpassed(samples) == wanted
+    alone = sum(pvalue < 0.05 for row in pvalues for pvalue in row) / 2
+    assert 0 < sum(map(len, wanted)) < alone  # some are decided, but not all that would be one by one
+    examples = np.stack([np.ones((1, 1000)), np.zeros((1, 1000))])
+    assert surpassed([Sample((0,), one.mean(axis=1), one) for one in examples]) == [[], []]  # one trial
 
 
 def test_the_page_says_what_was_not_run(work: Runner) -> None:
