@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from repro.metrics.cka import StreamingCKA, unbiased_cka
+from repro.metrics.cka import StreamingCKA
 
 
 def draw_related(
@@ -19,6 +19,13 @@ def draw_related(
     mixing = torch.randn(dimensions, generator=generator, dtype=torch.float64)
     noise = torch.randn(examples, dimensions[1], generator=generator, dtype=torch.float64)
     return x, x @ mixing + 2 * noise
+
+
+def unbiased_cka(features_x: torch.Tensor, features_y: torch.Tensor) -> torch.Tensor:
+    """CKA of a single batch."""
+    cka = StreamingCKA()
+    cka.update(features_x, features_y)
+    return cka.value()
 
 
 def hsic_over_distinct_tuples(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E741

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from repro import progress
 from repro.errors import BadInput, RunFailed, did_you_mean
 from repro.launch.accounting import End, ends_of
-from repro.launch.follow import View, follow
 from repro.launch.ledger import Ledger
 from repro.launch.reconcile import reconcile
 from repro.launch.slurm_queue import Task, has_slurm, queued_runs
 from repro.launch.slurm_queue import cancel as cancel_tasks
 from repro.launch.status import Named, count_states, status_row, status_table
+from repro.launch.watch import View, follow
 from repro.progress import counted, in_brief
 from repro.store import Store
 

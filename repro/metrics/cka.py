@@ -56,13 +56,6 @@ class StreamingCKA:
         return hsic_xy / (hsic_xx.sqrt() * hsic_yy.sqrt())
 
 
-def unbiased_cka(features_x: Tensor, features_y: Tensor) -> Tensor:
-    """CKA on a single batch of examples: features (n, ...) and (n, ...), n >= 4; see `StreamingCKA`."""
-    cka = StreamingCKA()
-    cka.update(features_x, features_y)
-    return cka.value()
-
-
 def _u_centred_gram(features: Tensor) -> Tensor:
     """The U-centred linear Gram matrix of features (b, ...): (b, b), zero diagonal, every row sums to 0.
 
