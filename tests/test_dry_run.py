@@ -1,5 +1,6 @@
 """`repro launch --dry-run` for Slurm: what the queue holds already, what would be submitted, and that nothing is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,18 @@ def test_what_slurm_will_never_start_counts_as_to_be_made_and_is_left_to_the_lau
     repro: Repro, slurm: PretendSlurm, tmp_path: Path
 ) -> None:
     assert repro("launch", *ONE, *SLURM).code == 0
-    names = [submission.name for submission in submissions(tmp_path)]
-    slurm.answers("squeue", [f"{name}|100|N/A|PENDING|DependencyNeverSatisfied|" for name in names])
-    shown = repro("launch", *ONE, *SLURM, "--dry-run").out
-    assert ["0", "1", "1", "64"] in rows(shown) and ["1", "1", "1", "64", "level", "0"] in rows(shown)
+    teacher, student = submissions(tmp_path)
+    given_up = f"{teacher.name}|100|N/A|PENDING|launch failed requeued held|"
+    waiting = f"{student.name}|101|N/A|PENDING|Dependency|"
+    slurm.answers("squeue", [given_up, waiting])
+    both = repro("launch", *ONE, *SLURM, "--dry-run").out
+    assert ["0", "1", "1", "64"] in rows(both) and ["1", "1", "1", "64", "level", "0"] in rows(both)
+    fine = f"{teacher.name}|100|N/A|PENDING|Resources|"
+    slurm.answers("squeue", [fine, waiting])
+    assert repro("launch", *ONE, *SLURM, "--dry-run").out.endswith("nothing to submit\n")
+    for submission in (teacher, student):  # of a launcher that was killed before sbatch answered
+        Ledger(tmp_path / "runs").write(replace(submission, job_id=None))
+    assert repro("launch", *ONE, *SLURM, "--dry-run").out == both
     assert slurm.submitted == 2 and slurm.cancelled == []
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,10 +16,10 @@ from repro.launch.local import make_in_turn, make_side_by_side
 from repro.launch.oversee import wait
 from repro.launch.plan import parents_first
 from repro.launch.profile import Profile, read_profile
-from repro.launch.reconcile import reconcile, take_back
+from repro.launch.reconcile import orphans, reconcile, take_back
 from repro.launch.request import Request
 from repro.launch.slurm import Submitter, arrange, make_now
-from repro.launch.slurm_queue import has_slurm, queued_runs
+from repro.launch.slurm_queue import Task, has_slurm, queued_runs
 from repro.launch.snapshot import check_clean, take_snapshot
 from repro.launch.standing import Standing, sort_out
 from repro.launch.sweep import all_sweeps, parse_settings, read_sweep
@@ -112,10 +112,7 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
     say = checker.progress.say
     with ledger.lock(on_wait=lambda: say("waiting for another launch of runs in the same folder")):
         queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
-        standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
-        while taken_back := take_back(standings, queued, say):
-            queued = {run_id: task for run_id, task in queued.items() if task not in taken_back}
-            standings = sort_out(plan, store, queued, retry_failed=options.retry == "failed")
+        standings, queued = _settle(plan, queued, options, lambda stands, tasks: take_back(stands, tasks, say))
         wanted = [standing.request for standing in standings if standing.stand == "to make"]
         _check(standings, wanted, checker)
         for request in wanted:
@@ -143,11 +140,33 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
     _raise_if_failed(standings)
 
 
+def _settle(
+    plan: Sequence[Request],
+    queued: dict[str, Task],
+    options: argparse.Namespace,
+    take: Callable[[Sequence[Standing], Mapping[str, Task]], set[Task]],
+) -> tuple[list[Standing], dict[str, Task]]:
+    """The standings when the jobs that `take` returns have left the queue, again and again, and what is queued then."""
+    store, retry_failed = Store(options.runs), options.retry == "failed"
+    standings = sort_out(plan, store, queued, retry_failed)
+    while taken := take(standings, queued):
+        queued = {run_id: task for run_id, task in queued.items() if task not in taken}
+        standings = sort_out(plan, store, queued, retry_failed)
+    return standings, queued
+
+
 def _show_jobs(plan: Sequence[Request], profile: Profile, options: argparse.Namespace) -> None:
-    """`--dry-run` for Slurm; without a Slurm on this machine, as if its queue were empty."""
-    store, found = Store(options.runs), queued_runs(Ledger(options.runs).open_submissions()) if has_slurm() else {}
+    """`--dry-run` for Slurm; without a Slurm on this machine, as if its queue were empty.
+
+    Jobs that the launch would cancel count as if they had been: those that cannot start, those that wait for these, and
+    those of a launcher that was killed while it submitted.
+    """
+    store = Store(options.runs)
+    submissions = [one for one in Ledger(options.runs).open_submissions() if one.job_id is not None]
+    found = queued_runs(submissions) if has_slurm() else {}
     queued = {run_id: task for run_id, task in found.items() if not task.given_up}
-    standings = see_what_is_left(sort_out(plan, store, queued, options.retry == "failed"), store)
+    standings, queued = _settle(plan, queued, options, orphans)
+    standings = see_what_is_left(standings, store)
     wanted = [standing.request for standing in standings if standing.stand == "to make"]
     jobs = show_jobs(arrange(wanted, queued, profile), profile, options.sweep.stem)
     print(f"{show_runs(standings)}\n\n{show_cost(wanted, store, profile.job_device, _speeds(options))}\n\n{jobs}")

@@ -48,28 +48,30 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
     return queued
 
 
-def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Say) -> set[Task]:
-    """Cancel pending jobs with a run whose parent has to be made again, since they depend on the parent's old job.
-
-    Returns the tasks that are no longer in the queue.
-    """
+def orphans(standings: Sequence[Standing], queued: Mapping[str, Task]) -> set[Task]:
+    """The pending jobs with a run whose parent has to be made again; they depend on the parent's old job."""
     to_make = {standing.request.run_id for standing in standings if standing.stand == "to make"}
-    orphans = {
+    waiting = {
         queued[standing.request.run_id]
         for standing in standings
         if standing.stand == "queued" and to_make.intersection(standing.request.parent_ids)
     }
-    orphans = {task for task in orphans if task.state == "PENDING"}
-    if orphans:
+    return {task for task in waiting if task.state == "PENDING"}
+
+
+def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Say) -> set[Task]:
+    """Cancel the orphans, and return them."""
+    cancelled = orphans(standings, queued)
+    if cancelled:
         planned = {standing.request.run_id for standing in standings}
-        others = sum(task in orphans and run_id not in planned for run_id, task in queued.items())
+        others = sum(task in cancelled and run_id not in planned for run_id, task in queued.items())
         unasked = f"; this also cancels {counted(others, 'run')} outside this sweep: launch those again too"
         say(
-            f"cancelling {counted(len(orphans), 'pending job')}: a parent run must be made again first"
+            f"cancelling {counted(len(cancelled), 'pending job')}: a parent run must be made again first"
             + (unasked if others else "")
         )
-        cancel(orphans)
-    return orphans
+        cancel(cancelled)
+    return cancelled
 
 
 def _ends_undone(ledger: Ledger, run_id: str, task: Task) -> bool:
