@@ -1,5 +1,6 @@
 """Records to show in W&B, and whether it shows them."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -47,11 +48,15 @@ def assert_shows(server: StandInServer, record: RunDirectory) -> None:
     assert shown.exit_code == 0
     content = record.read_json("config.json")["config"]
     assert {key: shown.config()[key] for key in content} == content
+    # As the client writes down that every metric is plotted against the first of these.
+    epoch, others = json.loads(shown.setting("config"))["_wandb"]["value"]["m"]
+    assert epoch["1"] == "epoch" and (others["2"], others["5"]) == ("*", 1)
     metrics = record.read_json("summary.json")["metrics"]
     assert metrics.items() <= shown.summary().items()
     assert (shown.setting("groupName"), shown.setting("jobType")) == ("a sweep", content["kind"])
     assert shown.setting("tags") == ["study", "smoke"]
     assert shown.setting("displayName") == f"label of {record.run_id}"
+    assert "wandb-metadata.json" not in shown.files  # of the machine that sends it, which need not be the run's
     pictures = {"reliability", "accuracy_by_class"} | (
         {"agreement_by_class"} if content["kind"] == "student" else set()
     )

@@ -73,6 +73,7 @@ def test_rows_that_differ_in_a_value_are_a_problem_as_often_as_one_asks(
     run, to = RunDirectory(tmp_path / finished[0].run_id), Destination(PROJECT, ENTITY, tmp_path)
     shutil.copytree(finished[0].path, run.path)
     rows = [{**row, "step": 100_000 * row["step"]} for row in run.metrics()]  # far apart, as in long trainings
+    rows[0]["test/ece"] = None  # undefined: W&B cannot show it
     for accuracy, problem in (
         (0.25, None),
         (0.5, "W&B has different values in 1 of 3 rows, sent before the run was made again"),
@@ -83,6 +84,7 @@ def test_rows_that_differ_in_a_value_are_a_problem_as_often_as_one_asks(
             requests = server.requests
             assert [one.problem for one in sync([(run, None)], to)] == [problem]
             assert server.requests - requests < 40
+            assert ["test/ece" in row for row in server.runs[run.run_id].history()] == [False, True, True]
 
 
 def test_what_w_and_b_lacks_of_a_finished_run_is_a_problem_until_it_has_it(
