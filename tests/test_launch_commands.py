@@ -198,6 +198,16 @@ def test_sweep_files_of_one_name_in_two_folders_do_not_forget_each_other(repro: 
     assert {row["sweep"] for row in rows} == {"mine"}
 
 
+def test_a_launch_that_is_refused_leaves_what_an_earlier_one_of_the_sweep_has_noted(tmp_path: Path) -> None:
+    ledger, plan = Ledger(tmp_path), read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
+    ledger.remember_sweep("digits", {"sweep": "digits.yaml", "settings": {}}, plan)
+    forget = ledger.remember_sweep("digits", {"settings": {}, "sweep": "digits.yaml"}, plan)
+    assert len(ledger.sweeps()["digits"]) == 1
+    ledger.remember_sweep("digits", {"sweep": "other/digits.yaml", "settings": {}}, plan)()
+    forget()
+    assert [one.run_id for one in ledger.sweeps()["digits"]] == [plan[0].run_id]
+
+
 def test_logs_of_a_run_that_status_lists_as_missing_say_that_it_was_not_started(repro: Repro, tmp_path: Path) -> None:
     (request,) = read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
     Ledger(tmp_path / "work" / "runs").remember_sweep("digits", {}, [request])

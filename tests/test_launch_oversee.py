@@ -1,5 +1,6 @@
 """Launching again, following, `cancel` and `logs` beside a pretended Slurm; the real one is in test_slurm_*.py."""
 
+import json
 import os
 import pty
 import signal
@@ -13,6 +14,7 @@ from pretend_slurm import PretendSlurm
 from repro.cli import main
 from repro.launch import oversee
 from repro.launch.ledger import Ledger
+from repro.launch.slurm_queue import Task
 from repro.launch.sweep import find_sweep
 
 DIGITS = str(find_sweep("digits"))
@@ -102,6 +104,29 @@ def test_waiting_goes_on_while_slurm_does_not_answer(
     assert "Slurm does not answer: down" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("reasons", "silence", "ends"),
+    [
+        ([], None, True),
+        ([], "Slurm does not answer", False),
+        (["running"], None, False),
+        (["Resources"], None, False),
+        (["Dependency"], None, False),  # on a job of another sweep
+        (["JobHeldUser"], None, True),
+        (["DependencyNeverSatisfied"], None, True),
+        (["JobHeldUser", "Dependency"], None, True),
+        (["DependencyNeverSatisfied", "Dependency"], None, True),
+        (["JobHeldUser", "running"], None, False),
+        (["JobHeldUser", "Dependency"], "Slurm does not answer", False),
+    ],
+)
+def test_waiting_ends_only_when_nothing_more_can_come(reasons: list[str], silence: str | None, ends: bool) -> None:
+    queued = {
+        reason: Task("n", "8", "8", "RUNNING" if reason == "running" else "PENDING", reason, "") for reason in reasons
+    }
+    assert oversee._Look([], queued, silence).comes_to_nothing_more == ends
+
+
 def test_on_a_terminal_a_table_is_drawn_again_and_again_until_ctrl_c_and_the_jobs_go_on(
     queue: Callable[..., None], slurm: PretendSlurm
 ) -> None:
@@ -134,6 +159,20 @@ def test_a_job_that_will_never_start_is_cancelled_with_what_waits_for_it_and_bot
 
 
 # -- status, cancel, logs ----------------------------------------------------------------------------------------------
+
+
+def test_runs_are_shown_while_slurm_does_not_answer_and_nothing_is_cancelled(
+    slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch() == 0
+    slurm.fails("squeue", "down")
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["state"] for row in json.loads(out)] == ["missing", "missing"]
+    assert err == "repro: Slurm does not answer: down\n"
+    assert main(["cancel", "all"]) == 2
+    assert slurm.cancelled == []
 
 
 def test_ctrl_c_ends_watching_and_is_no_failure(queue: Callable[..., None], tmp_path: Path) -> None:
@@ -180,6 +219,26 @@ def test_one_run_or_a_sweep_is_cancelled_and_nothing_else_and_has_left_when_that
     assert main(["cancel", "all"]) == 0
     assert slurm.cancelled[2:] == ["100 101"]
     assert one != other
+
+
+def test_what_several_runs_may_be_meant_by_cancels_none(
+    queue: Callable[..., None], slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=20)
+    assert launch() == 0
+    capsys.readouterr()
+    assert main(["cancel", ""]) == 2
+    assert "repro: 2 run ids begin with '', give more of it: " in capsys.readouterr().err
+    assert slurm.cancelled == []
+
+
+def test_a_run_that_its_device_cannot_make_is_refused_before_anything_is_submitted(
+    slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch("precision=tfloat32") == 2
+    assert "tfloat32" in capsys.readouterr().err
+    assert slurm.submitted == 0
+    assert Ledger(tmp_path / "runs").submissions() == [] and Ledger(tmp_path / "runs").sweeps() == {}
 
 
 def test_logs_of_a_run_end_with_those_of_its_jobs(

@@ -64,7 +64,16 @@ def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
 ) -> None:
     child, stranger = small_student(teachers=(DIVERGING,)), small_student(teachers=(small_teacher(seed=7),))
     fine = small_teacher(epochs=1)
-    unfinished = Pool(workplace(store), StopRequest()).make(orders(DIVERGING, child, stranger, fine))
+    forgiven, other = small_teacher(epochs=1, seed=8), small_teacher(epochs=1, seed=9)
+    again = []
+    for config in (forgiven, other):
+        store.run(config.run_id).path.mkdir(parents=True)
+        store.run(config.run_id).write_failure("the disk was full")
+        when = store.run(config.run_id).read_json("failure.json")["time"] if config is forgiven else None
+        again.append(order(Request("again", config, forgiven=when)))
+    unfinished = Pool(workplace(store), StopRequest()).make([*orders(DIVERGING, child, stranger, fine), *again])
+    assert store.run(forgiven.run_id).is_done()
+    assert "has failed since this launch began: the disk was full" in unfinished.pop(other.run_id)
     failed, blocked, alone, done = (store.run(config.run_id) for config in (DIVERGING, child, stranger, fine))
     assert done.state() == "done"
     assert set(unfinished) == {failed.run_id, blocked.run_id, alone.run_id}

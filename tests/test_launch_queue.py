@@ -169,13 +169,14 @@ def test_the_last_submission_is_the_latest_also_where_clocks_were_set_back(ledge
 
 def test_two_launchers_of_one_folder_take_turns(ledger: Ledger) -> None:
     def launch(pipe: Connection) -> None:
-        with ledger.lock():
+        with ledger.lock(on_wait=lambda: pipe.send("waits")):
             pipe.send("holds")
             pipe.recv()
 
     first = Process(launch)
     assert first.hear() == "holds"
     second = Process(launch)
+    assert second.hear() == "waits"
     assert not second.pipe.poll(0.3)
     first.kill()
     assert second.hear() == "holds"

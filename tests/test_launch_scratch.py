@@ -58,6 +58,27 @@ def test_a_copy_is_kept_until_the_original_changes(
     assert sorted(path.name for path in copy.parent.iterdir()) == ["digits.npz", "imagenet", "mnist.npz"]
 
 
+@pytest.mark.parametrize(("content", "age"), [("THE DATA SET OF THE RUNS", 5), ("longer: the data set of the runs", 0)])
+def test_a_change_of_size_or_time_alone_is_one(
+    data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, age: int
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "disk"))
+    copy, time = stage(data, orders), (data / "digits.npz").stat().st_mtime_ns
+    (data / "digits.npz").write_text(content)
+    os.utime(data / "digits.npz", ns=(time, time - age * 10**9))  # older: put back from a backup
+    assert stage(data, orders) == copy and (copy / "digits.npz").read_text() == content
+
+
+def test_data_sets_of_pools_are_copied_whatever_their_files_end_in(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "disk"))
+    (data / "imdb.jsonl.xz").write_text("texts")
+    config = {"data": {"train": {"dataset": {"name": "imdb"}}, "pools": [{"dataset": {"name": "mnist"}}]}}
+    copy = stage(data, [Order("a run", "0123456789ab", (), config)])
+    assert {path.name for path in copy.iterdir() if not path.is_symlink()} == {"imdb.jsonl.xz", "mnist.npz"}
+
+
 def test_the_copies_of_two_folders_are_kept_apart(
     data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

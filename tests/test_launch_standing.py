@@ -79,6 +79,24 @@ def test_a_run_that_failed_in_a_job_that_still_makes_others_is_failed_and_not_qu
     assert [(standing.stand, standing.reason) for standing in found] == [("failed", "the loss became nan")]
 
 
+@pytest.mark.parametrize(
+    ("submitted", "stand"),
+    [
+        ("2026-10-25T02:49:59+0200", "failed"),
+        ("2026-10-25T02:50:00+0200", "queued"),  # in the second of the failure, which it was submitted to retry
+        ("2026-10-25T02:10:00+0100", "queued"),  # after it, when clocks had been set back
+    ],
+)
+def test_a_failure_is_that_of_a_job_if_it_is_later_than_its_submission(
+    store: Store, submitted: str, stand: str
+) -> None:
+    failure = {"error": "the loss became nan", "traceback": "", "parent": None, "time": "2026-10-25T02:50:00+0200"}
+    begin(store, TEACHER).write_json("failure.json", failure)
+    task = Task("name", "7_0", "7", "RUNNING", "", "n", submitted)
+    (found,) = sort_out([TEACHER], store, {TEACHER.run_id: task}, retry_failed=False)
+    assert found.stand == stand
+
+
 def test_what_failed_for_its_parent_is_made_as_soon_as_that_is_no_longer_failed(store: Store) -> None:
     parent = begin(store, TEACHER)
     parent.write_failure("the loss became nan")
