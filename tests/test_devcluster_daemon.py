@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slurm_place import wait_until
 
 from slurm.devcluster import Cluster, ClusterError
 from slurm.devcluster.__main__ import main
@@ -24,6 +25,7 @@ def start() -> Iterator[Start]:
 
     def process(*command: str, **variables: str) -> "subprocess.Popen[bytes]":
         started.append(subprocess.Popen(command, env=os.environ | variables))
+        wait_until(lambda: Path(f"/proc/{started[-1].pid}/environ").read_bytes(), "the kernel shows its environment")
         return started[-1]
 
     yield process
@@ -41,7 +43,9 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
     def make(*command: str, ready: bool = True) -> Daemon:
         name, *arguments = command or ("sleep", "60")
-        made.append(Daemon(name, tmp_path, arguments, {"CLUSTER": "ours"}, lambda: ready))
+        ours = {"CLUSTER": "ours"}
+        same = Daemon(name, tmp_path, arguments, ours, lambda: True)  # which the kernel shows a moment after its start
+        made.append(Daemon(name, tmp_path, arguments, ours, lambda: ready and same.pid() is not None))
         return made[-1]
 
     yield make
