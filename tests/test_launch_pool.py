@@ -20,10 +20,12 @@ from runs import runner, small_student, small_teacher
 from terminal import Terminal
 
 from repro.config import RunConfig
+from repro.errors import BadInput
 from repro.launch.local import make_in_turn
 from repro.launch.obstacles import note_failure
 from repro.launch.pool import Pool, Workplace, _Worker
 from repro.launch.request import Order, Request, order
+from repro.launch.together import make_together
 from repro.optimization import SGD
 from repro.progress import Lines
 from repro.stop import StopRequest
@@ -183,6 +185,19 @@ def test_two_processes_make_a_run_together_and_stop_with_a_checkpoint(store: Sto
     assert run.state() == "interrupted" and run.checkpoint() is not None
     assert "at step" in unfinished[run.run_id]
     assert "stopped by SIGUSR2 at step" in (run.path / "run.log").read_text()
+
+
+def test_what_another_process_has_made_with_other_data_is_not_taken_as_done(store: Store) -> None:
+    config = small_teacher(epochs=1)
+    run = store.run(config.run_id)
+    request = {"run_id": run.run_id, "config": config.model_dump(mode="json"), "label": "a run", "forgiven": None}
+    place: tuple[Path, Path, str, int, int] = (store.root, store.root / "no data", "cpu", 2, 1)
+    runner(store.root).make(config, "a run")
+    make_together(request, *place, StopRequest())  # done: no process is started
+    summary = run.read_json("summary.json")
+    run.write_json("summary.json", summary | {"data": dict.fromkeys(summary["data"], "another fingerprint")})
+    with pytest.raises(BadInput, match="digits"):
+        make_together(request, *place, StopRequest())
 
 
 @pytest.mark.parametrize(("visible", "seen"), [("4,5,6,7", ["4,5", "6,7"]), (None, ["0,1", "2,3"])])

@@ -1,12 +1,14 @@
 """The node's own disk: prepared data are copied there once, again when they change, and only what the runs read."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 from config_contents import student, teacher
 
 from repro.config import parse_config
+from repro.errors import RunFailed
 from repro.launch.request import Order, Request, order
 from repro.launch.scratch import VARIABLE, stage
 
@@ -87,3 +89,17 @@ def test_the_copies_of_two_folders_are_kept_apart(
     other.mkdir()
     (other / "digits.npz").write_text("the data set of the runs")
     assert stage(data, orders) != stage(other, orders)
+
+
+def test_a_full_disk_is_said_in_one_line_and_leaves_no_part_of_a_copy(
+    data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "disk"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
+    try:
+        with pytest.raises(RunFailed, match=r"disk/.*/digits\.npz cannot be written: File too large"):
+            stage(data, orders)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in (tmp_path / "disk").rglob("*") if path.is_file() and not path.is_symlink()] == []

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from repro.atomic import writing
 from repro.launch.request import Order
 
 VARIABLE = "REPRO_SCRATCH"
@@ -43,14 +44,22 @@ def _dataset_names(content: Any) -> Iterator[str]:
 
 
 def _copy_if_changed(path: Path, copy: Path) -> None:
-    """Copy a file atomically, unless a copy with the same size and modification time exists."""
+    """Copy a file atomically, unless a copy with the same size and modification time exists.
+
+    Raises RunFailed if it cannot be written, for example because the node's disk is full.
+    """
     there, here = path.stat(), copy.stat() if copy.is_file() and not copy.is_symlink() else None
     if here is not None and (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
         return
-    number, name = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
-    os.close(number)
-    shutil.copy2(path, name)
-    Path(name).replace(copy)
+    with writing(copy):
+        number, name = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
+        os.close(number)
+        try:
+            shutil.copy2(path, name)
+            Path(name).replace(copy)
+        except OSError:
+            Path(name).unlink()
+            raise
 
 
 def _link(path: Path, link: Path) -> None:

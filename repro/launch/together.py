@@ -29,7 +29,7 @@ def make_together(
     """Make the requested run with `processes` processes; if another process is making it, wait for that first.
 
     Raises what the runner raises in the first process, BadInput or RunFailed, or RunFailed if that process dies;
-    Interrupted if asked to stop.
+    BadInput if the other process has made the run with other data; Interrupted if asked to stop.
     """
     run = Store(runs).run(request["run_id"])
     while (holder := run.holder()) is not None:
@@ -37,6 +37,10 @@ def make_together(
             raise Interrupted(f"run {run.run_id}: stopped by {stop.signal} while it waited for {holder}")
         time.sleep(POLL_SECONDS)
     if run.is_done():
+        from repro.config import parse_config
+        from repro.run_data import check_data_of_done
+
+        check_data_of_done(run, parse_config(request["config"]), data)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "request.json"
