@@ -120,6 +120,11 @@ def test_rounding_keeps_five_bits() -> None:
     np.testing.assert_allclose(rounded(values).astype(float), values, rtol=1 / 64)
     assert len(np.unique(rounded(np.linspace(1, 2, 1000)))) == 2**5 + 1
     assert rounded(np.array([1.5]))[0] == 1.5
+    assert rounded(np.array([64_512.0, 1.5])).dtype == np.float16
+    for large in (65_300.0, 241_427.9, 1e30):  # of networks that have diverged: float16 ends at 65,504
+        both = rounded(np.array([large, 1e-5]))
+        np.testing.assert_allclose(both.astype(float), [large, 1e-5], rtol=1 / 64)
+        assert (rounded(both.astype(float)) == both).all()
 
 
 @pytest.mark.parametrize("sweep", ["augmentation", "data_recycling", "shared_init", "lenet_mnist"])

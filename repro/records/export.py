@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from repro.atomic import make_folder, write_atomically
 from repro.errors import BadInput, Damaged
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown, rounded
 from repro.store import ATTACHMENTS
 
 FORMAT = 1
@@ -100,8 +100,8 @@ class _Archive:
             return
         narrow = np.uint8 if predictions.top_class.max(initial=0) < 256 else np.uint16
         self.add(f"{key}/top_class", predictions.top_class.astype(narrow))
-        self.add(f"{key}/confidence", _halves(predictions.confidence))
-        self.add(f"{key}/nll", _halves(predictions.nll))
+        self.add(f"{key}/confidence", predictions.confidence.astype(np.float16))
+        self.add(f"{key}/nll", _narrow(predictions.nll))
 
     def add_labels(self, labels: Labels) -> str:
         """Add the labels of a test set and return the test set's name."""
@@ -157,12 +157,13 @@ def _line(
         pair = records.pair(record.run_id, teacher)
         if pair is not None:
             line["pairs"][teacher] = asdict(pair)
-            archive.add(f"{record.run_id}/kl/{teacher}", _halves(records.kl_per_example(record.run_id, teacher)))
+            archive.add(f"{record.run_id}/kl/{teacher}", _narrow(records.kl_per_example(record.run_id, teacher)))
     return line
 
 
-def _halves(values: Floats | None) -> NDArray[np.float16] | None:
-    return None if values is None else values.astype(np.float16)
+def _narrow(values: Floats | None) -> NDArray[np.float16] | NDArray[np.float32] | None:
+    """`rounded` values in the type that they had, which changes nothing more."""
+    return None if values is None else rounded(values)
 
 
 def _published(attempt: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ predictions."""
 KEPT_BITS = 5
 """The number of bits after the leading one that per-example values keep: within 1.6 %, which makes no visible
 difference to any interval."""
+LARGEST_HALF = (2 - 2.0**-KEPT_BITS) * 2.0**15
+"""The largest float16 with so many bits; larger values might be rounded to infinity."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,16 @@ def _without_run_seeds(value: Any) -> Any:
     return value
 
 
-def rounded(values: Floats) -> NDArray[np.float16]:
-    """Round values of at most 65,504 to float16 with KEPT_BITS mantissa bits; they compress to about a byte each."""
-    dropped = np.uint16(10 - KEPT_BITS)  # of float16's 10 bits after the leading one
-    half = np.uint16(1 << (int(dropped) - 1))
-    bits = (values.astype(np.float16).view(np.uint16) + half) >> dropped << dropped
-    return bits.astype(np.uint16).view(np.float16)
+def rounded(values: Floats) -> NDArray[np.float16] | NDArray[np.float32]:
+    """Round values to KEPT_BITS mantissa bits, so that they compress to about a byte each.
+
+    float16, or float32 if a value is too large for that, as the NLL of a network that has diverged may be.
+    """
+    if values.max(initial=0) <= LARGEST_HALF:
+        return _keep_bits(values.astype(np.float16).view(np.uint16), mantissa=10).view(np.float16)
+    return _keep_bits(values.astype(np.float32).view(np.uint32), mantissa=23).view(np.float32)
+
+
+def _keep_bits(bits: NDArray[Any], mantissa: int) -> NDArray[Any]:
+    dropped = mantissa - KEPT_BITS
+    return (bits + (1 << dropped - 1)) >> dropped << dropped
