@@ -44,8 +44,8 @@ methods. `repro bench fidelity --method FILE.py` prints the row for your own met
 
 Values are mean ± standard deviation over the trials, on the test images where nothing else is said. In the tables:
 
-- *surpasses*: the rows whose agreement is lower beyond doubt: paired by trial, with intervals that hold at 95 % for all
-  pairs of the table together (Bonferroni). The order of all other pairs is not decided.
+- *surpasses*: the rows whose agreement is lower, where that is decided: paired by trial, with intervals that hold at
+  95 % for all pairs of the table together ([statistics.md](statistics.md)). The order of all other pairs is open.
 - *on train*: on the images that the student was distilled on (for controls: that it learned from).
 - *control*: the agreement of students of other trials with this teacher.
 - *specific*: the agreement above the control, with its 95 % interval ([statistics.md](statistics.md)). Each table says
