@@ -218,6 +218,7 @@ def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypat
     assert report.text.startswith("resnet: ours / reference = ")
 
 
+@pytest.mark.slow
 def test_crews_are_processes_that_work_at_the_same_time_and_end_with_the_bench() -> None:
     config, others = lenet.study_config(crop=False), set(multiprocessing.active_children())
     with workers.at_work([config], [workers.Crew(processes=2, threads=1)], images=256, device=CPU) as (processes,):

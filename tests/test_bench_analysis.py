@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from analysis.tables import study_table
 from repro.bench.analysis import RandomRecords, every_sweep, measure
@@ -23,6 +24,7 @@ def test_its_runs_are_those_of_a_study_with_teachers_and_controls(tmp_path: Path
     np.testing.assert_array_equal(sample.examples[0], made.kl_per_example(run, made.record(run).teacher_key))
 
 
+@pytest.mark.slow
 def test_it_reports_what_it_did() -> None:
     assert {"digits", "augmentation"} <= set(every_sweep())
     report = measure(trials=(2,), examples=20, sweeps=["digits"])

@@ -13,6 +13,7 @@ from repro.store import Store
 from repro.training.mode import Mode
 
 
+@pytest.mark.slow
 def test_the_changes_are_those_of_the_runs_trial_by_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_an_overview_names_the_sweeps_that_are_left_out(records: SyntheticRecord
     assert few.startswith(f"repro launch sweeps/NAME.yaml preset=paper {ARGUMENTS}, for each of ")
 
 
+@pytest.mark.slow
 def test_a_report_is_of_the_runs_with_the_changes_and_their_teachers(records: SyntheticRecords) -> None:
     contents = gather(records, CHANGES)
     students = set(study_table(records, "optimizer", "short", CHANGES).rows["run_id"])

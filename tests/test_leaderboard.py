@@ -272,6 +272,7 @@ SESSION = """
 """
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "empty.py").write_text("")
