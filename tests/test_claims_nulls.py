@@ -72,6 +72,7 @@ def false_support(trials: int) -> Counter[tuple[str, str, float]]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trials", [2, 3])
 def test_of_200_studies_on_a_bound_at_most_5_percent_support_the_claim(trials: int) -> None:
     """A claim is supported only if each of its tests is, so that this bounds the claim's false support too."""

@@ -246,6 +246,7 @@ def test_figure_8_shows_training_images_beside_test_images(
     assert bar_heights(picture.axes[19])[0] == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_figure_is_redrawn_from_an_export_alone(
     tables: StudyTables, drawn: dict[str, tuple[PaperFigure, Evidence, Figure]], tmp_path: Path
 ) -> None:
