@@ -8,6 +8,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Any
 
+import psutil
+
 PATIENCE = 300.0
 """Seconds after which a process that says nothing is given up; far more than it needs."""
 
@@ -30,3 +32,14 @@ class Process:
         assert self.process.pid is not None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.join(PATIENCE)
+
+
+def has_argument(process: psutil.Process, argument: str) -> bool:
+    """Whether its command line has this argument; no, if it has ended meanwhile, even if nobody has noticed (a zombie).
+
+    The processes of a test are not the only ones: multiprocessing reaps those of earlier tests when it next starts one.
+    """
+    try:
+        return argument in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False

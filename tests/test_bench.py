@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from processes import has_argument
 from torch.utils.data import DataLoader
 
 from repro.bench import BENCHES, floor, lenet, resnet, run_benches, workers
@@ -367,7 +368,7 @@ def test_a_bench_that_is_told_to_stop_leaves_no_process_and_no_promise() -> None
         with contextlib.suppress(psutil.NoSuchProcess):
             itself = psutil.Process(bench.pid)
             family = itself.children(recursive=True)
-            demos = [one for one in itself.children() if "demo" in one.cmdline()]
+            demos = [one for one in itself.children() if has_argument(one, "demo")]
             still = {one.pid for one in demos if one.status() == psutil.STATUS_STOPPED}
             stopped |= still
             running = len(still) < len(demos)

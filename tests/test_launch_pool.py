@@ -168,11 +168,12 @@ def test_two_processes_make_a_run_together_and_stop_with_a_checkpoint(store: Sto
     """`torchrun`, as a profile's `processes_per_run` asks for it; what the processes do is in test_torchrun.py."""
     endless = small_teacher(epochs=100_000, micro_batch_size=16)
     run, stop = store.run(endless.run_id), StopRequest()
+    others = set(psutil.Process().children(recursive=True))  # of earlier tests
 
     def ask() -> None:
         wait_until(run.last_metrics)
         stop.signal = "Slurm"
-        for process in psutil.Process().children(recursive=True):  # as Slurm does before it takes a job away
+        for process in set(psutil.Process().children(recursive=True)) - others:  # as Slurm does before it takes a job
             process.send_signal(signal.SIGUSR2)
 
     asking = threading.Thread(target=ask)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from processes import has_argument
 
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY
@@ -129,7 +130,7 @@ def test_a_run_does_not_outlive_the_agent_of_w_and_b(server: StandInServer, tmp_
     agent = start_agent(sweep, tmp_path, hang_up=signal.SIG_IGN)
     family = its_processes(agent, tmp_path / "runs")
     agent.send_signal(signal.SIGHUP)
-    next(one for one in family if "repro.tracking.agent_process" in one.cmdline()).kill()
+    next(one for one in family if has_argument(one, "repro.tracking.agent_process")).kill()
     _, err = agent.communicate(timeout=300)
     assert agent.returncode == 1
     assert err.splitlines()[-1] == f"repro: 1 of 1 run of the sweep {sweep} failed"

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from mirrored_runs import assert_shows, finished_runs, labels, write_part
+from processes import has_argument
 
 from repro.bench.wandb_server import StandInServer
 from repro.errors import RunFailed
@@ -28,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[RunDirectory]:
 
 def mirrors() -> list[psutil.Process]:
     """Those of this process."""
-    return [one for one in psutil.Process().children() if "repro.tracking.follow" in one.cmdline()]
+    return [one for one in psutil.Process().children() if has_argument(one, "repro.tracking.follow")]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
