@@ -23,7 +23,7 @@ BAD: dict[str, tuple[RunConfig, str]] = {
     ),
     "an architecture that does not fit the images": (
         small_student(model=lenet_teacher().model),
-        "lenet5 fits images of 28x28 pixels, not 8x8",
+        "lenet5 fits images of 28x28 or 32x32 pixels, not 8x8",
     ),
     "a missing file": (
         lenet_teacher(data=DataConfig(train=Selection(dataset=MNIST()))),

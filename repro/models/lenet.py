@@ -1,4 +1,4 @@
-"""LeNet-5 with ReLU for 28x28 images (after LeCun et al. 1998, doi:10.1109/5.726791)."""
+"""LeNet-5 with ReLU for small images (after LeCun et al. 1998, doi:10.1109/5.726791)."""
 
 from typing import ClassVar, Literal
 
@@ -19,11 +19,11 @@ class LeNetNetwork(nn.Module):
 
     stages: tuple[str, ...] = ("stage1", "stage2", "hidden")
 
-    def __init__(self, num_classes: int, channels: int, width: int = 1) -> None:
+    def __init__(self, num_classes: int, channels: int, padding: int, width: int = 1) -> None:
         super().__init__()
         # In-place ReLU: allocating new feature maps would cost about a fifth of the training speed on a CPU.
         self.stage1 = nn.Sequential(
-            nn.Conv2d(channels, 6 * width, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(2)
+            nn.Conv2d(channels, 6 * width, 5, padding=padding), nn.ReLU(inplace=True), nn.AvgPool2d(2)
         )
         self.stage2 = nn.Sequential(nn.Conv2d(6 * width, 16 * width, 5), nn.ReLU(inplace=True), nn.AvgPool2d(2))
         self.hidden = nn.Sequential(
@@ -43,6 +43,7 @@ class LeNetNetwork(nn.Module):
 class LeNet5(Model):
     """LeNet-5 with torch's default initialization: 61,706 parameters for grey images and 10 classes.
 
+    Images have 32x32 pixels, as in LeCun et al., or 28x28, which the first convolution pads to 32x32 with zeros.
     `width` multiplies the channels and units of every hidden layer.
     """
 
@@ -53,6 +54,7 @@ class LeNet5(Model):
 
     def build(self, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
         channels, height, width = input_shape
-        if (height, width) != (28, 28):
-            raise BadInput(f"model lenet5 fits images of 28x28 pixels, not {height}x{width}")
-        return LeNetNetwork(num_classes, channels, self.width)
+        paddings = {(28, 28): 2, (32, 32): 0}
+        if (height, width) not in paddings:
+            raise BadInput(f"model lenet5 fits images of 28x28 or 32x32 pixels, not {height}x{width}")
+        return LeNetNetwork(num_classes, channels, paddings[height, width], self.width)
