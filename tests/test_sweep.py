@@ -271,6 +271,18 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     assert refusal(binary) == f"{binary}: nested too deeply"
 
 
+def test_changes_that_make_one_run_of_several_that_the_sweep_compares_are_refused() -> None:
+    path, change = find_sweep("init_interpolation"), {"preset": "smoke", "optimizer.learning_rate": 0.01}
+    both = "weight=0.125 learning_rate=constant .* and .* weight=0.125 learning_rate=scaled .* the same run"
+    with pytest.raises(BadInput, match=both):
+        read_sweep(path, change)
+    one = read_sweep(path, change | {"learning_rate": "constant"})
+    assert len({request.run_id for request in one}) == len(one) == 3 * 7
+    # In the file itself, a start without the teacher's weights is the same under both rules.
+    unchanged = read_sweep(path, {"preset": "smoke"})
+    assert len({request.run_id for request in unchanged}) == 39 < len(unchanged)
+
+
 def test_a_fault_of_the_command_line_is_not_blamed_on_the_file(sweep: Path) -> None:
     assert refusal(sweep, poool=[0.5]) == "lenet_mnist has no setting 'poool'; did you mean 'pool'?"
     assert refusal(sweep, pool=["x"]) == "lenet_mnist: setting 'pool' is 'x': input should be a valid number"

@@ -88,10 +88,24 @@ def study_of(path: Path) -> str:
 def read_sweep(path: Path, changes: dict[str, Any]) -> list[Request]:
     """Every run that a sweep file asks for, in the file's order.
 
-    `changes` replaces the values of parameters: {"trial": [0, 1], "preset": "smoke"}.
-    Raises BadInput with file and line.
+    `changes` replaces the values of parameters: {"trial": [0, 1], "preset": "smoke"}. Raises BadInput with file and
+    line, and also if changed config keys would make one run of several that the sweep compares.
     """
-    return _expand(path, changes, request_run)
+    requests, unchanged = list[Request](), dict[str, str]()
+    for request, plain_id in _expand(path, changes, _request_with_plain_id):
+        if unchanged.setdefault(request.run_id, plain_id) != plain_id:
+            first = next(one for one in requests if one.run_id == request.run_id)
+            problem = f"'{first.label}' and '{request.label}', which the sweep compares, would be one and the same run"
+            raise BadInput(f"{path}: {problem}; leave one of them out, or change other keys")
+        requests.append(request)
+    return requests
+
+
+def _request_with_plain_id(study: type[Study], settings: dict[str, Any]) -> tuple[Request, str]:
+    """The request of a run, and the id that the run would have if the settings changed no config key."""
+    own = {key: value for key, value in settings.items() if key in study.model_fields}
+    request = request_run(study, settings)
+    return request, request.run_id if own == settings else parse_study(study, own).config().run_id
 
 
 def sweep_studies(path: Path, changes: dict[str, Any]) -> list[Study]:
