@@ -28,6 +28,13 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _forked_processes_can_train() -> None:
+    """Whichever test comes first: if one that fakes a GPU (compiling does so too) precedes the first gradient, torch
+    starts threads for that GPU, and then refuses gradients in processes that are forked."""
+    torch.ones(1, requires_grad=True).backward()
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _can_be_interrupted() -> None:
     """A shell without job control starts what it puts into the background with Ctrl-C ignored; so do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
