@@ -236,6 +236,24 @@ def test_jobs_that_are_ending_without_their_runs_are_said(
     ) and line.endswith("launch again")
 
 
+def test_a_run_in_two_jobs_belongs_to_the_one_submitted_last(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    """It failed in a job that still makes others, and `--retry failed` has submitted it again.
+
+    If the first job counted, the second would be forgotten: `repro cancel` would not find it, and the next
+    `--retry failed` would submit the run a third time.
+    """
+    first, second = entry("1", ["a", "b"], job_id="8"), entry("2", ["a"], job_id="9")
+    pending, running = "repro-x-2|9|0|PENDING|Resources|", "repro-x-1|8|0|RUNNING|None|n1"
+    for lines in ([pending, running], [running, pending]):  # squeue shows pending jobs first
+        slurm.answers("squeue", lines)
+        assert reconciled(first, second) == ({"a", "b"}, [])
+        assert ledger.open_submissions() == [first, second]
+        found = queued_runs(ledger.open_submissions())
+        assert {run_id: task.job_id for run_id, task in found.items()} == {"a": "9_0", "b": "8_0"}
+
+
 def test_a_pending_child_is_taken_back_when_its_parent_has_to_be_made_again(
     slurm: PretendSlurm, tmp_path: Path
 ) -> None:

@@ -54,22 +54,23 @@ def has_slurm() -> bool:
 def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
     """The runs of these submissions that are in the queue: run id -> the job that makes it.
 
-    Jobs are found by name, because a scheduler that crashed may give a job's id to another job.
-    Raises BadInput if Slurm does not answer.
+    `submissions` are ordered oldest first: a run that failed in a job, and was submitted again while that job makes
+    others, belongs to the later job. Jobs are found by name, because a scheduler that crashed may give a job's id to
+    another job. Raises BadInput if Slurm does not answer.
     """
     if not submissions:
         return {}
     names = ",".join(submission.name for submission in submissions)
     by_name = {submission.name: submission for submission in submissions}
-    found: dict[str, Task] = {}
+    found: dict[str, dict[str, Task]] = {name: {} for name in by_name}
     for line in call("squeue", "--noheader", "--array", f"--name={names}", f"--format={FORMAT}").splitlines():
         name, array_id, index, state, reason, node = line.split("|")
         in_array = index.isdecimal()
         job_id = f"{array_id}_{index}" if in_array else array_id
         task = Task(name, job_id, array_id, state, reason, node, by_name[name].time)
         for run_id in by_name[name].jobs[int(index) if in_array else 0]:
-            found[run_id] = task
-    return found
+            found[name][run_id] = task
+    return {run_id: task for tasks in found.values() for run_id, task in tasks.items()}
 
 
 def cancel(tasks: Iterable[Task]) -> None:
