@@ -3,7 +3,8 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Any
@@ -32,6 +33,15 @@ class Process:
         assert self.process.pid is not None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.join(PATIENCE)
+
+
+def outlive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that do not end in time. A zombie has ended; who reaps it is up to the machine."""
+    left, deadline = list(processes), time.monotonic() + PATIENCE
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return left
 
 
 def has_argument(process: psutil.Process, argument: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from processes import has_argument
+from processes import has_argument, outlive
 from torch.utils.data import DataLoader
 
 from repro.bench import BENCHES, floor, lenet, resnet, run_benches, workers
@@ -334,7 +334,7 @@ def test_what_a_command_starts_while_it_is_killed_does_not_outlive_it(
 
     monkeypatch.setattr(TurnTaker, "_processes", look_then_let_it_start)
     taker.kill()
-    assert psutil.wait_procs(started, timeout=300)[1] == []
+    assert outlive(started) == []
 
 
 def test_a_command_that_is_interrupted_at_its_start_is_not_left(
@@ -352,7 +352,7 @@ def test_a_command_that_is_interrupted_at_its_start_is_not_left(
     monkeypatch.setattr(TurnTaker, "_stop", interrupted_once)
     with pytest.raises(KeyboardInterrupt):
         TurnTaker([sys.executable, "-S", "-c", "import time; time.sleep(900)"], os.environ, (tmp_path, 1))
-    assert psutil.wait_procs(started, timeout=300)[1] == []
+    assert outlive(started) == []
 
 
 @pytest.mark.slow
@@ -377,4 +377,4 @@ def test_a_bench_that_is_told_to_stop_leaves_no_process_and_no_promise() -> None
     assert bench.returncode == 1
     assert err.splitlines()[-1] == "repro: interrupted; nothing that was measured is kept"
     assert "Traceback" not in err
-    assert psutil.wait_procs(family, timeout=300)[1] == []
+    assert outlive(family) == []

@@ -1,5 +1,6 @@
 """`wandb sweep` and `wandb agent`, the real ones, with the very sweep files; the server is ours."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from processes import has_argument
+from processes import Process, has_argument, outlive
 
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY
 from repro.launch.sweep import find_sweep
 from repro.store import Store
+from repro.tracking.agent import STOP_SECONDS, _work
 from repro.tracking.description import PROJECT
 from slurm.devcluster import Cluster
 
@@ -117,8 +119,7 @@ def test_a_stopped_agent_leaves_no_process_behind(
     _, err = agent.communicate(timeout=300)
     assert agent.returncode == 1
     assert f"stopped by {number.name} after 0 runs" in err.splitlines()[-1]
-    gone, alive = psutil.wait_procs(family, timeout=120)
-    assert not alive, (alive, gone)
+    assert outlive(family) == []
     (record,) = Store(tmp_path / "runs").runs()
     assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
 
@@ -134,7 +135,7 @@ def test_a_run_does_not_outlive_the_agent_of_w_and_b(server: StandInServer, tmp_
     _, err = agent.communicate(timeout=300)
     assert agent.returncode == 1
     assert err.splitlines()[-1] == f"repro: 1 of 1 run of the sweep {sweep} failed"
-    assert not psutil.wait_procs(family, timeout=120)[1]
+    assert outlive(family) == []
     (record,) = Store(tmp_path / "runs").runs()
     assert record.state() == "interrupted" and (record.path / "checkpoint.pt").exists()
 
@@ -148,7 +149,7 @@ def test_a_killed_agent_leaves_the_sweep_and_its_run_to_the_next(
     killed = start_agent(sweep, tmp_path)
     family = its_processes(killed, tmp_path / "runs")
     killed.kill()
-    assert not psutil.wait_procs(family, timeout=300)[1]
+    assert outlive(family) == []
     killed.communicate()
     (teacher,) = Store(tmp_path / "runs").runs()
     assert teacher.state() == "interrupted" and (teacher.path / "checkpoint.pt").exists()
@@ -163,6 +164,25 @@ def test_a_killed_agent_leaves_the_sweep_and_its_run_to_the_next(
     first, second = teacher.read_json("environment.json")["attempts"]
     assert first["step"] == 0 < second["step"]
     assert [row["epoch"] for row in teacher.metrics()] == list(range(6, 61, 6))  # each once
+
+
+def test_what_has_ended_is_not_waited_for_where_nobody_reaps_it() -> None:
+    """As in a container whose first process is not made for that; here, the tests are in its place."""
+    leaves_another = "import subprocess, time; subprocess.Popen(['sleep', '900']); time.sleep(3)"
+    become_the_first = 36  # PR_SET_CHILD_SUBREAPER
+    prctl = ctypes.CDLL(None).prctl
+    others = set(psutil.Process().children())
+    prctl(become_the_first, 1)
+    try:
+        begin = time.monotonic()
+        command = [sys.executable, "-S", "-c", leaves_another]
+        assert Process(lambda pipe: pipe.send(_work(command, os.environ))).hear() == (0, None)
+        assert time.monotonic() - begin < STOP_SECONDS
+    finally:
+        prctl(become_the_first, 0)
+    (left,) = (one for one in set(psutil.Process().children()) - others if one.name() == "sleep")
+    assert left.status() == psutil.STATUS_ZOMBIE
+    os.waitpid(left.pid, 0)
 
 
 @pytest.mark.usefixtures("environment", "server")

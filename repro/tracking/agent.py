@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -83,14 +84,26 @@ def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
             except subprocess.TimeoutExpired:
                 continue
         # End whatever the agent did not wait for; a run first saves a checkpoint.
-        left = [one for one in family.values() if one.is_running()]
-        for one in left:
+        for one in (left := _running(family.values())):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.terminate()
-        for one in psutil.wait_procs(left, timeout=STOP_SECONDS)[1]:
+        deadline = time.monotonic() + STOP_SECONDS
+        while (left := _running(left)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     return agent.returncode, signal.Signals(received[0]).name if received else None
+
+
+def _running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. In a container whose first process reaps none, ended ones stay as zombies."""
+    running = []
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+                running.append(one)
+    return running
