@@ -30,6 +30,19 @@ MODELS: dict[str, tuple[Model, tuple[int, ...]]] = {
     "resnet": (ResNet(depth=18), (3, 64, 64)),
 }
 
+FIRST_BIASES = {
+    "lenet5": 0.0476739,
+    "basic": -0.0443418,
+    "bottleneck": 0.0488604,
+    "layer norm": -0.0443418,
+    "plain": -0.0741259,
+    "vgg": 0.0117536,
+    "lstm": 0.0833873,
+    "transformer": -0.3401177,
+    "resnet": -0.0262130,
+}
+"""The classifier's first bias, which is drawn after nearly all other weights, at seed 0."""
+
 Build = Callable[[], nn.Module]
 
 
@@ -63,6 +76,39 @@ def test_the_seed_fixes_the_weights_and_another_seed_changes_them(build: Build) 
     first = weights(0)
     assert torch.equal(first, weights(0))
     assert not torch.equal(first, weights(1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_seed_gives_the_weights_that_earlier_records_started_from(name: str) -> None:
+    """Other or additional draws would change results, and starts near a teacher's initial weights, but no run id."""
+    model, shape = MODELS[name]
+    torch.manual_seed(0)
+    *_, last = (m for m in model.build(5, shape).get_submodule(model.classifier).modules() if isinstance(m, nn.Linear))
+    assert last.bias[0].item() == pytest.approx(FIRST_BIASES[name], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "part"),
+    [
+        (LeNet5(), (1, 28, 28), ""),
+        (PreResNet(depth=20), (3, 32, 32), "classifier"),
+        (VGG(), (3, 32, 32), "classifier"),
+        (LSTM(), (100, 50), "classifier"),
+    ],
+)
+def test_what_has_torchs_default_initialization_is_uniform_within_one_over_the_root_of_the_fan_in(
+    model: Model, shape: tuple[int, ...], part: str
+) -> None:
+    torch.manual_seed(0)
+    layers = [m for m in model.build(100, shape).get_submodule(part).modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    for layer in layers:
+        for values in (layer.weight, layer.bias):
+            assert values is not None
+            scaled = values.detach() * layer.weight[0].numel() ** 0.5
+            assert scaled.abs().max() <= 1.0
+            # The variance of U[-1, 1] is 1/3, and that of its square 4/45.
+            assert abs(scaled.square().mean().item() - 1 / 3) < 4 * (4 / 45 / scaled.numel()) ** 0.5
+    assert len(layers) == {"lenet5": 5, "preresnet": 1, "vgg": 3, "lstm": 1}[model.name]
 
 
 def test_every_parameter_gets_a_gradient(build: Build, images: Tensor) -> None:

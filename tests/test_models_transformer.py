@@ -128,6 +128,10 @@ def test_embeddings_start_small_as_berts_and_a_tenth_is_dropped() -> None:
         assert drawn.std().item() == pytest.approx(0.02, rel=0.05) and abs(drawn.mean().item()) < 0.001
     assert {module.p for module in network.modules() if isinstance(module, nn.Dropout)} == {0.1}
     assert {layer.self_attn.dropout for layer in network.encoder.layers} == {0.1}  # type: ignore[union-attr]
+    seen: list[Tensor] = []
+    network.encoder.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network.train()(torch.randint(1, 2000, (8, 100)))
+    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_what_does_not_fit_is_refused() -> None:
