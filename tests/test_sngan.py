@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from repro.errors import BadInput
 from repro.generative.hinge import discriminator_loss, generator_loss
@@ -59,21 +60,26 @@ def test_every_weight_of_the_discriminator_is_divided_by_its_largest_singular_va
         np.testing.assert_allclose(layer.weight.detach().flatten(1).numpy(), original / largest, rtol=2e-3, atol=1e-6)
 
 
-def test_the_generator_has_no_spectral_norm_and_weights_are_glorots() -> None:
+def test_only_the_discriminator_has_spectral_norm_and_all_weights_start_as_glorots_with_zero_bias() -> None:
+    """U[-a, a] with a = gain * sqrt(6 / (fan in + fan out)); the gain is sqrt(2) for the two convolutions of a branch.
+
+    Under spectral norm, the scale of a weight only changes the size of its steps.
+    """
     torch.manual_seed(0)
-    generator = SNGAN().build_generator((3, 32, 32))
-    assert not any("parametrizations" in name for name, _ in generator.named_parameters())
-    # U[-a, a] with a = gain * sqrt(6 / (fan in + fan out)).
-    discriminator = SNGAN().build_discriminator((3, 32, 32))
-    shortcut = "blocks.0.shortcut.parametrizations.weight.original"  # its scale only changes the size of steps
-    for name, weight, gain in (
-        ("first 3x3", generator.get_parameter("blocks.0.branch.3.weight"), math.sqrt(2.0)),
-        ("shortcut", generator.get_parameter("blocks.0.shortcut.1.weight"), 1.0),
-        ("to image", generator.get_parameter("to_image.2.weight"), 1.0),
-        ("discriminator's shortcut", discriminator.get_parameter(shortcut), 1.0),
-    ):
-        fan = sum(weight.shape[:2]) * weight.shape[2] * weight.shape[3]
-        assert float(weight.detach().abs().max()) == pytest.approx(gain * math.sqrt(6.0 / fan), rel=1e-2), name
+    model = SNGAN()
+    for network, count in ((model.build_generator((3, 32, 32)), 11), (model.build_discriminator((3, 32, 32)), 11)):
+        layers = {n: layer for n, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+        assert len(layers) == count
+        for name, layer in layers.items():
+            normed = parametrize.is_parametrized(layer)
+            assert normed == (network.__class__.__name__ == "DiscriminatorNetwork"), name
+            weight = (layer.parametrizations.weight.original if normed else layer.weight).detach()  # type: ignore[union-attr,operator]
+            fans = sum(weight.shape[:2]) * weight[0, 0].numel()
+            scaled = weight / math.sqrt((2 if ".branch." in name else 1) * 6.0 / fans)
+            assert scaled.abs().max() <= 1.0 + 1e-6, name
+            # The variance of U[-1, 1] is 1/3, and that of its square 4/45.
+            assert abs(scaled.square().mean().item() - 1 / 3) < 4 * math.sqrt(4 / 45 / scaled.numel()), name
+            assert layer.bias is not None and not layer.bias.any(), name
 
 
 def test_a_halving_block_is_the_mean_of_branch_and_shortcut_over_two_by_two_pixels() -> None:
