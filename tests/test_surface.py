@@ -84,6 +84,8 @@ def test_the_three_networks_lie_at_their_coordinates_to_the_bit() -> None:
     assert plane.coordinates[0] == (0.0, 0.0)
     assert plane.coordinates[1][0] > 0.0 == plane.coordinates[1][1]
     assert plane.coordinates[2][1] > 0.0
+    teacher, second = (nn.utils.parameters_to_vector(net.parameters()).detach().double() for net in networks[1:3])
+    assert plane.coordinates[1][0] == pytest.approx(float((second - teacher).norm()), rel=1e-9)  # without buffers
     for network, point in zip(networks[1:], plane.coordinates, strict=True):
         for name, tensor in plane.state(point).items():
             assert torch.equal(tensor, network.state_dict()[name]), name

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from runs import SMALL, lenet_teacher, network, small_student, small_teacher
+from test_metrics_cka import hsic_from_formula, ratio
 
 from repro.config import DataConfig, Selection
 from repro.data.augment_geometric import RandomCrop
@@ -235,6 +236,23 @@ def test_the_final_record_holds_cka_for_one_teacher_of_the_same_stages(digits: L
     teachers = small_teacher(), small_teacher(seed=9)
     two = Trainer(small_student(teachers=teachers), {SMALL: digits}, Ensemble([twin, network(6)]), CPU)
     assert not any(name.startswith("test/cka") for name in two.result().metrics)
+
+
+def test_cka_compares_each_stage_on_all_test_images(digits: LabeledData) -> None:
+    """Two random batches of the 597, weighted by size, by the formula of Song et al. (2012)."""
+    trainer = Trainer(small_student(), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    metrics = trainer.result().metrics
+    images = digits.test.inputs.float() / 127.5 - 1
+    order = torch.randperm(597, generator=torch.Generator().manual_seed(trainer.config.stream_seed("cka")))
+    own, other = trainer.network.eval(), network(5).eval()
+    with torch.no_grad():
+        x, y = own.get_submodule("stem")(images), other.stem(images)
+        for stage in ("stage1", "stage2", "stage3"):
+            x, y = own.get_submodule(stage)(x), other.get_submodule(stage)(y)
+            features = [maps.flatten(1).double() for maps in (x, y)]
+            hsics = [len(rows) * hsic_from_formula(*(each[rows] for each in features)) for rows in order.split(299)]
+            assert metrics[f"test/cka/{stage}"] == pytest.approx(ratio(hsics[0] + hsics[1]), rel=1e-4), stage
+            assert ratio(hsics[0]) != pytest.approx(ratio(hsics[1]), rel=1e-3)
 
 
 def test_evaluation_leaves_the_mode_of_networks_and_draws_from_its_seed_alone(digits: LabeledData) -> None:
