@@ -298,11 +298,12 @@ def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(
     slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
 ) -> None:
     slurm.answers("sacct", ["repro-x-1|8_0|OUT_OF_MEMORY", "repro-x-1|8_1|COMPLETED"])
-    (ledger.store.root / "done").mkdir(parents=True)
-    ledger.store.run("done").write_json("summary.json", {})
-    queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"))
+    for run_id, file in (("begun", "config.json"), ("done", "summary.json"), ("failed", "failure.json")):
+        (ledger.store.root / run_id).mkdir(parents=True)
+        ledger.store.run(run_id).write_json(file, {})
+    queued, said = reconciled(entry("1", ["a", "begun"], ["done", "failed"], job_id="8"))
     assert queued == set()
-    assert said == ["repro-x-1 has left the queue with 2 of 3 runs unfinished (1 job OUT_OF_MEMORY)"]
+    assert said == ["repro-x-1 has left the queue with 2 of 4 runs unfinished (1 job OUT_OF_MEMORY)"]
     slurm.fails("sacct", "Slurm accounting storage is disabled")
     _, said = reconciled(entry("2", ["a"], job_id="9"))
     assert said == [

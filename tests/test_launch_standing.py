@@ -70,6 +70,9 @@ def test_a_failed_run_and_all_that_need_it_are_left_alone_unless_asked_for(store
     failure = store.run(TEACHER.run_id).read_json("failure.json")
     assert [standing.request.forgiven for standing in again] == [failure["time"], None, None, None, None]
     assert stands(store, queued=(TEACHER,))[TEACHER.run_id] == "queued"  # being tried again already
+    begin(store, STUDENT).write_json("summary.json", {})  # of an earlier record of the teacher
+    after = stands(store, queued=(GRANDCHILD,))
+    assert (after[STUDENT.run_id], after[GRANDCHILD.run_id], after[BOTH.run_id]) == ("done", "queued", "blocked")
 
 
 def test_a_run_that_failed_in_a_job_that_still_makes_others_is_failed_and_not_queued(store: Store) -> None:

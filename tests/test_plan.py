@@ -30,6 +30,7 @@ def test_every_ancestor_comes_before_what_needs_it() -> None:
     plan = parents_first(requested(("last", CHAIN)))
     assert [request.config for request in plan] == [parse_config(content) for content in (T1, student(T1), CHAIN)]
     assert labels(plan) == ["teacher of student of last", "student of last", "last"]
+    assert [request.condition for request in plan] == ["teacher of student", "student", ""]  # the study has only one
 
 
 def test_all_teachers_of_an_ensemble_are_planned() -> None:

@@ -120,6 +120,7 @@ def test_changes_replace_values_or_add_parameters(sweep: Path) -> None:
     assert len({request.config.run_id for request in added}) == 8
     assert {request.config.optimizer.learning_rate for request in added} == {0.1, 0.2}
     assert added[0].label.endswith("(smoke) optimizer.learning_rate=0.1")
+    assert added[0].condition == "pool=0.0 optimizer.learning_rate=0.1"
 
 
 def test_a_parameter_may_be_a_dotted_key_of_the_config_in_the_file_too(sweep: Path) -> None:
