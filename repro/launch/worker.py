@@ -124,13 +124,11 @@ def _requests(stop: StopRequest) -> Iterator[dict[str, Any]]:
             stop.signal = "its launcher's end"
 
     threading.Thread(target=read, daemon=True).start()
-    while stop.signal is None or not arrived.empty():
+    while stop.signal is None:
         with contextlib.suppress(queue.Empty):
             line = arrived.get(timeout=POLL_SECONDS)
             if stop.signal is None:
                 yield json.loads(line)
-            else:
-                return
 
 
 if __name__ == "__main__":
