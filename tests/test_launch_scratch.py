@@ -81,6 +81,16 @@ def test_data_sets_of_pools_are_copied_whatever_their_files_end_in(
     assert {path.name for path in copy.iterdir() if not path.is_symlink()} == {"imdb.jsonl.xz", "mnist.npz"}
 
 
+def test_what_another_job_only_linked_is_copied_for_a_job_that_reads_it(
+    data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "disk"))
+    copy = stage(data, [])
+    assert (copy / "digits.npz").is_symlink()
+    assert stage(data, orders) == copy and not (copy / "digits.npz").is_symlink()
+    assert (data / "digits.npz").read_text() == "the data set of the runs"
+
+
 def test_the_copies_of_two_folders_are_kept_apart(
     data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +99,15 @@ def test_the_copies_of_two_folders_are_kept_apart(
     other.mkdir()
     (other / "digits.npz").write_text("the data set of the runs")
     assert stage(data, orders) != stage(other, orders)
+
+
+def test_a_disk_that_cannot_be_used_is_said_in_one_line(
+    data: Path, orders: list[Order], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "disk"))
+    (tmp_path / "disk").touch()
+    with pytest.raises(RunFailed, match=r"disk/.* cannot be written: Not a directory"):
+        stage(data, orders)
 
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_no_part_of_a_copy(

@@ -1,5 +1,6 @@
 """A node's local disk, for temporary files and copies of the prepared data that many runs read."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -16,13 +17,17 @@ VARIABLE = "REPRO_SCRATCH"
 
 
 def stage(data: Path, orders: Iterable[Order]) -> Path:
-    """The folder to read prepared data from: `data`, or if there is scratch, a copy there of what the runs read."""
+    """The folder to read prepared data from: `data`, or if there is scratch, a copy there of what the runs read.
+
+    Raises RunFailed if scratch cannot be written, for example because the node's disk is full.
+    """
     if not os.environ.get(VARIABLE) or not data.is_dir():
         return data
     names = {name for order in orders for name in _dataset_names(order.config["data"])}
     source = data.absolute()
     copy = Path(os.environ[VARIABLE]) / f"repro-data-{os.getuid()}" / hashlib.sha256(bytes(source)).hexdigest()[:12]
-    copy.mkdir(parents=True, exist_ok=True)
+    with writing(copy):
+        copy.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         staged = copy / path.name
         if path.is_file() and path.name.partition(".")[0] in names:  # cifar100.npz, imdb.jsonl.xz; folders are linked
@@ -44,10 +49,7 @@ def _dataset_names(content: Any) -> Iterator[str]:
 
 
 def _copy_if_changed(path: Path, copy: Path) -> None:
-    """Copy a file atomically, unless a copy with the same size and modification time exists.
-
-    Raises RunFailed if it cannot be written, for example because the node's disk is full.
-    """
+    """Copy a file atomically, unless a copy with the same size and modification time exists."""
     there, here = path.stat(), copy.stat() if copy.is_file() and not copy.is_symlink() else None
     if here is not None and (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
         return
@@ -63,7 +65,5 @@ def _copy_if_changed(path: Path, copy: Path) -> None:
 
 
 def _link(path: Path, link: Path) -> None:
-    try:
+    with writing(link), contextlib.suppress(FileExistsError):  # another of our jobs has just made it
         link.symlink_to(path)
-    except FileExistsError:
-        return  # another of our jobs has just made it
