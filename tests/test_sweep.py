@@ -240,6 +240,11 @@ def test_a_setting_that_cannot_be_read_is_refused(texts: list[str], problem: str
             5,
             "config key 'optimizer.learning_rate' is -1: input should be greater than 0",
         ),
+        (
+            HEAD + "parameters:\n  optimizer: {value: {name: sgd}}\n  optimizer.learning_rate: {value: -1}\n",
+            5,
+            "config key 'optimizer.learning_rate' is -1: input should be greater than 0",
+        ),
         (HEAD + "parameters:\n  trial: {value: 0]\n", 4, "not valid YAML ("),
         (HEAD + "parameters:\n\ttrial: {value: 0}\n", 4, "not valid YAML ("),
         (
