@@ -83,6 +83,20 @@ def test_waiting_follows_the_jobs_until_they_leave_and_says_why_they_did(
     assert last.count(": missing, job 100 OUT_OF_MEMORY") == 2
 
 
+def test_waiting_ends_also_where_there_is_no_accounting(
+    queue: Callable[..., None], slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=3)
+    slurm.fails("sacct", "Slurm accounting storage is disabled")
+    assert launch("--wait") == 1
+    out, err = capsys.readouterr()
+    unknown = "why jobs ended is unknown: Slurm does not answer: Slurm accounting storage is disabled"
+    assert out.splitlines() == ["2 runs: 2 missing; 2 in Slurm's queue", "2 runs: 2 missing", unknown]
+    assert "2 of 2 runs are not done" in err.splitlines()[-1]
+    assert main(["status"]) == 0
+    assert capsys.readouterr().err == f"repro: {unknown}\n"
+
+
 def test_waiting_ends_when_nothing_will_start_by_itself(
     queue: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,26 +119,30 @@ def test_waiting_goes_on_while_slurm_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    ("reasons", "silence", "ends"),
+    ("reasons", "ends"),
     [
-        ([], None, True),
-        ([], "Slurm does not answer", False),
-        (["running"], None, False),
-        (["Resources"], None, False),
-        (["Dependency"], None, False),  # on a job of another sweep
-        (["JobHeldUser"], None, True),
-        (["DependencyNeverSatisfied"], None, True),
-        (["JobHeldUser", "Dependency"], None, True),
-        (["DependencyNeverSatisfied", "Dependency"], None, True),
-        (["JobHeldUser", "running"], None, False),
-        (["JobHeldUser", "Dependency"], "Slurm does not answer", False),
+        ([], True),
+        (None, False),  # Slurm did not answer
+        (["running"], False),
+        (["Resources"], False),
+        (["Dependency"], False),  # on a job of another sweep
+        (["JobHeldUser"], True),
+        (["DependencyNeverSatisfied"], True),
+        (["JobHeldUser", "Dependency"], True),
+        (["DependencyNeverSatisfied", "Dependency"], True),
+        (["JobHeldUser", "running"], False),
     ],
 )
-def test_waiting_ends_only_when_nothing_more_can_come(reasons: list[str], silence: str | None, ends: bool) -> None:
-    queued = {
-        reason: Task("n", "8", "8", "RUNNING" if reason == "running" else "PENDING", reason, "") for reason in reasons
-    }
-    assert oversee._Look([], queued, silence).comes_to_nothing_more == ends
+def test_waiting_ends_only_when_nothing_more_can_come(reasons: list[str] | None, ends: bool) -> None:
+    queued = (
+        None
+        if reasons is None
+        else {
+            reason: Task("n", "8", "8", "RUNNING" if reason == "running" else "PENDING", reason, "")
+            for reason in reasons
+        }
+    )
+    assert oversee._Look([], queued, None).comes_to_nothing_more == ends
 
 
 def test_on_a_terminal_a_table_is_drawn_again_and_again_until_ctrl_c_and_the_jobs_go_on(

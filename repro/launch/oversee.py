@@ -152,35 +152,47 @@ def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) 
 
 @dataclass(frozen=True)
 class _Look:
-    """The state of runs: a row for each, the runs in the queue, and in `silence` the error if Slurm did not answer."""
+    """The state of runs: a row for each, and the runs in the queue, None if Slurm did not answer.
+
+    `silence` is the error if Slurm or its accounting did not answer.
+    """
 
     rows: list[dict[str, Any]]
-    queued: dict[str, Task]
+    queued: dict[str, Task] | None
     silence: str | None
 
     @property
     def comes_to_nothing_more(self) -> bool:
         """Whether the queue is empty, or only has jobs that cannot start without help and jobs that depend on them."""
+        if self.queued is None:
+            return False
         tasks = self.queued.values()
         stuck = any(task.given_up or task.needs_a_person for task in tasks)
         waiting = all(task.given_up or task.needs_a_person or task.reason == "Dependency" for task in tasks)
-        return self.silence is None and (not tasks or (stuck and waiting))
+        return not tasks or (stuck and waiting)
 
 
 def _look_at(names: Sequence[Named], options: argparse.Namespace) -> _Look:
-    queued: dict[str, Task] = {}
-    ends: dict[str, End] = {}
-    silence, ledger = None, Ledger(options.runs)
-    if has_slurm():  # records can be viewed on another machine than the cluster
-        try:
-            queued = queued_runs(ledger.open_submissions())
-            left = [run.run_id for run in (named.run for named in names) if not run.is_done()]
-            ends = ends_of(ledger.submissions(), (run_id for run_id in left if run_id not in queued))
-        except BadInput as error:  # Slurm may be restarting
-            silence = str(error)
     ids = [named.run.run_id for named in names]
-    rows = [status_row(named, queued.get(run_id), ends.get(run_id)) for named, run_id in zip(names, ids, strict=True)]
-    return _Look(rows, {run_id: queued[run_id] for run_id in ids if run_id in queued}, silence)
+    # Records can be viewed on another machine than the cluster.
+    found, ends, silence = _ask_slurm(names, Ledger(options.runs)) if has_slurm() else ({}, {}, None)
+    queued = None if found is None else {run_id: found[run_id] for run_id in ids if run_id in found}
+    jobs = queued or {}
+    rows = [status_row(named, jobs.get(run_id), ends.get(run_id)) for named, run_id in zip(names, ids, strict=True)]
+    return _Look(rows, queued, silence)
+
+
+def _ask_slurm(names: Sequence[Named], ledger: Ledger) -> tuple[dict[str, Task] | None, Mapping[str, End], str | None]:
+    """The runs in the queue, None if Slurm does not answer; how jobs ended; the error if either is unknown."""
+    try:
+        queued = queued_runs(ledger.open_submissions())
+    except BadInput as error:  # Slurm may be restarting
+        return None, {}, str(error)
+    left = [run.run_id for run in (named.run for named in names) if not run.is_done()]
+    try:
+        return queued, ends_of(ledger.submissions(), (run_id for run_id in left if run_id not in queued)), None
+    except BadInput as error:  # some clusters have no accounting
+        return queued, {}, f"why jobs ended is unknown: {error}"
 
 
 def wait(plan: Sequence["Request"], options: argparse.Namespace) -> None:
