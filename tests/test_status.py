@@ -1,6 +1,7 @@
 """How runs stand: the rows, which are documented and stable, and the table made of them."""
 
 import os
+import socket
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_a_running_run_shows_who_writes_it_and_no_old_failure(begun: RunDirector
     with begun.lock(on_wait=print):
         row = row_of(begun)
     assert (row["state"], row["error"], row["epoch"]) == ("running", None, 4)
-    assert row["holder"].startswith(f"process {os.getpid()} on ")
+    assert row["holder"].startswith(f"process {os.getpid()} on ") and row["host"] == socket.gethostname()
 
 
 def test_a_run_that_has_just_taken_its_lock_is_running_though_nothing_is_written(run: RunDirectory) -> None:
