@@ -66,8 +66,10 @@ def test_a_copy_of_what_was_committed_since_is_known_by_its_commit(checkout: Pat
     commit(checkout.parent)
     code_version.cache_clear()
     check_clean()
-    assert take_snapshot(tmp_path / "code") == snapshot
-    assert json.loads((snapshot / "snapshot.json").read_text()) == code_version()
+    for _ in range(2):
+        assert take_snapshot(tmp_path / "code") == snapshot
+        assert json.loads((snapshot / "snapshot.json").read_text()) == code_version()
+        (snapshot / "snapshot.json").unlink()  # as by a clean-up of the disk
 
 
 @pytest.mark.usefixtures("checkout")
