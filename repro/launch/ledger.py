@@ -132,8 +132,9 @@ class Ledger:
         """The runs of every launched sweep, by sweep name, and of every `repro run`, by study name."""
         found: dict[str, list[SweepRun]] = {}
         for path in sorted(self.sweep_folder.glob("*.json")):
-            content = json.loads(path.read_text())
-            found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
+            with contextlib.suppress(FileNotFoundError):  # removed just now, by a launch that was refused
+                content = json.loads(path.read_text())
+                found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
         return found
 
     def job_logs(self, run_id: str) -> list[Path]:
