@@ -81,6 +81,21 @@ def test_waiting_follows_the_jobs_until_they_leave_and_says_why_they_did(
     (last,) = [line for line in err.splitlines() if line.startswith("repro: ")]
     assert "2 of 2 runs are not done" in last
     assert last.count(": missing, job 100 OUT_OF_MEMORY") == 2
+    assert main(["cancel", "all"]) == 0  # which puts away what has left the queue
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    assert [row["job_end"] for row in json.loads(capsys.readouterr().out)] == 2 * ["OUT_OF_MEMORY"]
+
+
+def test_waiting_is_for_the_runs_of_its_own_sweep(slurm: PretendSlurm, tmp_path: Path) -> None:
+    assert launch() == 0
+    jobs = [f"{one.name}|{one.job_id}|N/A|RUNNING|None|n1" for one in Ledger(tmp_path / "runs").submissions()]
+    slurm.answers("squeue", jobs)
+    for_ever = f"[ $(wc -l < {slurm.folder}/asked_squeue) -le 50 ] || exit 0\n"
+    slurm.script("squeue", slurm.read("squeue").replace("echo '", for_ever + "echo '", 1))
+    other = [DIGITS, "preset=smoke", "trial=1", "images=100"]
+    assert main(["launch", *other, "--cluster", "slurm", "--profile", "cpu", "--wait"]) == 1
+    assert len(slurm.read("asked_squeue").splitlines()) < 50
 
 
 def test_waiting_ends_also_where_there_is_no_accounting(
