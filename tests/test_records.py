@@ -10,6 +10,7 @@ import pytest
 import torch
 from config_contents import changed
 from runs import student_of_generated_images
+from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax, rel_entr, softmax
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
@@ -103,6 +104,23 @@ def test_scores_and_pairs_are_those_of_the_logits(folder: Path, made: SyntheticR
     np.testing.assert_array_equal(predictions.top_class, students.argmax(axis=1))
     np.testing.assert_allclose(predictions.confidence, softmax(students, axis=1).max(axis=1), rtol=1e-3)
     np.testing.assert_allclose(predictions.nll, -log_softmax(students, axis=1)[np.arange(50), labels], rtol=1 / 60)
+
+
+def test_a_student_and_a_teacher_tested_on_other_data_are_no_pair(made: SyntheticRecords, tmp_path: Path) -> None:
+    runs = made.write(tmp_path / "runs")
+    records = open_records(runs.root)
+    student = next(record for record in map(records.record, records.ids()) if len(record.teachers) == 1)
+    path = runs.run(student.teachers[0]).path / "predictions.safetensors"
+    predictions = load_file(path)
+    for changed_predictions in (
+        {name: values[:20] for name, values in predictions.items()},  # as many images as another test set has
+        predictions | {"test_labels": predictions["test_labels"].roll(1)},  # others, but as many
+    ):
+        save_file({name: values.contiguous() for name, values in changed_predictions.items()}, path)
+        records = open_records(runs.root)
+        assert records.pair(student.run_id, student.teacher_key) is None
+        assert records.kl_per_example(student.run_id, student.teacher_key) is None
+        assert write_export(records, [(student.run_id, "")], tmp_path / "export.npz") == 1
 
 
 def test_what_is_not_there_is_none(folder: Path, export: Path) -> None:

@@ -80,9 +80,10 @@ class RunFolder:
         return None if test_set is None else {name: float(value) for name, value in evaluate(*test_set).items()}
 
     def _pair(self, student: str, teacher: str) -> Pair | None:
-        ours, theirs = self._test_set(student), self._test_set(teacher)
-        if ours is None or theirs is None:
+        both = self._same_test_set(student, teacher)
+        if both is None:
             return None
+        ours, theirs = both
         metrics = evaluate_fidelity(ours.logits, theirs.logits)
         return Pair(agreement=float(metrics["agreement"]), kl=float(metrics["kl"]))
 
@@ -106,8 +107,16 @@ class RunFolder:
         )
 
     def _kl_per_example(self, student: str, teacher: str) -> Floats | None:
+        both = self._same_test_set(student, teacher)
+        return None if both is None else _rounded(kl_per_example(both[1].logits, both[0].logits))
+
+    def _same_test_set(self, student: str, teacher: str) -> tuple[LabelledLogits, LabelledLogits] | None:
+        """The test sets of both; None if one is missing, or if the teacher was tested on other data than the student,
+        as with `data.train.dataset.name=mnist` alone."""
         ours, theirs = self._test_set(student), self._test_set(teacher)
-        return None if ours is None or theirs is None else _rounded(kl_per_example(theirs.logits, ours.logits))
+        if ours is None or theirs is None or not torch.equal(ours.labels, theirs.labels):
+            return None
+        return ours, theirs
 
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         test_set = self._test_set(run_id)
