@@ -136,6 +136,20 @@ def test_the_weight_of_the_hidden_layers_counts(digits: LabeledData) -> None:
     assert two - one == pytest.approx(three - two, rel=1e-3) and two - one > 1e-3
 
 
+def test_the_weight_may_change_in_the_course_of_training(digits: LabeledData) -> None:
+    class Fading(AttentionTransfer):
+        def weight_at(self, progress: float) -> float:
+            asked.append(progress)
+            return self.weight * (1 - progress)
+
+    asked = list[float]()
+    constant, fading = small_student(objective=AttentionTransfer(weight=100.0)), small_student(objective=Fading())
+    start, end = trained(constant, digits, network(5)), trained(fading, digits, network(5))
+    assert asked[0] == 0.0 < asked[-1] < 1.0
+    assert asked == sorted(asked)
+    assert any(not torch.equal(a, b) for a, b in zip(start.network.parameters(), end.network.parameters(), strict=True))
+
+
 def test_hidden_layers_do_not_go_with_micro_batches_or_loss_surfaces(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="micro_batch_size does not work with hint"):
         small_student(objective=Hint(), micro_batch_size=8)

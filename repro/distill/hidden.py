@@ -46,6 +46,10 @@ class HiddenObjective(DivergenceObjective):
         modules: what `modules` returned for this teacher.
         """
 
+    def weight_at(self, progress: float) -> float:  # noqa: ARG002
+        """The weight once the fraction `progress` of training is done, in [0, 1); by default always `weight`."""
+        return self.weight
+
     def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:  # noqa: ARG002
         """The modules trained with the student, for one teacher's pairs of layers; by default none.
 

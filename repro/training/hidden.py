@@ -81,7 +81,7 @@ class HiddenComparison(nn.Module):
         student: nn.Module,
         teachers: Ensemble,
         batch: Batch,
-        progress: float,  # noqa: ARG002
+        progress: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The student's logits (batch, classes), the teachers' (members, batch, classes), and the weighted distance
         between their layers."""
@@ -93,4 +93,4 @@ class HiddenComparison(nn.Module):
             assert isinstance(modules, nn.ModuleList)
             ours = [own[name].float() for name, _ in pairs]
             distances.append(self.objective.hidden_distance(ours, layers, modules))
-        return logits, theirs.logits, self.objective.weight * torch.stack(distances).mean()
+        return logits, theirs.logits, self.objective.weight_at(progress) * torch.stack(distances).mean()
