@@ -56,6 +56,10 @@ class Component(Schema):
         if get_origin(annotation) is not Literal:
             raise TypeError(f"{cls.__module__}.{cls.__name__} must state its name as a Literal, not {annotation}")
         (name,) = get_args(annotation)
+        # Pydantic asks for fields without a value when an instance is made, but not for those of the class.
+        unset = sorted(field for field in cls.__class_vars__ if not hasattr(cls, field))
+        if unset:
+            raise TypeError(f"{cls.__module__}.{cls.__name__} must set {', '.join(unset)}")
         known = cls.registry.get(name)
         if known is not None and known.__module__ != cls.__module__:
             raise TypeError(f"{cls.__module__} and {known.__module__} both define the component '{name}'")

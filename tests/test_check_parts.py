@@ -1,6 +1,7 @@
 """Networks, objectives and augmentations of one's own that return something else are refused before a run is begun."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from repro.config import StudentConfig, TeacherConfig
 from repro.data.augment_geometric import HorizontalFlip
 from repro.distill.divergences import ForwardCrossEntropy
+from repro.distill.hint import Hint
 from repro.distill.logit_matching import LogitMSE
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
@@ -31,18 +33,31 @@ def network(make: Callable[[], nn.Module]) -> TeacherConfig:
     return small_teacher().model_copy(update={"model": Own(depth=8)})
 
 
-def divergence(gives: Callable[[Tensor, Tensor], Tensor]) -> StudentConfig:
+def divergence(gives: Callable[[Tensor, Tensor], Tensor | None]) -> StudentConfig:
     class Own(ForwardCrossEntropy):
         def divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-            return gives(log_p, log_q)
+            return gives(log_p, log_q)  # type: ignore[return-value]
 
     return small_student().model_copy(update={"objective": Own()})
 
 
-def distance(gives: Callable[[Tensor, Tensor], Tensor]) -> StudentConfig:
+def distance(gives: Callable[[Tensor, Tensor], Tensor | None]) -> StudentConfig:
     class Own(LogitMSE):
         def distance(self, student_logits: Tensor, teacher_logits: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-            return gives(student_logits, teacher_logits)
+            return gives(student_logits, teacher_logits)  # type: ignore[return-value]
+
+    return small_student().model_copy(update={"objective": Own()})
+
+
+def hidden(gives: Callable[[Tensor, Tensor], Tensor | None]) -> StudentConfig:
+    class Own(Hint):
+        def hidden_distance(
+            self,
+            student: Sequence[Tensor],
+            teacher: Sequence[Tensor],
+            modules: nn.ModuleList,  # noqa: ARG002
+        ) -> Tensor:
+            return gives(student[0], teacher[0])  # type: ignore[return-value]
 
     return small_student().model_copy(update={"objective": Own()})
 
@@ -65,8 +80,15 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
         (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
         (divergence(lambda p, q: (p - q).abs()), r"divergence gives \(3, 10\) for 3 inputs, not .* \(3,\)"),
-        (divergence(lambda p, _: p.sum(-1)), "the loss has no gradient"),
-        (distance(lambda own, other: (own - other[0]).sum(-1)), r"the loss has the shape \(3,\)"),
+        (divergence(lambda *_: None), "divergence gives NoneType for 3 inputs"),
+        (divergence(lambda p, _: p.sum(-1)), "distance has no gradient"),
+        (divergence(lambda p, q: (p - q).sum(-1) * math.nan), "distance is nan for three made-up inputs"),
+        (distance(lambda own, other: (own - other[0]).sum(-1)), r"distance has the shape \(3,\)"),
+        (distance(lambda *_: None), "logit_mse: distance is NoneType; it must be a tensor"),
+        (hidden(lambda own, other: (own - other).square()), r"hint: hidden_distance has the shape \(3, \d+"),
+        (hidden(lambda *_: None), "hint: hidden_distance is NoneType"),
+        (hidden(lambda _, other: other.mean()), "hint: hidden_distance has no gradient"),
+        (hidden(lambda own, _: own.mean() / 0), "hint: hidden_distance is -?inf"),
         (augmentation(lambda _: None), "horizontal_flip: .* it returns NoneType"),
         (augmentation(lambda images: images[:, :, :4]), r"it returns torch.float32 \(3, 1, 4, 8\)"),
         (augmentation(lambda images: images.double()), "it returns torch.float64"),

@@ -38,6 +38,14 @@ def test_a_class_that_states_its_name_is_a_choice_however_annotations_are_kept(
     assert mine.Kind.registry == {"choice": mine.Choice}
 
 
+def test_a_choice_sets_every_variable_of_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = FILE.replace("import Literal", "import ClassVar, Literal")
+    (tmp_path / "without_shape.py").write_text(text.replace("    size:", "    shape: ClassVar[int]\n    size:"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TypeError, match=r"^without_shape\.Choice must set shape$"):
+        importlib.import_module("without_shape")
+
+
 def test_a_name_belongs_to_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "first_of_two.py").write_text(FILE)
     (tmp_path / "second_of_two.py").write_text(

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from repro.config import StudentConfig, TrainingConfig
 from repro.distill.divergences import DivergenceObjective
+from repro.distill.hidden import HiddenObjective
+from repro.distill.objective import DistillationObjective
 from repro.errors import BadInput
 from repro.models.features import stage_shapes
 from repro.training.start import build_network, to_training_mode
@@ -58,8 +60,12 @@ def _check_objective(config: TrainingConfig) -> None:
     teacher_logits = torch.randn(teachers, 3, classes, generator=generator)
     if isinstance(objective, DivergenceObjective):
         log_p, log_q = teacher_logits[0].log_softmax(dim=-1), student_logits.log_softmax(dim=-1)
-        if (shape := tuple(objective.divergence(log_p, log_q).shape)) != (3,):
-            raise BadInput(f"{objective.name}: divergence gives {shape} for 3 inputs, not a distance for each, (3,)")
+        distances = objective.divergence(log_p, log_q)
+        found = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
+        if found != (3,):
+            raise BadInput(f"{objective.name}: divergence gives {found} for 3 inputs, not a distance for each, (3,)")
+    if isinstance(objective, DistillationObjective):
+        _check_loss(f"{objective.name}: distance", objective.distance(student_logits, teacher_logits, generator))
     loss = objective.loss(
         student_logits,
         teacher_logits=teacher_logits if objective.needs_teacher else None,
@@ -67,10 +73,31 @@ def _check_objective(config: TrainingConfig) -> None:
         progress=0.0,
         generator=generator,
     )
-    if loss.shape != ():
-        raise BadInput(f"{objective.name}: the loss has the shape {tuple(loss.shape)}; it must be a scalar, ()")
-    if not loss.requires_grad:
-        raise BadInput(f"{objective.name}: the loss has no gradient, as it does not depend on the student's logits")
+    _check_loss(f"{objective.name}: the loss", loss)
+    if isinstance(objective, HiddenObjective) and isinstance(config, StudentConfig):
+        student, teacher = config.stage_shapes, config.teachers[0].stage_shapes
+        pairs = objective.pairs(student, teacher)
+        own, other = (
+            [torch.randn(3, *shapes[name], generator=generator) for name in names]
+            for shapes, names in zip((student, teacher), zip(*pairs, strict=True), strict=True)
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            modules = objective.modules_of(student, teacher)
+        distance = objective.hidden_distance([layer.requires_grad_() for layer in own], other, modules)
+        _check_loss(f"{objective.name}: hidden_distance", distance)
+
+
+def _check_loss(what: str, value: object) -> None:
+    """Raise BadInput unless it is a finite scalar tensor with a gradient."""
+    if not isinstance(value, Tensor):
+        raise BadInput(f"{what} is {type(value).__name__}; it must be a tensor, a scalar")
+    if value.shape != ():
+        raise BadInput(f"{what} has the shape {tuple(value.shape)}; it must be a scalar, ()")
+    if not value.requires_grad:
+        raise BadInput(f"{what} has no gradient, as it does not depend on the student")
+    if not value.isfinite():
+        raise BadInput(f"{what} is {value.item()} for three made-up inputs; it must be finite")
 
 
 def _check_augmentation(config: TrainingConfig) -> None:
