@@ -72,6 +72,11 @@ def test_hint_is_half_the_mean_squared_difference_after_a_learned_map() -> None:
     value, (regressor,) = measured(Hint(), LAST)
     halves = [0.5 * (linear(regressor, halved(s)) - t) ** 2 for s, t in zip(ours, theirs, strict=True)]
     assert value == pytest.approx(np.mean(halves))
+    torch.manual_seed(0)
+    (regressor,) = modules = Hint().modules([(4,)], [(7,)]).double()
+    vectors = [torch.from_numpy(own_vectors)], [torch.from_numpy(other_vectors)]
+    halves = [0.5 * (linear(regressor, s) - t) ** 2 for s, t in zip(own_vectors, other_vectors, strict=True)]
+    assert Hint().hidden_distance(*vectors, modules).item() == pytest.approx(np.mean(halves))
 
 
 def test_hidden_cosine_is_one_less_the_cosine_after_a_learned_map() -> None:
@@ -284,6 +289,7 @@ def test_default_layers_are_counted_from_the_output() -> None:
     assert AttentionTransfer().pairs(two | {"vector": (9,)}, three) == [("a", "one"), ("b", "two")]
     assert Similarity().pairs(two, three) == [("b", "two")]
     assert Hint().pairs(three, three) == [("one", "one")]
+    assert Hint().pairs(two, {**three, "three": (5, 2, 2)}) == [("b", "two")]  # of an even number, the deeper one
     with pytest.raises(ValueError, match="have none in common"):
         Flow().pairs(two, {"encoder": (9,)})
     with pytest.raises(ValueError, match=r"the teacher's 'tokens' is \(7, 9\), neither maps .* nor a vector"):
