@@ -79,6 +79,10 @@ def test_the_record_holds_rows_the_generator_and_its_samples(undisturbed: Path) 
     assert torch.equal(grid[1:9, 1:9, 0], images[0, 0]) and torch.equal(grid[10:18, 19:27, 0], images[8 + 2, 0])
     network = BUSY.model.build_generator((1, 8, 8))
     network.load_state_dict(run.weights())
+    latents = torch.randn(SAMPLES, 4, generator=torch.Generator().manual_seed(BUSY.stream_seed("samples")))
+    with torch.no_grad():
+        expected = 127.5 * (network.eval()(latents) + 1.0)  # of the average, with its running statistics
+    assert (images - expected).abs().max() < 0.51
     assert run.config() == BUSY
 
 
