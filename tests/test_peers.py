@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from runs import SMALL, runner, small_student, small_teacher
 from scipy import special
 
-from repro.config import TeacherConfig, TrainingConfig
+from repro.config import DataConfig, Selection, TeacherConfig, TrainingConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.data.dataset import LabeledData
 from repro.distill.codistillation import Codistillation
@@ -170,6 +170,21 @@ def test_without_weight_the_student_is_the_independent_one_and_peers_are_no_part
     assert result.counts["parameters"] == count_parameters(other.network)
     assert result.weights.keys() == other.network.state_dict().keys()
     assert other.beside is None and "beside" not in other.state_dict()
+
+
+def test_codistilled_peers_learn_alone_up_to_the_burn_in_and_then_from_each_other(digits: LabeledData) -> None:
+    """The losses of two epochs in which the networks all but stand still."""
+
+    def losses(objective: PeerObjective) -> list[torch.Tensor]:
+        few = DataConfig(train=Selection(dataset=SMALL, size=40))
+        still = alone(objective=objective, optimizer=SGD(learning_rate=1e-30), data=few, batch_size=20)
+        trainer = trainer_of(still, digits)
+        return [trainer.losses.clone() for _ in range(2) if trainer.advance(lambda: False)]
+
+    found = losses(Codistillation(burn_in=0.5))
+    apart, together = losses(MutualLearning(weight=0.0)), losses(MutualLearning())
+    torch.testing.assert_close(found, [apart[0], together[1]])
+    assert (together[0] > apart[0] + 1e-3).all()
 
 
 def test_the_record_says_how_well_peers_agree_and_classify(digits: LabeledData) -> None:

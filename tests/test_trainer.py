@@ -104,6 +104,33 @@ def test_each_epoch_has_an_order_of_its_own_and_no_stream_has_been_drawn_from_be
     assert orders[0] != orders[1]
 
 
+@pytest.mark.parametrize("micro_batch_size", [None, 50])
+def test_the_objective_is_told_at_every_step_how_much_of_the_run_is_done(
+    digits: LabeledData, micro_batch_size: int | None
+) -> None:
+    """A weight of the labels that rises from 0.2 to 0.8 over four steps, in which the network all but stands still."""
+    config = small_student(
+        model=PreResNet(depth=8, norm="layer"),
+        objective=ForwardCrossEntropy(alpha=0.2, alpha_final=0.8),
+        optimizer=SGD(learning_rate=1e-30),
+        epochs=2,
+        batch_size=100,
+        micro_batch_size=micro_batch_size,
+    )
+    trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5)]), CPU)
+    images, labels = trainer.examples.inputs.float() / 127.5 - 1, trainer.examples.labels
+    with torch.no_grad():
+        own = F.log_softmax(trainer.network(images), dim=1)
+        distances = -(F.softmax(network(5).eval()(images), dim=1) * own).sum(dim=1)
+    for epoch in range(2):
+        order = torch.Generator().manual_seed(config.stream_seed("order", epoch))
+        trainer.advance(lambda: False)
+        for step, rows in enumerate(torch.randperm(200, generator=order).split(100), start=2 * epoch):
+            alpha = 0.2 + 0.6 * step / 4
+            expected = alpha * F.nll_loss(own[rows], labels[rows]) + (1 - alpha) * distances[rows].mean()
+            assert trainer.losses[step % 2].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_labels_do_not_reach_a_student_that_must_not_see_them(digits: LabeledData) -> None:
     poisoned = LabeledData(Split(digits.train.inputs, (digits.train.labels + 3) % 10), digits.test)
     config = small_student(data=DataConfig(train=Selection(dataset=SMALL)), epochs=1, batch_size=128)
