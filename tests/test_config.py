@@ -107,7 +107,7 @@ def test_a_long_value_is_shortened() -> None:
         ("data.pools.1.dataset.transposed", "no", "'no': input should be a valid boolean"),
         ("teachers.0.teachers.0.batch_size", "64", "'64': input should be a valid integer"),
         ("teachers.0.objective.temperature", -1.0, "-1.0: input should be greater than 0"),
-        ("optimizer", "sgd", "'sgd': input should be an object"),
+        ("optimizer", "sgd", "'sgd': input should be an object; to choose one by its name, set 'optimizer.name'"),
         ("augmentation", {}, "{}: input should be a valid array"),
         ("teachers", [], "[]: it needs at least 1 element"),
         ("teachers.0", 5, "5: input should be an object"),

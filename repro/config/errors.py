@@ -48,6 +48,8 @@ def explain(
     else:
         message = first["msg"][0].lower() + first["msg"][1:]
         line = f"{subject} is {_shorten(first['input'])}: {message}"
+        if isinstance(first["input"], str) and any("name" in s.model_fields for s in _schemas_at(roots, content, path)):
+            line += f"; to choose one by its name, set '{key}.name'"
     others = len(problems) - 1
     return BadInput(line + (f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""), key)
 
