@@ -121,6 +121,11 @@ def test_a_student_and_a_teacher_tested_on_other_data_are_no_pair(made: Syntheti
         assert records.pair(student.run_id, student.teacher_key) is None
         assert records.kl_per_example(student.run_id, student.teacher_key) is None
         assert write_export(records, [(student.run_id, "")], tmp_path / "export.npz") == 1
+        table = study_table(records, "augmentation", "short")
+        for quantity in ("student_agreement", "teacher_accuracy", "teacher_ece"):
+            sample = table.sample(quantity, policy="baseline", members=1)
+            assert len(sample) == 3 and sample.examples is None
+        assert len(table.sample("specific_agreement", policy="baseline", members=1)) == 0
 
 
 def test_what_is_not_there_is_none(folder: Path, export: Path) -> None:

@@ -21,7 +21,10 @@ CACHED_PAIRS = 256
 
 
 class PerExample:
-    """Per-example values of runs, each of shape (N,); None if the records do not hold them."""
+    """Per-example values of runs, each of shape (N,); None if the records do not hold them.
+
+    A student has none in common with a teacher that was tested on other data, which is no pair of the records.
+    """
 
     def __init__(self, records: Records) -> None:
         self.records = records
@@ -30,9 +33,9 @@ class PerExample:
         self.kl = functools.lru_cache(CACHED_PAIRS)(records.kl_per_example)
 
     def correct(self, key: str, run_id: str) -> Floats | None:
-        """1 where the network or ensemble `key` predicts the label; `run_id` is a run on the same test set."""
+        """1 where `key`, the run itself or its teacher, predicts the label of the run's example."""
         predictions, labels = self.predictions(key), self.labels(run_id)
-        if predictions is None or labels is None:
+        if predictions is None or labels is None or (key != run_id and self.records.pair(run_id, key) is None):
             return None
         return np.asarray(predictions.top_class == labels, dtype=np.float64)
 
@@ -43,7 +46,7 @@ class PerExample:
     def agreement(self, student: str, teacher: str) -> Floats | None:
         """1 where both have the same top class."""
         ours, theirs = self.predictions(student), self.predictions(teacher)
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or self.records.pair(student, teacher) is None:
             return None
         return np.asarray(ours.top_class == theirs.top_class, dtype=np.float64)
 

@@ -138,14 +138,17 @@ class RunFolder:
         return path.read_bytes() if name in ATTACHMENTS and path.exists() else None
 
     def _read_test_set(self, key: str) -> LabelledLogits | None:
-        """Test logits and labels of a run, or of the teachers that a key names; None if any are missing."""
+        """Test logits and labels of a run, or of the teachers that a key names.
+
+        None if any are missing, or if the teachers were not tested on the same data.
+        """
         if MERGED_IN in key:
             return self._read_run(key.partition(MERGED_IN)[2], "test_teacher_logits")
         members = key.split(TEACHER_JOINT)
         if len(members) > 1:
             sets = [self._test_set(member) for member in members]
             present = [test_set for test_set in sets if test_set is not None]
-            if len(present) < len(sets):
+            if len(present) < len(sets) or not all(torch.equal(one.labels, present[0].labels) for one in present):
                 return None
             return LabelledLogits(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
         return self._read_run(key)
