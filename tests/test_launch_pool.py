@@ -218,7 +218,7 @@ def test_each_of_several_runs_at_once_has_gpus_of_its_own_for_its_processes(
     assert [command[command.index("--device") + 1] for command, _ in started] == ["cuda", "cuda"]
 
 
-@pytest.mark.parametrize("with_workers", [False, True])
+@pytest.mark.parametrize("with_workers", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_another_launch_is_making_is_left_for_the_end(with_workers: bool, store: Store) -> None:
     held, free = small_teacher(epochs=1), small_teacher(epochs=1, seed=1)
     requests = [Request(one.kind, one) for one in (held, small_student(teachers=(held,), epochs=1), free)]

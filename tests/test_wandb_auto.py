@@ -82,7 +82,10 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "fault",
-    [nothing, logged_in, no_page, no_key, unreachable, errors_500, no_address, no_port, no_web_server, endless],
+    [
+        *(nothing, logged_in, no_page, no_key, unreachable, errors_500, no_address, no_port, no_web_server),
+        pytest.param(endless, marks=pytest.mark.slow),
+    ],
 )
 def test_auto_is_online_only_where_w_and_b_can_be_used(
     fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
