@@ -40,8 +40,15 @@ def outlive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     left, deadline = list(processes), time.monotonic() + PATIENCE
     while left and time.monotonic() < deadline:
         time.sleep(0.05)
-        left = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        left = [one for one in left if _runs(one)]
     return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended between the two questions
+        return False
 
 
 def has_argument(process: psutil.Process, argument: str) -> bool:

@@ -143,7 +143,7 @@ def test_the_weight_may_change_in_the_course_of_training(digits: LabeledData) ->
             return self.weight * (1 - progress)
 
     asked = list[float]()
-    constant, fading = small_student(objective=AttentionTransfer(weight=100.0)), small_student(objective=Fading())
+    constant, fading = (small_student(objective=kind(weight=100.0)) for kind in (AttentionTransfer, Fading))
     start, end = trained(constant, digits, network(5)), trained(fading, digits, network(5))
     assert asked[0] == 0.0 < asked[-1] < 1.0
     assert asked == sorted(asked)
