@@ -3,12 +3,17 @@
 import contextlib
 import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from repro.errors import BadInput, Damaged, RunFailed
+
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+"""What opening or reading a damaged or truncated zip archive may raise, depending on where the damage is."""
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -15,6 +15,7 @@ from repro.launch.request import Request
 from repro.launch.status import Named, status_row
 from repro.records import RunFolder, open_records, write_export
 from repro.store import RunDirectory, Store
+from repro.tracking.carried import digest, pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,20 @@ def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: 
     for name in ("nll", "top_class"):
         with pytest.raises(Damaged, match=r"lacking\.npz: damaged"):
             getattr(predictions, name)
+
+
+def test_a_record_from_w_and_b_is_told_to_be_damaged_wherever_it_is(student: RunDirectory, tmp_path: Path) -> None:
+    whole, fetched, damaged = pack(student), RunDirectory(tmp_path / student.run_id), 0
+    for place in range(0, len(whole), len(whole) // 100):
+        content = bytearray(whole)
+        content[place] ^= 0xFF
+        try:
+            unpack(bytes(content), fetched)
+        except RunFailed as error:
+            damaged += f"the record of run {student.run_id} is damaged" in str(error)
+    assert damaged > 80
+    unpack(whole, fetched)
+    assert digest(fetched) == digest(student)
 
 
 def test_weights_that_are_gone_are_made_again_once_their_folder_is(student: RunDirectory) -> None:

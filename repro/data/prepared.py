@@ -7,7 +7,6 @@ channels) and int64 labels (n,). A data set without a test split (a pool of imag
 
 import contextlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,6 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from repro.atomic import DAMAGED_ZIP
 from repro.data.dataset import Dataset, LabeledData, Split, as_channels_first
 from repro.errors import BadInput
 
@@ -129,7 +129,7 @@ def _opened(path: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
         raise BadInput(f"{path}: no such file; {remedy}") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+    except DAMAGED_ZIP as error:
         cause = str(error) or type(error).__name__
         raise BadInput(f"{path}: truncated, damaged or not an .npz archive ({cause}); {remedy}") from error
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.atomic import make_folder, write_atomically
+from repro.atomic import DAMAGED_ZIP, make_folder, write_atomically
 from repro.errors import BadInput, Damaged
 from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown, rounded
 from repro.store import ATTACHMENTS
@@ -36,7 +36,7 @@ COMPRESSION = 1
 """zlib's fastest level, since an export may hold thousands of runs."""
 CACHED = 256
 """The number of networks whose predictions are cached, since teachers are needed with each of their students."""
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError)
+DAMAGE = (*DAMAGED_ZIP, KeyError)
 """Errors that may be raised by reading a modified or truncated file, or some other zip archive."""
 MACHINE_KEYS = ("python", "torch", "processor", "threads", "device", "cuda")
 """The machine's properties that are exported. None of them identifies it or its folders."""

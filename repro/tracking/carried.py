@@ -13,7 +13,7 @@ import zipfile
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from repro.atomic import write_atomically
+from repro.atomic import DAMAGED_ZIP, write_atomically
 from repro.errors import RunFailed
 from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, RunDirectory
 
@@ -58,7 +58,7 @@ def unpack(content: bytes, record: RunDirectory) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in (PREDICTIONS, *SMALL) if name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+    except DAMAGED_ZIP as error:
         raise RunFailed(f"W&B: the record of run {record.run_id} is damaged ({error})") from error
     for name, member in members.items():
         write_atomically(record.path / name, member)
