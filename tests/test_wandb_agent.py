@@ -82,18 +82,22 @@ def test_an_agent_makes_the_runs_of_a_sweep_and_tells_of_those_that_fail(server:
     # The second point cannot be made: there are not so many images.
     sweep = begin_sweep(server, tmp_path, preset=["smoke"], images=[100, 999_999, 100])
     agent = start_agent(sweep, tmp_path, "--count", "2")
-    out, err = agent.communicate(timeout=300)
+    out, err = agent.communicate(timeout=600)
     assert agent.returncode == 1, (out, err)
     assert err.splitlines()[-1].startswith(f"repro: 1 of 2 runs of the sweep {sweep} failed")
     done = {run.run_id for run in Store(tmp_path / "runs").runs() if run.is_done()}
     assert len(done) == 2  # teacher and student
-    assert set(server.runs) == done  # under the runs' own ids
+    shown = set(server.runs)  # under the runs' own ids
+    # A busy machine may not send two runs within the time that a command has for it; the command then says so.
+    assert shown == done or (shown < done and "warning: W&B is incomplete" in err), err
     for run in server.runs.values():  # on the sweep's page, with its parameters
         assert run.setting("sweep") == sweep.split("/")[-1]
         assert (run.config()["preset"], run.config()["images"]) == ("smoke", 100)
-    assert all(run.exit_code == 0 for run in server.runs.values())
+    sync = [sys.executable, "-m", "repro", "wandb", "sync"]
+    subprocess.run(sync, capture_output=True, check=True, cwd=tmp_path)
+    assert {run_id for run_id, run in server.runs.items() if run.exit_code == 0} == done
     rest = start_agent(sweep, tmp_path)  # the first point once more, of which all is done
-    out, err = rest.communicate(timeout=300)
+    out, err = rest.communicate(timeout=600)
     assert rest.returncode == 0, (out, err)
     assert out.splitlines()[-1] == f"{sweep}: 1 run made, none failed"
 
