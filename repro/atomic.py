@@ -1,12 +1,14 @@
 """Atomic file writes, and clear errors for files that cannot be written or read."""
 
 import contextlib
+import json
 import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -14,6 +16,8 @@ from repro.errors import BadInput, Damaged, RunFailed
 
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 """What opening or reading a damaged or truncated zip archive may raise, depending on where the damage is."""
+CORRUPT = (ValueError, LookupError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError)
+"""What reading a file raises if its content is not what was written."""
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -54,9 +58,19 @@ def reading(path: Path) -> Iterator[None]:
     """Turn errors caused by corrupt content of `path` into Damaged. A missing file still raises OSError."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except CORRUPT as error:
         reason = str(error).partition("\n")[0]
         raise Damaged(f"{path}: damaged ({reason}); remove {path.parent} to make the run again") from error
+
+
+def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """The JSON object in a file of a record. Raises Damaged if it is none, or lacks one of the keys."""
+    with reading(path):
+        content: dict[str, Any] = json.loads(path.read_text())
+        for key in keys:
+            if key not in content:
+                raise ValueError(f"it has no '{key}'")
+    return content
 
 
 def make_folder(path: Path, option: str) -> None:

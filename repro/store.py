@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from repro.atomic import reading, write_atomically, writing
+from repro.atomic import read_object, reading, write_atomically, writing
 from repro.errors import BadInput
 from repro.lock import try_lock
 
@@ -26,6 +26,13 @@ if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads r
 
 ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
 """Files that some runs have and that are copied unchanged: a loss surface, generated images and their quality."""
+KEYS = {
+    "config.json": ("config",),
+    "environment.json": ("attempts",),
+    "summary.json": ("metrics", "seconds", "data"),
+    "failure.json": ("error", "traceback", "parent", "time"),
+}
+"""What those who read a file of a record rely on."""
 SHOWN_EXAMPLES = 8
 """The number of examples, the first ones, whose logits a compact record keeps, to be drawn (Figure 8)."""
 LOCK_POLL_SECONDS = 0.1
@@ -66,12 +73,14 @@ class RunDirectory:
     def config(self) -> "RunConfig":
         from repro.config import parse_config
 
-        return parse_config(self.read_json("config.json")["config"])
+        content = self.read_json("config.json")["config"]
+        try:
+            return parse_config(content)
+        except BadInput as error:  # as of a network of the user's own whose file has gone
+            raise BadInput(f"{self.path / 'config.json'}: {error}", error.key) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
-        with reading(self.path / name):
-            content: dict[str, Any] = json.loads((self.path / name).read_text())
-        return content
+        return read_object(self.path / name, KEYS.get(name, ()))
 
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or if another attempt has just begun."""
@@ -81,18 +90,16 @@ class RunDirectory:
     def last_failure(self) -> dict[str, Any] | None:
         """What `write_failure` wrote if the last attempt failed, else None."""
         try:
-            failure = self.read_json("failure.json")
+            return self.read_json("failure.json")
         except FileNotFoundError:
             return None
-        with reading(self.path / "failure.json"):
-            return {key: failure[key] for key in ("error", "traceback", "parent", "time")}
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, oldest first; an empty list if there is no such file yet."""
         path = self.path / "metrics.jsonl"
-        # A line without its newline is one that a killed writer did not finish.
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
         with reading(path):
+            # A line without its newline is one that a killed writer did not finish.
+            lines = path.read_text().split("\n")[:-1] if path.exists() else []
             return [json.loads(line) for line in lines]
 
     def last_metrics(self) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ def begin(store: Store, config: RunConfig) -> RunDirectory:
 def write_finished(store: Store, config: RunConfig, seconds: float, *machines: dict[str, Any]) -> None:
     run = begin(store, config)
     run.write_json("environment.json", {"attempts": [{"machine": one} for one in machines]})
-    run.write_json("summary.json", {"seconds": seconds})
+    run.write_json("summary.json", {"metrics": {}, "seconds": seconds, "data": {}})
 
 
 def test_a_run_costs_its_steps_its_teachers_and_its_evaluations(speeds: Speeds) -> None:

@@ -1,5 +1,6 @@
 """Records of which a file is not what was written: told with its name, and in the way of nothing else."""
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from runs import runner, small_student, small_teacher
 
 from repro.cli import main
-from repro.errors import Damaged, Interrupted, RunFailed
+from repro.errors import BadInput, Damaged, Interrupted, RunFailed
 from repro.launch.local import make_in_turn, run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
@@ -48,6 +49,52 @@ def test_a_damaged_text_is_named_by_who_reads_it_and_status_goes_on(
     assert (f"{name}: damaged" in (row["error"] or "")) == (name != "metrics.jsonl")  # which it does not read then
     assert main(["status", "--runs", str(student.path.parent)]) == 0
     assert capsys.readouterr().out.count(" done ") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lacking"),
+    [
+        ("config.json", "{}", "config"),
+        ("config.json", '{"config": {}}', "epochs"),
+        ("config.json", "[]", "config"),
+        ("summary.json", '{"seconds": 1.0, "data": {}}', "metrics"),
+        ("environment.json", "{}", "attempts"),
+        ("environment.json", '{"attempts": []}', "list index out of range"),
+    ],
+)
+def test_a_text_that_lacks_what_is_read_is_named_and_status_goes_on(
+    student: RunDirectory, name: str, content: str, lacking: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (student.path / name).write_text(content)
+    assert main(["status", "--runs", str(student.path.parent)]) == 0
+    assert re.search(rf"{student.path / name}: damaged \(.*{lacking}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "environment.json"])
+@pytest.mark.parametrize("command", ["export", "compare"])
+def test_a_text_that_lacks_what_is_read_ends_a_command_in_a_line(
+    student: RunDirectory, name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (student.path / name).write_text("{}")
+    given = ["--out", str(tmp_path / "all.npz")] if command == "export" else [student.run_id, student.run_id]
+    assert main([command, *given, "--runs", str(student.path.parent)]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"repro: {student.path / name}: damaged \(it has no .*\n", said)
+    assert not (tmp_path / "all.npz").exists()
+
+
+def test_metrics_that_are_no_text_are_named(student: RunDirectory) -> None:
+    (student.path / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(Damaged, match=r"metrics.jsonl: damaged"):
+        student.metrics()
+
+
+def test_a_config_of_a_part_that_is_gone_is_named_with_its_file(student: RunDirectory) -> None:
+    content = student.read_json("config.json")
+    content["config"]["model"] = {"name": "perceptron"}
+    student.write_json("config.json", content)
+    with pytest.raises(BadInput, match=rf"{student.path / 'config.json'}: config key 'model.name' is 'perceptron'"):
+        RunFolder(Store(student.path.parent)).record(student.run_id)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])

@@ -44,7 +44,7 @@ def made_elsewhere(tmp_path: Path) -> Process:
         with run.lock(on_wait=print):
             pipe.send("holds")
             if pipe.poll(20.0):
-                run.write_json("summary.json", {"data": {"synthetic": pipe.recv()}})
+                run.write_json("summary.json", {"metrics": {}, "seconds": 1.0, "data": {"synthetic": pipe.recv()}})
 
     process = Process(make)
     assert process.hear() == "holds"

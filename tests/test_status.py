@@ -93,7 +93,7 @@ def test_a_run_that_has_just_taken_its_lock_is_running_though_nothing_is_written
 
 
 def test_a_done_run_shows_its_final_metrics(begun: RunDirectory) -> None:
-    begun.write_json("summary.json", {"metrics": {"test/accuracy": 0.9}})
+    begun.write_json("summary.json", {"metrics": {"test/accuracy": 0.9}, "seconds": 60.0, "data": {}})
     row = row_of(begun)
     assert (row["state"], row["epoch"], row["epochs"], row["metrics"]) == ("done", 20, 20, {"test/accuracy": 0.9})
 
@@ -155,7 +155,7 @@ def test_a_row_shows_how_its_last_job_ended_unless_the_run_is_done_or_being_made
     assert (queued["job"], queued["job_end"]) == ("13", None)
     with begun.lock(on_wait=print):
         assert status_row(Named(begun, "mine"), None, end)["job_end"] is None
-    begun.write_json("summary.json", {"metrics": {}})
+    begun.write_json("summary.json", {"metrics": {}, "seconds": 60.0, "data": {}})
     done = status_row(Named(begun, "mine"), None, end)
     assert (done["job"], done["job_end"]) == ("7", None)
 

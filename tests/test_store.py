@@ -110,7 +110,8 @@ def test_a_number_that_json_does_not_have_is_not_written(begun: RunDirectory, va
 def test_a_write_that_fails_midway_leaves_the_old_file_and_no_record(begun: RunDirectory) -> None:
     """A file size limit stands in for a full disk: the bytes before it are written, then the call fails."""
     row, large = {"epoch": 1}, {"text": "x" * 100_000}
-    begun.write_json("summary.json", row)
+    summary = {"metrics": {}, "seconds": 1.0, "data": {}}
+    begun.write_json("summary.json", summary)
     begun.write_checkpoint({"step": 7})
     begun.append_metrics(row)
 
@@ -133,7 +134,7 @@ def test_a_write_that_fails_midway_leaves_the_old_file_and_no_record(begun: RunD
     writer = Process(work)
     for name in ("summary.json", "new.json", "checkpoint.pt", "predictions.safetensors", "metrics.jsonl"):
         assert writer.hear() == f"{begun.path / name} cannot be written: File too large"
-    assert begun.read_json("summary.json") == row
+    assert begun.read_json("summary.json") == summary
     assert begun.checkpoint() == {"step": 7}
     assert begun.metrics() == [row]
     assert not (begun.path / "new.json").exists()

@@ -81,7 +81,7 @@ def _write_records(plan: Sequence[Request], store: Store) -> None:
             "environment.json": {"attempts": [{"job": "1_2", "host": "node"}]},
         }
         if number % 2 == 0:
-            files["summary.json"] = {"metrics": row}
+            files["summary.json"] = {"metrics": row, "seconds": 60.0, "data": {}}
         for name, content in files.items():
             (run.path / name).write_text(json.dumps(content))
         (run.path / "metrics.jsonl").write_text(10 * (json.dumps(row) + "\n"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from repro.atomic import reading
 from repro.errors import Damaged
 from repro.launch.accounting import End
 from repro.launch.slurm_queue import Task
@@ -57,10 +58,11 @@ def status_row(named: Named, task: Task | None = None, end: End | None = None) -
 def _known_of(run: RunDirectory, state: State, label: str, row: dict[str, Any]) -> dict[str, Any]:
     """Add what the record says to `row`, which holds what is known without it. Raises Damaged."""
     config = run.read_json("config.json")["config"]
-    row["epochs"] = config["epochs"]
-    row["label"] = (
-        label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
-    )
+    with reading(run.path / "config.json"):
+        row["epochs"] = config["epochs"]
+        row["label"] = (
+            label or f"{config['kind']} {config['model']['name']} on {config['data']['train']['dataset']['name']}"
+        )
     if state == "done":
         row |= {"epoch": config["epochs"], "metrics": run.read_json("summary.json")["metrics"]}
     else:
@@ -79,10 +81,11 @@ def _known_of(run: RunDirectory, state: State, label: str, row: dict[str, Any]) 
 def _last_attempt(run: RunDirectory) -> dict[str, Any]:
     """Job and host of the run's latest attempt."""
     try:
-        attempt = run.read_json("environment.json")["attempts"][-1]
+        attempts = run.read_json("environment.json")["attempts"]
     except FileNotFoundError:
         return {}
-    return {"job": attempt.get("job"), "host": attempt.get("host")}
+    with reading(run.path / "environment.json"):
+        return {"job": attempts[-1].get("job"), "host": attempts[-1].get("host")}
 
 
 def status_table(rows: Sequence[Mapping[str, Any]]) -> str:
