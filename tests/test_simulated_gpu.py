@@ -9,6 +9,8 @@ from runs import small_student, small_teacher
 from simulated_gpu import GPU, SimulatedGPU, is_on_gpu
 from test_resume import RANDOM_STUDENT, assert_same_record
 
+from repro.bench.contenders import Distillation, random_examples
+from repro.bench.resnet import every_contender
 from repro.config import DataConfig, RunConfig, Selection, TrainingConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.data.augmentation import Augmentation
@@ -18,6 +20,7 @@ from repro.data.synthetic import Synthetic
 from repro.distill.ensemble import Ensemble
 from repro.distill.objective import Objective
 from repro.errors import Interrupted
+from repro.experiments.capacity import Capacity
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.launch.sweep import find_sweep, read_sweep
@@ -162,3 +165,20 @@ def test_what_a_gpu_refuses_is_refused(gpu: SimulatedGPU) -> None:
         _ = on_gpu[on_gpu > 0], on_gpu[torch.tensor([0])], float(on_gpu.sum())
         _ = on_gpu.cpu(), torch.tensor([1.0], device="cuda")
         assert Counter(gpu.waits) == Counter(["__getitem__", "__getitem__", "__float__", "cpu", "tensor"])
+
+
+@pytest.mark.slow
+def test_a_bench_waits_for_the_gpu_once_a_slice_and_measures_its_own_precision(
+    gpu: SimulatedGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    config = Capacity(preset="smoke").config().model_copy(update={"epochs": 1_000_000})
+    with gpu:
+        job = Distillation(config, random_examples(config, 64), GPU)
+        contenders = every_contender(job, compiled=False)
+        assert {"ours, tfloat32", "ours, bfloat16"} < set(contenders)
+        for name in ("ours", "ours, tfloat32", "bare"):
+            waits.clear()
+            assert contenders[name](1.0) >= 2 * config.batch_size
+            assert waits == [GPU], name

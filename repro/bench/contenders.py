@@ -10,7 +10,8 @@
              `folded`: the teachers' BatchNorm is folded into their convolutions; `compiled`: student and teachers are
              compiled by `torch.compile`, unfolded.
 
-All train the same network on the same loss with the same batch size and learning rate, and no evaluation is timed.
+All train the same network on the same loss with the same batch size and learning rate, and no evaluation is timed. All
+use the exact float32 kernels of the suite (no TF32 on a GPU) unless the name says otherwise.
 Networks are freshly initialised and data random: neither changes the time of a step.
 """
 
@@ -166,11 +167,9 @@ class Distillation:
         teachers, part = self.teachers(), self.images.train.inputs[:1000].to(self.device)
 
         def once() -> int:
-            logits = predict_members(teachers, part)
-            self.synchronize()
-            return logits.shape[1]
+            return predict_members(teachers, part).shape[1]
 
-        return repeat(once)
+        return repeat(once, self.synchronize)
 
     def bare(
         self,
@@ -196,10 +195,9 @@ class Distillation:
             optimizer.zero_grad()
             F.cross_entropy(network(inputs) / self._temperature, wanted).backward()
             optimizer.step()
-            self.synchronize()
             return len(inputs)
 
-        return repeat(step)
+        return repeat(step, self.synchronize)
 
     @property
     def _temperature(self) -> float:

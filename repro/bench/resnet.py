@@ -19,6 +19,7 @@ from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.compiled import missing_for_compiling
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
+from repro.training.mode import modes_of
 
 MEMBERS: Literal[3] = 3
 
@@ -29,10 +30,11 @@ def study_config() -> StudentConfig:
 
 
 def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:
+    precisions = [mode.precision for mode in modes_of(job.device) if not mode.compiled]
     contenders = {
         "reference": job.reference(),
         "ours": job.ours(),
-        "ours, bfloat16": job.ours("bfloat16"),
+        **{f"ours, {precision}": job.ours(precision) for precision in precisions},
         "bare": job.bare(with_teachers=True),
         "bare, channels first": job.bare(with_teachers=True, memory_format=torch.contiguous_format),
         "bare, teachers folded": job.bare(with_teachers=True, folded=True),
@@ -40,7 +42,7 @@ def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:
     if compiled:
         contenders |= {
             "ours, compiled": job.ours(compiled=True),
-            "ours, bfloat16, compiled": job.ours("bfloat16", compiled=True),
+            **{f"ours, {precision}, compiled": job.ours(precision, compiled=True) for precision in precisions},
             "bare, compiled": job.bare(with_teachers=True, compiled=True),
         }
     return contenders
@@ -50,10 +52,13 @@ RATIOS = {
     "ours / reference": ("ours", "reference"),
     "ours / bare": ("ours", "bare"),
     "ours, compiled / reference": ("ours, compiled", "reference"),
+    "ours, tfloat32 / reference": ("ours, tfloat32", "reference"),
+    "ours, tfloat32, compiled / reference": ("ours, tfloat32, compiled", "reference"),
     "ours, bfloat16 / reference": ("ours, bfloat16", "reference"),
     "ours, bfloat16, compiled / reference": ("ours, bfloat16, compiled", "reference"),
     "ours, compiled / ours": ("ours, compiled", "ours"),
     "ours, compiled / bare, compiled": ("ours, compiled", "bare, compiled"),
+    "ours, tfloat32 / ours": ("ours, tfloat32", "ours"),
     "ours, bfloat16 / ours": ("ours, bfloat16", "ours"),
     "ours, bfloat16, compiled / ours, bfloat16": ("ours, bfloat16, compiled", "ours, bfloat16"),
     "bare / bare, channels first": ("bare", "bare, channels first"),

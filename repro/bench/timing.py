@@ -43,14 +43,22 @@ def place(machine: Mapping[str, Any]) -> str:
     return machine["device"] if machine["device"] != "cpu" else f"{machine['processor']}, {machine['threads']} threads"
 
 
-def repeat(step: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> Work:
-    """Work that calls `step`, which returns the number of images it processed, until the time is up."""
+def repeat(
+    step: Callable[[], int],
+    finish: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Work:
+    """Work that calls `step`, which returns the number of images it processed, until the time is up.
+
+    `finish`, called once after the last step, waits for what the steps have left to the device.
+    """
 
     def work(seconds: float) -> int:
         end = clock() + seconds
         images = step()
         while clock() < end:
             images += step()
+        finish()
         return images
 
     return work
