@@ -28,6 +28,37 @@ def logged_in(server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]
 
 
 @contextlib.contextmanager
+def key_beside_address(server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]]:
+    """In a `wandb/settings` of the current folder, beside a value that is no template."""
+    (folder / "wandb").mkdir()
+    values = {"base_url": server.url, "api_key": KEY, "entity": "50%"}
+    lines = [f"{name} = {value}\n" for name, value in values.items()]
+    (folder / "wandb" / "settings").write_text("[default]\n" + "".join(lines))
+    with contextlib.chdir(folder):
+        yield {"WANDB_API_KEY": "", "WANDB_BASE_URL": "", "HOME": str(folder)}
+
+
+@contextlib.contextmanager
+def token(_server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]]:
+    """Of a machine, in place of a person's key; and settings that the client ignores, because they are none."""
+    (folder / "settings").write_text("no settings")
+    places = {"WANDB_IDENTITY_TOKEN_FILE": str(folder / "token"), "WANDB_CONFIG_DIR": str(folder)}
+    yield {"WANDB_API_KEY": "", "HOME": str(folder), **places}
+
+
+@contextlib.contextmanager
+def key_of_another(_server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]]:
+    (folder / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
+    yield {"WANDB_API_KEY": "", "HOME": str(folder)}
+
+
+@contextlib.contextmanager
+def damaged_keys(_server: StandInServer, folder: Path) -> Iterator[Mapping[str, str]]:
+    (folder / ".netrc").write_text("no keys")
+    yield {"WANDB_API_KEY": "", "HOME": str(folder)}
+
+
+@contextlib.contextmanager
 def no_address(_server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
     yield {"WANDB_BASE_URL": "example"}
 
@@ -83,21 +114,24 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 @pytest.mark.parametrize(
     "fault",
     [
-        *(nothing, logged_in, no_page, no_key, unreachable, errors_500, no_address, no_port, no_web_server),
+        *(nothing, logged_in, key_beside_address, token, no_page, no_key, key_of_another, damaged_keys),
+        *(unreachable, errors_500, no_address, no_port, no_web_server),
         pytest.param(endless, marks=pytest.mark.slow),
     ],
 )
 def test_auto_is_online_only_where_w_and_b_can_be_used(
     fault: Fault, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usable = fault in (nothing, logged_in, no_page)
+    usable = fault in (nothing, logged_in, key_beside_address, token, no_page)
     if usable:  # however busy the machine is
         monkeypatch.setattr(offline, "PROBE_SECONDS", 60.0)
     with fault(server, tmp_path) as changes:
         for key, value in changes.items():
             monkeypatch.setenv(key, value)
         start = time.monotonic()
-        assert (why_offline() is None) == usable
+        reason = why_offline()
+        assert (reason is None) == usable
+        assert ("no API key" in str(reason)) == (fault in (no_key, key_of_another, damaged_keys))
         assert time.monotonic() - start < 60, "an endless answer of a line a second was read for 100 s"
         said: list[str] = []
         with mirrored("auto", tmp_path, {}, said.append):

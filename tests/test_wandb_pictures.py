@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from safetensors.numpy import save_file
 
 from repro.store import RunDirectory
-from repro.tracking.charts import BLUE, chart
-from repro.tracking.pictures import draw_by_class, final_pictures, reliability, share_by_class, teacher_probabilities
+from repro.tracking.charts import BLUE, DARK, GRAY, LIGHT, chart
+from repro.tracking.pictures import (
+    draw_by_class,
+    final_pictures,
+    reliability,
+    share_by_class,
+    softmax,
+    teacher_probabilities,
+)
 
 
 def test_reliability_by_hand() -> None:
@@ -26,6 +33,10 @@ def test_reliability_by_hand() -> None:
 def test_shares_are_of_each_class_that_has_examples() -> None:
     hits = np.array([True, False, True, True])
     assert share_by_class(hits, np.array([0, 0, 2, 2])).tolist() == [0.5, 1.0]
+
+
+def test_large_logits_have_probabilities_too() -> None:
+    assert softmax(np.array([[900.0, 0.0], [0.0, -900.0]], dtype=np.float32)).tolist() == [[1.0, 0.0], [1.0, 0.0]]
 
 
 LABELS = np.array([1, 0])
@@ -64,16 +75,39 @@ def test_agreement_is_with_the_mean_of_the_teachers_probabilities(tmp_path: Path
         assert pictures[f"figures/{name}_by_class"].tobytes() == expected.tobytes()
 
 
+def test_a_reliability_diagram_has_accuracy_over_confidence_and_the_share_of_examples_as_bars(tmp_path: Path) -> None:
+    """Both images with confidence 0.73, both wrong: a dot at the bottom, and a bar as high as the diagram."""
+    run = write_run(tmp_path / "run", {"kind": "teacher"}, [[1.0, 0.0], [0.0, 1.0]])
+    picture = final_pictures(run)["figures/reliability"]
+    axes = np.asarray(picture)[36:425, 56:465]
+    rows, columns = np.nonzero((axes == rgb(BLUE)).all(axis=-1))
+    assert np.abs(columns - 0.731 * 408).max() <= 5 and np.abs(rows - 388).max() <= 5
+    (bar,) = np.nonzero((axes == rgb(LIGHT)).all(axis=-1).sum(axis=0) > 300)
+    assert (bar.min(), bar.max()) == pytest.approx((0.708 * 408, 0.792 * 408), abs=2)
+    assert all((axes[388 - place, place * 408 // 388] == rgb(GRAY)).all() for place in (60, 120, 180))
+    small = ImageFont.load_default(13)
+    for number in range(6):  # the scales run to the right and upwards
+        text, share = f"{number / 5:.1f}", number / 5
+        for place, anchor in (((56 + 408 * share, 430), "ma"), ((49, 424 - 388 * share), "rm")):
+            expected = Image.new("RGB", picture.size, "white")
+            ImageDraw.Draw(expected).text(place, text, fill=DARK, font=small, anchor=anchor)
+            box = Image.eval(expected.convert("L"), lambda value: 255 - value).getbbox()
+            assert picture.crop(box).tobytes() == expected.crop(box).tobytes(), (number, anchor)
+
+
 def test_a_generator_shows_its_samples(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "samples.png")
     pictures = final_pictures(RunDirectory(tmp_path))
     assert list(pictures) == ["figures/samples"] and pictures["figures/samples"].size == (8, 8)
 
 
+def rgb(color: str) -> tuple[int, int, int]:
+    return ImageColor.getrgb(color)[:3]
+
+
 def test_bars_are_as_high_as_their_shares() -> None:
     picture = np.asarray(chart("title", "x", "y", np.array([0.25, 1.0]), BLUE))
-    blue = np.array([0, 0x72, 0xB2])
     axes = picture[36:424, 56:464]
     for column, share in ((100, 0.25), (300, 1.0)):
-        height = (axes[:, column] == blue).all(axis=-1).sum()
+        height = (axes[:, column] == rgb(BLUE)).all(axis=-1).sum()
         assert height == pytest.approx(share * 388, abs=3)
