@@ -44,6 +44,7 @@ def test_trials_and_examples_add_in_quadrature() -> None:
     example = stats.norm.ppf(0.95) * examples.mean(axis=0).std(ddof=1) / math.sqrt(200)
     assert found.high - found.estimate == pytest.approx(math.hypot(trial, example))
     assert found.scope == "trials and examples" and found.examples == 200
+    assert "half-width at least 2.4 standard errors" in found.caution
 
 
 @pytest.mark.parametrize("share", [0.99, 0.997, 0.9995, 1.0])
@@ -88,6 +89,10 @@ def test_contrasts_keep_the_trials_that_all_have() -> None:
     np.testing.assert_allclose(mean([one, other]).values, [0.405, 0.46])
     np.testing.assert_allclose((one + other).values, [0.81, 0.92])
     assert len(one - numbers()) == 0
+    with_examples = [Sample(s.trials, s.values, s.values[:, None] + np.array([0.1, -0.1])) for s in (one, other)]
+    examples = (with_examples[0] - with_examples[1]).examples
+    assert examples is not None
+    np.testing.assert_allclose(examples, [[0.61, 0.61], [0.52, 0.52]])
 
 
 def test_examples_of_different_test_sets_do_not_mix() -> None:
@@ -135,8 +140,12 @@ def test_the_interval_holds_what_it_promises_wherever_the_error_comes_from(share
 def test_rank_correlation_is_spearmans_in_every_trial() -> None:
     generator = np.random.default_rng(0)
     first, second = generator.random((2, 6, 3))
-    pairs = [(numbers(*a), numbers(*b)) for a, b in zip(first, second, strict=True)]
+    pairs = [
+        (Sample((0, 1, 2), a, None, (f"run {condition}",)), numbers(*b))
+        for condition, (a, b) in enumerate(zip(first, second, strict=True))
+    ]
     found = rank_correlation(pairs)
+    assert found.runs == tuple(f"run {condition}" for condition in range(6))
     np.testing.assert_allclose(found.values, [stats.spearmanr(first[:, i], second[:, i]).statistic for i in range(3)])
     assert found.example_error is None
     assert len(rank_correlation(pairs[:3])) == 0
@@ -158,3 +167,18 @@ def test_a_correlation_that_rests_on_few_examples_is_unsure() -> None:
     assert few.example_error is not None and many.example_error is not None
     assert few.example_error > 3 * many.example_error
     assert interval(many).low > 0.8
+
+
+def test_the_error_of_a_correlation_is_that_of_other_test_sets() -> None:
+    """Difficult examples are so in every condition and trial, which moves no rank; the rest is each network's own."""
+    generator = np.random.default_rng(0)
+
+    def on_another_test_set(with_examples: bool) -> Sample:
+        difficulty = 5 * generator.standard_normal(100)
+        both = np.linspace(0.0, 0.7, 6)[:, None, None] + difficulty + generator.standard_normal((2, 6, 3, 100))
+        one, other = ([Sample((0, 1, 2), a.mean(axis=1), a if with_examples else None) for a in side] for side in both)
+        return rank_correlation(list(zip(one, other, strict=True)))
+
+    truth = np.std([on_another_test_set(False).values.mean() for _ in range(200)], ddof=1)
+    told = np.mean([on_another_test_set(True).example_error for _ in range(6)])
+    assert truth < told < 2.2 * truth  # resamples of a test set scatter around what is already by chance

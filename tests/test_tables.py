@@ -11,7 +11,7 @@ from synthetic_records import SyntheticRecords, Truth, everywhere
 from analysis.changes import Changes
 from analysis.statistics.control import control_values
 from analysis.statistics.intervals import interval
-from analysis.statistics.quantities import CONTRIBUTIONS, PerExample
+from analysis.statistics.quantities import CONTRIBUTIONS, PerExample, measure
 from analysis.statistics.sample import Sample
 from analysis.summary import SUMMARIZED, summarize
 from analysis.tables import StudyTable, study_table
@@ -102,6 +102,17 @@ def test_a_sample_is_one_condition_and_knows_its_examples(records: SyntheticReco
             table.sample("student_agreement", **settings)
     with pytest.raises(BadInput, match="student_agreement"):
         table.sample("student_agrement", policy="mixup", members=3)
+
+
+def test_a_trial_in_which_a_quantity_is_undefined_is_left_out_of_its_sample(
+    records: SyntheticRecords, table: StudyTable
+) -> None:
+    rows = table.rows[(table.rows["policy"] == "baseline") & (table.rows["members"] == 1)].copy()
+    rows["student_ece"] = [math.nan, *rows["student_ece"].iloc[1:]]
+    found, others = measure("student_ece", rows, PerExample(records)), rows.iloc[1:]
+    assert found.trials == tuple(others["trial"]) and found.runs == tuple(others["run_id"])
+    assert found.examples is not None
+    np.testing.assert_allclose(found.examples.mean(axis=1), found.values, atol=0.005)
 
 
 @pytest.mark.parametrize("quantity", CONTRIBUTIONS)
