@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 RESULTS, SWEEPS = (Path(__file__).parents[1] / name for name in ("results", "sweeps"))
 STUDY, PRESET = "data_recycling", "short"
+PICTURES = ("figures/reliability", "figures/accuracy_by_class")
 
 
 @pytest.fixture
@@ -26,7 +27,8 @@ def server(server: StandInServer) -> StandInServer:
     records = open_records(RESULTS / "data_recycling_resnet20" / "records.npz")
     for run_id in records.ids():
         metrics = {**records.record(run_id).metrics[-1], **records.record(run_id).summary["metrics"]}
-        show(server, run_id, STUDY, {**metrics, "figures/reliability": {"_type": "image-file"}, "_runtime": 1})
+        pictures = {name: {"_type": "image-file"} for name in PICTURES}
+        show(server, run_id, STUDY, {**metrics, **pictures, "_runtime": 1})
     return server
 
 
@@ -74,7 +76,7 @@ def test_a_workspace_and_a_report_for_each_study_show_only_what_its_runs_have(se
     (workspace,), (report,) = specs(server, "project-view").values(), specs(server, "runs").values()
     assert set(specs(server, "runs")) == {f"Study {STUDY}"}
     records = open_records(RESULTS / "data_recycling_resnet20" / "records.npz")
-    known = {"figures/reliability"}
+    known = set(PICTURES)
     for record in map(records.record, records.ids()):
         known |= {name for row in record.metrics for name in row} | set(record.summary["metrics"])
     for spec in (workspace, report):
@@ -91,16 +93,25 @@ def test_a_workspace_and_a_report_for_each_study_show_only_what_its_runs_have(se
             ("Bar Chart", {"test/cka/stage1"}),
             ("Bar Chart", {"epoch"}),
             ("Run History Line Plot", {"train/loss", "epoch"}),
-            ("Media Browser", {"figures/reliability"}),
+            *(("Media Browser", {name}) for name in PICTURES),
         ):
             assert (expected[0], frozenset(expected[1])) in kinds, expected
+        plots = [panel["config"] for panel in panels if panel["viewType"] == "Scatter Plot"]
+        assert {(plot["xAxis"], plot["yAxis"]) for plot in plots} == {
+            ("summary:test/agreement", "summary:test/accuracy"),
+            ("summary:train/agreement", "summary:test/agreement"),
+        }
         bars = [panel["config"] for panel in panels if panel["viewType"] == "Bar Chart"]
         by_condition = [bar for bar in bars if bar["metrics"] != ["epoch"]]
         assert {bar.get("groupBy") for bar in by_condition} == {"condition.value"}
         assert {(bar["groupAgg"], bar["groupArea"]) for bar in by_condition} == {("mean", "stddev")}
+    settings = json.loads(workspace)["section"]["settings"]
+    assert (settings["xAxis"], settings["maxRuns"]) == ("epoch", 50)  # by default, curves of ten runs over the steps
     (runset,) = json.loads(workspace)["section"]["runSets"]
     assert [key["name"] for key in runset["grouping"]] == ["study.value", "preset.value", "condition.value"]
-    assert STUDY in report and PRESET in report
+    assert STUDY in report and PRESET in report and "Question: teachers are trained on one stratified half" in report
+    (description,) = (view["description"] for view in server.views.values() if view["type"] == "runs")
+    assert description.startswith("Distillation on the teacher's half of CIFAR-100")
     assert "repro launch sweeps/data_recycling.yaml" in report
     assert report.count("repro launch ") == len(list(SWEEPS.glob(f"{STUDY}*.yaml"))) == 3  # and no other study's
 
@@ -116,7 +127,10 @@ def test_each_preset_has_its_own_part_of_a_report_with_its_own_runs_and_panels(s
         (runset,) = grid["runSets"]
         conditions = {one["key"]["name"]: one["value"] for one in conditions_of(runset["filters"])}
         assert conditions.keys() == {"study", "preset"} and conditions["study"] == STUDY
-        shown[conditions["preset"]] |= set().union(*map(metrics_of, panels_in(grid)))
+        metrics = [metrics_of(panel) for panel in panels_in(grid)]
+        shown[conditions["preset"]] |= set().union(*metrics)
+        # Beside the epochs that they have reached, runs are counted by their state.
+        assert [key["name"] for key in runset["grouping"]] == ["state"] * ({"epoch"} in metrics)
     assert shown["smoke"] == {"epoch", "test/accuracy"}
     assert shown[PRESET] > {"epoch", "test/accuracy", "test/agreement"}
 
@@ -133,7 +147,7 @@ def test_saving_twice_updates_what_is_there(server: StandInServer, capsys: pytes
     assert main(["wandb", "dashboard"]) == 0
     again = capsys.readouterr().out
     assert (again.count("created"), again.count("updated")) == (1, 2)
-    assert before < set(server.views)
+    assert before < set(server.views) and len(server.views) == len(before) + 1
     generator = specs(server, "runs")["Study sngan"]
     assert "train/generator_loss" in generator and "test/agreement" not in generator
     assert "train/generator_loss" in specs(server, "project-view")["Knowledge distillation"]
