@@ -1,5 +1,6 @@
 """On a simulated GPU: everything is computed on the device it is given, and no training step waits for it."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from runs import small_student, small_teacher
 from simulated_gpu import GPU, SimulatedGPU, is_on_gpu
 from test_resume import RANDOM_STUDENT, assert_same_record
 
+from repro.bench import floor
 from repro.bench.contenders import Distillation, random_examples
 from repro.bench.resnet import every_contender
 from repro.config import DataConfig, RunConfig, Selection, TrainingConfig
@@ -182,3 +184,15 @@ def test_a_bench_waits_for_the_gpu_once_a_slice_and_measures_its_own_precision(
             waits.clear()
             assert contenders[name](1.0) >= 2 * config.batch_size
             assert waits == [GPU], name
+
+
+def test_peaks_of_a_gpu_are_those_of_many_products_in_a_row(gpu: SimulatedGPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is launched in no time here, and a second passes while the host waits for all of them."""
+    waits: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(len(waits)))
+    monkeypatch.setattr(floor, "MATRIX", 8)
+    monkeypatch.setattr(floor, "CHANNELS", 2)
+    monkeypatch.setattr(floor, "COPIED", 1000)
+    with gpu:
+        assert floor.peaks(GPU) == pytest.approx((20 * 2 * 16 * 32**2 * 2**2 * 9, 20 * 2 * 4 * 1000))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from repro.bench.timing import Work, repeat
+from repro.bench.timing import Work, repeat, wait_for
 from repro.config import GeneratorConfig, PrecisionName, StudentConfig, TrainingConfig
 from repro.data.augment_geometric import HorizontalFlip, RandomCrop
 from repro.data.augmentation import Augmentation
@@ -117,8 +117,7 @@ def train_work(trainer: Trainer | GeneratorTrainer) -> Work:
         end, before = time.perf_counter() + seconds, trainer.images_seen
         while time.perf_counter() < end:
             trainer.advance(lambda: time.perf_counter() >= end)
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
+        wait_for(trainer.device)
         return trainer.images_seen - before
 
     return work
@@ -138,10 +137,6 @@ class Distillation:
     def teachers(self) -> Ensemble:
         networks = [build_network(teacher).to(memory_format=torch.channels_last) for teacher in self.config.teachers]
         return Ensemble(networks).to(self.device)
-
-    def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def reference(self) -> Work:
         dataset = PilImages(self.images.train, self.config.augmentation)
@@ -169,7 +164,7 @@ class Distillation:
         def once() -> int:
             return predict_members(teachers, part).shape[1]
 
-        return repeat(once, self.synchronize)
+        return repeat(once, lambda: wait_for(self.device))
 
     def bare(
         self,
@@ -197,7 +192,7 @@ class Distillation:
             optimizer.step()
             return len(inputs)
 
-        return repeat(step, self.synchronize)
+        return repeat(step, lambda: wait_for(self.device))
 
     @property
     def _temperature(self) -> float:

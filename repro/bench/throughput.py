@@ -14,7 +14,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from repro.bench.contenders import random_examples, train_work
-from repro.bench.timing import Report, Work, interleave, place, repeat, spread
+from repro.bench.timing import Report, Work, interleave, place, repeat, spread, wait_for
 from repro.config import DataConfig, GeneratorConfig, RunConfig, Selection, TeacherConfig, TrainingConfig
 from repro.data.dataset import as_input
 from repro.distill.ensemble import Ensemble
@@ -132,12 +132,11 @@ def _of_network(config: TrainingConfig, mode: Mode, device: torch.device) -> dic
     @torch.no_grad()
     def evaluate() -> int:
         with Precision(mode.precision, device).networks():
-            logits = predict(network, shown) if ask is None else ask(as_input(shown))
-        logits.sum().item()  # waits for the device
+            predict(network, shown) if ask is None else ask(as_input(shown))
         return len(shown)
 
     train = train_work(Trainer(on_labels, {dataset: examples}, None, device))
-    return {"train": train, "evaluate": repeat(evaluate)}
+    return {"train": train, "evaluate": repeat(evaluate, lambda: wait_for(device))}
 
 
 def _of_generator(config: GeneratorConfig, device: torch.device) -> dict[str, Work]:
@@ -149,7 +148,7 @@ def _of_generator(config: GeneratorConfig, device: torch.device) -> dict[str, Wo
     latents = torch.randn(BATCH, config.model.latent_size, device=device)
 
     def make() -> int:
-        generate(trainer.generator, latents).sum().item()
+        generate(trainer.generator, latents)
         return BATCH
 
-    return {"train": train_work(trainer), "evaluate": repeat(make)}
+    return {"train": train_work(trainer), "evaluate": repeat(make, lambda: wait_for(device))}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
+
 Work: TypeAlias = Callable[[float], int]
 """Works for about the given number of seconds and returns the number of images processed, all completed on return."""
 
@@ -41,6 +43,12 @@ class Report:
 def place(machine: Mapping[str, Any]) -> str:
     """Where a bench ran, in a few words, from `repro.training.hardware.describe`."""
     return machine["device"] if machine["device"] != "cpu" else f"{machine['processor']}, {machine['threads']} threads"
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has finished what it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def repeat(
