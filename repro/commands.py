@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     mode: Mode = options.wandb if runner.ranks.is_first else "disabled"
     remembered = missing and runner.ranks.is_first
     with (
-        _remembered(request, plan, runner.store) if remembered else contextlib.nullcontext(),
+        _remembered(request, plan, runner) if remembered else contextlib.nullcontext(),
         mirrored(mode, options.runs, labels, runner.progress.say),
         runner.stop.listening(),
         connected(runner.ranks, runner.device),
@@ -139,10 +139,10 @@ def _runner(options: argparse.Namespace) -> Runner:
 
 
 @contextlib.contextmanager
-def _remembered(request: Request, plan: Sequence[Request], store: Store) -> Iterator[None]:
+def _remembered(request: Request, plan: Sequence[Request], runner: Runner) -> Iterator[None]:
     """Record what the runs are made for, for `repro status` and `repro wandb sync`; undone if the input is bad."""
-    ledger = Ledger(store.root)
-    with ledger.lock():  # the same command in another terminal writes the same file
+    ledger = Ledger(runner.store.root)
+    with ledger.lock(runner.progress.say):  # the same command in another terminal writes the same file
         # Under the study's name, as in W&B; the origin keeps it apart from a sweep of the same name.
         forget = ledger.remember_sweep(request.study, {"run": request.run_id}, plan)
     try:

@@ -37,7 +37,7 @@ def demo(options: argparse.Namespace) -> None:
     plan = parents_first(read_sweep(find_sweep("digits"), {}))
     # As `repro launch` does, so that `repro status` and `repro wandb sync` know what the runs were made for.
     ledger = Ledger(runner.store.root)
-    with ledger.lock():
+    with ledger.lock(runner.progress.say):
         ledger.remember_sweep("digits", {}, plan)
     missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
     runner.progress.say(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from repro.atomic import read_object, reading, write_atomically, writing
 from repro.errors import BadInput
-from repro.lock import try_lock
+from repro.lock import lock_path, lock_when_free, try_lock
 
 if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads records need not spend
     from torch import Tensor
@@ -35,9 +35,6 @@ KEYS = {
 """What those who read a file of a record rely on."""
 SHOWN_EXAMPLES = 8
 """The number of examples, the first ones, whose logits a compact record keeps, to be drawn (Figure 8)."""
-LOCK_POLL_SECONDS = 0.1
-LOOK_SECONDS = 1.0
-"""A process that holds a lock for longer than this is writing the run, not just checking whether another one is."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
@@ -152,16 +149,12 @@ class RunDirectory:
         names the holder.
         """
         with self._open_lock() as file:
-            since: float | None = None
-            told = False
-            while not try_lock(file):
-                since = since or time.monotonic()
-                if not told and time.monotonic() - since > LOOK_SECONDS:
-                    file.seek(0)
-                    on_wait(_holder_named_in(file))
-                    told = True
-                while_waiting()
-                time.sleep(LOCK_POLL_SECONDS)
+
+            def tell() -> None:
+                file.seek(0)
+                on_wait(_holder_named_in(file))
+
+            lock_when_free(file, tell, while_waiting)
             with writing(self.path / "lock"):
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n".encode())
@@ -169,7 +162,7 @@ class RunDirectory:
 
     def holder(self) -> str | None:
         """Who is writing this run, or None. Raises BadInput if it cannot be locked."""
-        path = self._lock_path()
+        path = lock_path(self.path)
         if not path.exists():
             return None
         with path.open("rb", buffering=0) as file:
@@ -184,18 +177,12 @@ class RunDirectory:
         return max(0.0, time.time() - max(times))
 
     def _open_lock(self) -> io.FileIO:
-        path = self._lock_path()
+        path = lock_path(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             return path.open("ab+", buffering=0)
         except OSError as error:
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
-
-    def _lock_path(self) -> Path:
-        path = self.path / "lock"
-        if path.is_dir():
-            raise BadInput(f"{path}: is a folder, but the run needs a file of this name as its lock; remove it")
-        return path
 
     def write_config(self, config: "RunConfig") -> None:
         self.write_plain_config(config.run_id, config.model_dump(mode="json"))

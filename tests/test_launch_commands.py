@@ -14,7 +14,9 @@ import pytest
 from commands import Repro, calling
 from pretend_slurm import PretendSlurm
 from processes import Process
+from runs import runner
 
+from repro.cli import main
 from repro.commands import _remembered
 from repro.errors import BadInput
 from repro.launch.ledger import Ledger
@@ -236,6 +238,24 @@ def test_there_is_nothing_to_cancel_where_nothing_was_submitted(repro: Repro) ->
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["launch", *ONE], ["run", "digits", *ONE[1:]], ["cancel", "all"]])
+def test_a_command_that_waits_for_another_launcher_says_so(command: list[str], repro: Repro) -> None:  # noqa: ARG001
+    def call(pipe: Connection) -> None:
+        class Sent(StringIO):
+            def write(self, text: str) -> int:
+                pipe.send(text)
+                return len(text)
+
+        with redirect_stderr(Sent()):
+            main(command)
+
+    with Ledger(Path("runs")).lock(print):
+        caller = Process(call)
+        while "waiting for another command that launches or cancels runs in runs" not in caller.hear():
+            pass
+    caller.kill()
+
+
 def test_debug_mode_calls_the_jobs_in_this_process(repro: Repro) -> None:
     code, _, err = repro("launch", *ONE, "--cluster", "debug")
     assert code == 0
@@ -260,7 +280,7 @@ def test_the_same_command_at_the_same_time_writes_in_turn_what_its_run_is_for(
     monkeypatch.setattr(Ledger, "remember_sweep", keep_alone)
     (request,) = read_sweep(find_sweep("digits"), {"preset": "smoke", "trial": 0, "images": 100})
     for _ in range(2):  # neither of which knew that the other would fail as well
-        with pytest.raises(BadInput), _remembered(request, [request], Store(tmp_path)):
+        with pytest.raises(BadInput), _remembered(request, [request], runner(tmp_path)):
             (file,) = (tmp_path / ".launch" / "sweeps").iterdir()
             file.unlink()
             raise BadInput("the data are damaged")

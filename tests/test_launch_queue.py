@@ -44,7 +44,7 @@ def reconciled(ledger: Ledger) -> Callable[..., tuple[set[str], list[str]]]:
 
     def call(*submissions: Submission) -> tuple[set[str], list[str]]:
         said: list[str] = []
-        with ledger.lock():
+        with ledger.lock(print):
             for submission in submissions:
                 ledger.write(submission)
             return set(reconcile(ledger, said.append)), said
@@ -128,7 +128,7 @@ def test_thousands_of_jobs_are_cancelled_without_leaving_one_out(slurm: PretendS
 
 def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(ledger: Ledger) -> None:
     first, second = entry("1", ["a"], ["b"]), entry("2", ["b"])
-    with ledger.lock():
+    with ledger.lock(print):
         ledger.write(second)
         ledger.write(first)
         assert ledger.open_submissions() == [first, second]
@@ -145,7 +145,7 @@ def test_a_submission_that_is_put_away_while_it_is_looked_for_is_found(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only, read = entry("1", ["a"]), ledgers._read
-    with ledger.lock():
+    with ledger.lock(print):
         ledger.write(only)
 
     def read_then_end(folder: Path) -> list[Submission]:
@@ -161,7 +161,7 @@ def test_a_submission_that_is_put_away_while_it_is_looked_for_is_found(
 def test_the_last_submission_is_the_latest_also_where_clocks_were_set_back(ledger: Ledger) -> None:
     summer = replace(entry("1", ["a"]), time="2026-10-25T02:50:00+0200")
     winter = replace(entry("2", ["a"]), time="2026-10-25T02:10:00+0100")
-    with ledger.lock():
+    with ledger.lock(print):
         ledger.write(winter)
         ledger.write(summer)
     assert ledger.open_submissions() == ledger.submissions() == [summer, winter]
@@ -169,14 +169,15 @@ def test_the_last_submission_is_the_latest_also_where_clocks_were_set_back(ledge
 
 def test_two_launchers_of_one_folder_take_turns(ledger: Ledger) -> None:
     def launch(pipe: Connection) -> None:
-        with ledger.lock(on_wait=lambda: pipe.send("waits")):
+        with ledger.lock(say=lambda line: pipe.send(line)):
             pipe.send("holds")
             pipe.recv()
 
     first = Process(launch)
     assert first.hear() == "holds"
     second = Process(launch)
-    assert second.hear() == "waits"
+    waiting = f"waiting for another command that launches or cancels runs in {ledger.folder.parent}"
+    assert second.hear() == waiting
     assert not second.pipe.poll(0.3)
     first.kill()
     assert second.hear() == "holds"

@@ -117,7 +117,7 @@ def submitter(folder: Path, profile: Profile, sweep: str = "sweep") -> Submitter
 
 def submit(ours: Submitter, requests: list[Request], queued: dict[str, Task]) -> list[str]:
     """Submit what is not queued."""
-    with ours.ledger.lock():
+    with ours.ledger.lock(print):
         missing = [request for request in requests if request.run_id not in queued]
         return ours.submit(arrange(missing, queued, ours.profile))
 
@@ -274,7 +274,7 @@ def test_on_a_full_disk_nothing_is_submitted(tmp_path: Path, pretend: Callable[[
 
     def launch(pipe: Connection) -> None:
         ours = submitter(tmp_path, Profile())
-        with ours.ledger.lock():
+        with ours.ledger.lock(print):
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
             try:
                 ours.submit(arrays)
@@ -290,4 +290,10 @@ def test_on_a_full_disk_nothing_is_submitted(tmp_path: Path, pretend: Callable[[
 def test_runs_can_only_be_kept_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(BadInput, match=r"runs: cannot keep runs there \(Not a directory\); see --runs"):
-        Ledger(tmp_path / "runs").lock().__enter__()
+        Ledger(tmp_path / "runs").lock(print).__enter__()
+
+
+def test_a_folder_where_the_lock_of_launches_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".launch" / "lock").mkdir(parents=True)
+    with pytest.raises(BadInput, match=rf"^{tmp_path}/\.launch/lock: is a folder, but a file .* remove it$"):
+        Ledger(tmp_path).lock(print).__enter__()

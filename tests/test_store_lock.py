@@ -172,7 +172,7 @@ def test_a_folder_where_the_lock_should_be_is_named_in_one_line_and_left_alone(
     assert main([*command, *settings, "--runs", str(tmp_path)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == (
-        f"repro: {run.path / 'lock'}: is a folder, but the run needs a file of this name as its lock; remove it"
+        f"repro: {run.path / 'lock'}: is a folder, but a file of this name is needed as a lock; remove it"
     )
     assert len(said) == (2 if command[0] == "run" else 1)  # after which runs come first
     assert (run.path / "lock").is_dir() and not (run.path / "run.log").exists()

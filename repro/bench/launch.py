@@ -55,7 +55,7 @@ def _measure(size: int, clock: Callable[[], float]) -> dict[str, Any]:
         submitter = Submitter(
             Ledger(store.root), store, Path("data"), Profile(), "bench", "digits", Path(folder) / "code"
         )
-        with submitter.ledger.lock():
+        with submitter.ledger.lock(print):
             _, submit_seconds = _timed(lambda: list(submitter.submit(arrange(plan, {}, Profile()))), clock)
         _write_records(plan, store)
         names = [Named(store.run(request.run_id), request.label) for request in plan]

@@ -85,7 +85,7 @@ def _launch_here(plan: Sequence[Request], options: argparse.Namespace) -> None:
     _check(standings, wanted, runner)
     code = None
     if wanted:
-        with ledger.lock():
+        with ledger.lock(runner.progress.say):
             code = take_snapshot(ledger.code_folder) if workers > 1 else None
             _remember(plan, options)
     runner.progress.say(f"{options.sweep}: {_count(standings)}")
@@ -110,7 +110,7 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
     checker = _runner(options, profile.job_device)  # which this machine may not have: the checker only checks
     ranks = Ranks(size=profile.processes_per_run)
     say = checker.progress.say
-    with ledger.lock(on_wait=lambda: say("waiting for another launch of runs in the same folder")):
+    with ledger.lock(say):
         queued = reconcile(ledger, say) if options.cluster == "slurm" else {}
         standings, queued = _settle(plan, queued, options, lambda stands, tasks: take_back(stands, tasks, say))
         wanted = [standing.request for standing in standings if standing.stand == "to make"]

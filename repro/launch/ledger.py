@@ -6,7 +6,6 @@ runs are still on their way. Everything is in `runs/.launch/`.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -21,7 +20,7 @@ from typing import Any
 from repro.atomic import write_atomically
 from repro.errors import BadInput, RunFailed
 from repro.launch.request import Request
-from repro.lock import try_lock
+from repro.lock import lock_path, lock_when_free
 from repro.store import Store
 
 
@@ -63,22 +62,21 @@ class Ledger:
         return self.folder / "jobs" / token
 
     @contextlib.contextmanager
-    def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Be the only launcher of this folder of runs; `on_wait` is called if another one has to finish first.
+    def lock(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Be the only launcher of this folder of runs; `say` is told if another one has to finish first.
 
         Raises BadInput if the folder is not writable, or its file system does not support locks.
         """
         with self._open_lock() as file:
-            if not try_lock(file):
-                on_wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
+            waiting = f"waiting for another command that launches or cancels runs in {self.folder.parent}"
+            lock_when_free(file, on_wait=lambda: say(waiting), while_waiting=lambda: None)
             yield
 
     def _open_lock(self) -> io.FileIO:
         try:
             for folder in (self.open_folder, self.ended_folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            return (self.folder / "lock").open("ab+", buffering=0)
+            return lock_path(self.folder).open("ab+", buffering=0)
         except OSError as error:
             raise BadInput(f"{self.folder.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 

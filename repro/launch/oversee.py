@@ -58,8 +58,9 @@ def cancel(options: argparse.Namespace) -> None:
     ledger = Ledger(options.runs)
     if not ledger.folder.is_dir():
         raise BadInput(f"{options.runs}: nothing was ever submitted from there; see --runs")
-    with ledger.lock():
-        queued = reconcile(ledger, progress.for_this_output().say)
+    say = progress.for_this_output().say
+    with ledger.lock(say):
+        queued = reconcile(ledger, say)
         if options.what != "all":
             wanted = {named.run.run_id for named in _find(options.what, options)}
             tasks = {task for run_id, task in queued.items() if run_id in wanted}
