@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from repro.config import StudentConfig, TeacherConfig
 from repro.data.augment_geometric import HorizontalFlip
 from repro.distill.divergences import ForwardCrossEntropy
+from repro.distill.hidden import Shape
 from repro.distill.hint import Hint
 from repro.distill.logit_matching import LogitMSE
 from repro.errors import BadInput
@@ -23,6 +24,16 @@ class Network(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(64, outputs))
         if stages is not None:
             self.stages = stages
+
+
+class Several(Network):
+    def __init__(self) -> None:
+        super().__init__(10)
+        self[1].register_forward_hook(lambda _module, _inputs, output: [output])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self[1](self[0](inputs))[0]
+        return logits
 
 
 def network(make: Callable[[], nn.Module]) -> TeacherConfig:
@@ -79,6 +90,9 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         ),
         (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
         (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
+        (network(lambda: Network(10, stages="body")), r"Network: its stages are the text 'body'; .* \('body',\)"),  # type: ignore[arg-type]
+        (network(lambda: None), "preresnet: build gives NoneType, not an nn.Module"),  # type: ignore[arg-type, return-value]
+        (network(Several), "preresnet: its stage '1' gives list, not a tensor"),
         (divergence(lambda p, q: (p - q).abs()), r"divergence gives \(3, 10\) for 3 inputs, not .* \(3,\)"),
         (divergence(lambda *_: None), "divergence gives NoneType for 3 inputs"),
         (divergence(lambda p, _: p.sum(-1)), "distance has no gradient"),
@@ -103,6 +117,16 @@ def test_what_returns_something_else_is_refused(
     with pytest.raises(BadInput, match=problem):
         runner(tmp_path).check([config])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("given", "kind"), [([], "list"), (None, "NoneType")])
+def test_modules_of_hidden_layers_that_are_no_module_list_are_refused(given: object, kind: str) -> None:
+    class Own(Hint):
+        def modules(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.ModuleList:  # noqa: ARG002
+            return given  # type: ignore[return-value]
+
+    with pytest.raises(ValueError, match=f"^hint: modules gives {kind}, not an nn.ModuleList$"):
+        Own().check_layers({"body": (4,)}, {"body": (4,)})
 
 
 def test_images_may_pass_their_range_by_rounding(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ class HiddenObjective(DivergenceObjective):
         for own, other in pairs:
             check_map_or_vector(f"student's '{own}'", student[own])
             check_map_or_vector(f"teacher's '{other}'", teacher[other])
-        return self.modules([student[name] for name, _ in pairs], [teacher[name] for _, name in pairs])
+        modules = self.modules([student[name] for name, _ in pairs], [teacher[name] for _, name in pairs])
+        if not isinstance(modules, nn.ModuleList):
+            raise ValueError(f"{self.name}: modules gives {type(modules).__name__}, not an nn.ModuleList")
+        return modules
 
     def check_layers(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> None:
         """Raise ValueError if these networks' layers cannot be compared."""

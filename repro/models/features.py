@@ -24,6 +24,11 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     if not isinstance(network, Staged):
         raise BadInput(f"{type(network).__name__} does not name its stages: it needs an attribute `stages`")
+    if isinstance(network.stages, str):  # whose letters would be taken for names
+        raise BadInput(
+            f"{type(network).__name__}: its stages are the text '{network.stages}'; a tuple of one name is written "
+            f"with a comma: ('{network.stages}',)"
+        )
     submodules = dict(network.named_modules())
     for stage in network.stages:
         if stage not in submodules:
@@ -55,10 +60,15 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     device = "meta" if model.input_kind == "images" else "cpu"
     inputs = torch.zeros(1, *input_shape) if device == "meta" else torch.zeros(1, input_shape[0], dtype=torch.int64)
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
-        network = model.build(num_classes, input_shape).eval()
-        with capture_stages(network) as outputs:
+        network = model.build(num_classes, input_shape)
+        if not isinstance(network, nn.Module):
+            raise BadInput(f"{model.name}: build gives {type(network).__name__}, not an nn.Module")
+        with capture_stages(network.eval()) as outputs:
             logits = network(inputs.to(device))
     if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
         found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise BadInput(f"{model.name}: for one input it returns {found}, not logits torch.float32 (1, {num_classes})")
+    for stage, output in outputs.items():
+        if not isinstance(output, Tensor):
+            raise BadInput(f"{model.name}: its stage '{stage}' gives {type(output).__name__}, not a tensor")
     return {stage: tuple(output.shape[1:]) for stage, output in outputs.items()}
