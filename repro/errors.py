@@ -31,10 +31,10 @@ class MadeElsewhere(RunFailed):
     """Another process is making the run, and the caller does not want to wait for it."""
 
 
-def did_you_mean(given: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest match in `valid`, or `; valid: a, b, c` if there is none."""
+def did_you_mean(given: str, valid: Iterable[str], too_many_to_list: Iterable[str] = ()) -> str:
+    """`; did you mean 'x'?` for the closest match, or `; valid: a, b, c` if there is none."""
     candidates = sorted(valid)
-    nearest = difflib.get_close_matches(given, candidates, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(given, [*candidates, *too_many_to_list], n=1, cutoff=0.5)
     if nearest:
         return f"; did you mean '{nearest[0]}'?"
     return f"; valid: {', '.join(candidates)}" if candidates else ""

@@ -42,7 +42,8 @@ def explain(
         line = f"{subject}: {context['error']}"
     elif kind == "literal_error":
         valid = [choice.strip().strip("'") for choice in str(context["expected"]).replace(" or ", ",").split(",")]
-        line = f"{subject} is {_shorten(first['input'])}{did_you_mean(str(first['input']), valid)}"
+        hint = "" if isinstance(first["input"], list) else did_you_mean(str(first["input"]), valid)
+        line = f"{subject} is {_shorten(first['input'])}{hint}"
     elif kind == "too_short":
         line = f"{subject} is {_shorten(first['input'])}: it needs at least {context['min_length']} element"
     else:
@@ -50,6 +51,8 @@ def explain(
         line = f"{subject} is {_shorten(first['input'])}: {message}"
         if isinstance(first["input"], str) and any("name" in s.model_fields for s in _schemas_at(roots, content, path)):
             line += f"; to choose one by its name, set '{key}.name'"
+    if isinstance(first["input"], list) and (kind == "literal_error" or kind.endswith("_type")):
+        line += "; several values are for a sweep, see `repro launch --help`"
     others = len(problems) - 1
     return BadInput(line + (f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""), key)
 

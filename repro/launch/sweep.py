@@ -1,12 +1,13 @@
 """Sweep files in W&B's sweep schema, expanded locally, without a server."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from repro.component import Schema
 from repro.config import RunConfig
 from repro.config.override import override
 from repro.errors import BadInput, did_you_mean
@@ -65,9 +66,18 @@ def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
     fields = type(config).model_fields
     for key in changes:
         if key.split(".")[0] not in fields:
-            hint = did_you_mean(key, {*type(study).model_fields, *fields} - {"name"})
+            hint = did_you_mean(key, {*type(study).model_fields, *fields} - {"name"}, _dotted_keys(config))
             raise BadInput(f"{study.name} has no setting '{key}'{hint}", key)
     return override(config, dict(changes)) if changes else config
+
+
+def _dotted_keys(part: Schema, prefix: str = "") -> Iterator[str]:
+    """The keys of all parts of a config, except of those in lists."""
+    for name in type(part).model_fields:
+        yield f"{prefix}{name}"
+        value = getattr(part, name)
+        if isinstance(value, Schema):
+            yield from _dotted_keys(value, f"{prefix}{name}.")
 
 
 def find_sweep(name: str) -> Path:
