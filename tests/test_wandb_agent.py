@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import psutil
 import pytest
 import yaml
@@ -15,10 +16,13 @@ from processes import Process, has_argument, outlive
 
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY
+from repro.cli import main
 from repro.launch.sweep import find_sweep
 from repro.store import Store
+from repro.tracking import agent
 from repro.tracking.agent import STOP_SECONDS, _work
 from repro.tracking.description import PROJECT
+from repro.tracking.under_agent import REPORT, reported_to_agent
 from slurm.devcluster import Cluster
 
 pytestmark = pytest.mark.slow
@@ -187,6 +191,29 @@ def test_what_has_ended_is_not_waited_for_where_nobody_reaps_it() -> None:
     (left,) = (one for one in set(psutil.Process().children()) - others if one.name() == "sleep")
     assert left.status() == psutil.STATUS_ZOMBIE
     os.waitpid(left.pid, 0)
+
+
+def test_what_does_not_end_when_it_is_told_to_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "STOP_SECONDS", 0.5)
+    script = f"trap '' TERM; cd {tmp_path}; echo $$ > new; mv new pid; exec sleep 900"
+    leaves_it = f"import subprocess, time; subprocess.Popen(['sh', '-c', {script!r}]); time.sleep(3)"
+    command = [sys.executable, "-S", "-c", leaves_it]
+    working = Process(lambda pipe: pipe.send(_work(command, os.environ)))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    left = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert working.hear() == (0, None)
+    monkeypatch.setattr(processes, "PATIENCE", 10.0)  # it must end much earlier than by itself
+    assert outlive([left]) == []
+
+
+def test_a_command_within_another_is_not_counted_by_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REPORT, str(tmp_path / "report"))
+    with reported_to_agent():
+        assert main(["status", "--runs", str(tmp_path)]) == 0
+    assert (tmp_path / "report").read_text().split() == ["begun", "done"]
 
 
 @pytest.mark.usefixtures("environment", "server")
