@@ -54,13 +54,17 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn errors caused by corrupt content of `path` into Damaged. A missing file still raises OSError."""
+def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
+    """Turn errors caused by corrupt content of `path` into Damaged. A missing file still raises OSError.
+
+    `remedy`: what to do, by default for a file of a run's record.
+    """
     try:
         yield
     except CORRUPT as error:
         reason = str(error).partition("\n")[0]
-        raise Damaged(f"{path}: damaged ({reason}); remove {path.parent} to make the run again") from error
+        remedy = remedy or f"remove {path.parent} to make the run again"
+        raise Damaged(f"{path}: damaged ({reason}); {remedy}") from error
 
 
 def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:

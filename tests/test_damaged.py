@@ -109,6 +109,21 @@ def test_a_damaged_failure_is_named_and_status_goes_on(
     assert f"{student.path / 'failure.json'}: damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+@pytest.mark.parametrize(
+    ("folder", "remedy"), [("sweeps", "remove it, and launch the sweep again"), ("submitted", "remove it, and cancel")]
+)
+def test_a_damaged_note_of_a_launch_is_named(
+    folder: str, remedy: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = tmp_path / ".launch" / folder / "one.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(content)
+    command = ["logs", "0123456789ab"] if folder == "sweeps" else ["cancel", "all"]
+    assert main([*command, "--runs", str(tmp_path)]) == 2
+    assert re.fullmatch(rf"repro: {note}: damaged \(.*\); {remedy}.*\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("content", ["test_logits", "train_logits"])
 def test_damaged_predictions_are_named(student: RunDirectory, content: str) -> None:
     cut(student.path / "predictions.safetensors")

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from repro.atomic import write_atomically
+from repro.atomic import reading, write_atomically
 from repro.errors import BadInput, RunFailed
 from repro.launch.request import Request
 from repro.lock import lock_path, lock_when_free
@@ -130,7 +130,8 @@ class Ledger:
         """The runs of every launched sweep, by sweep name, and of every `repro run`, by study name."""
         found: dict[str, list[SweepRun]] = {}
         for path in sorted(self.sweep_folder.glob("*.json")):
-            with contextlib.suppress(FileNotFoundError):  # removed just now, by a launch that was refused
+            # Suppressed if it was removed just now, by a launch that was refused.
+            with contextlib.suppress(FileNotFoundError), reading(path, "remove it, and launch the sweep again"):
                 content = json.loads(path.read_text())
                 found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
         return found
@@ -154,7 +155,8 @@ def new_token() -> str:
 def _read(folder: Path) -> list[Submission]:
     found: list[Submission] = []
     for path in folder.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):  # archived just now
+        remedy = "remove it, and cancel its jobs by hand if any are in the queue"
+        with contextlib.suppress(FileNotFoundError), reading(path, remedy):  # suppressed if it was archived just now
             found.append(Submission(**json.loads(path.read_text())))
     return sorted(found, key=_age)
 
