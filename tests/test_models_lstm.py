@@ -1,5 +1,9 @@
 """The LSTM against torch's own on single sequences, and what padding may not do."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -102,3 +106,30 @@ def test_the_papers_network_has_this_many_parameters() -> None:
 def test_images_are_refused() -> None:
     with pytest.raises(BadInput, match=r"model lstm fits texts .* not inputs of shape \(1, 28, 28\)"):
         LSTM().build(10, (1, 28, 28))
+
+
+IN_BFLOAT16 = """
+import torch
+from repro.models.lstm import LSTM
+
+torch.manual_seed(0)
+network = LSTM(embedding=5, cell=4).build(3, (9, 30))
+tokens = torch.randint(0, 30, (6, 9))
+exact = network(tokens)
+with torch.autocast("cpu", torch.bfloat16):
+    rounded = network(tokens).float()
+rounded.sum().backward()
+assert all(weight.grad.isfinite().all() for weight in network.parameters())
+assert torch.backends.mkldnn.enabled
+print(float((rounded - exact).abs().max()))
+"""
+
+
+@pytest.mark.slow
+def test_it_runs_in_bfloat16_on_a_processor_without_avx512() -> None:
+    older = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_BFLOAT16], env=older, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 1e-5 < float(done.stdout) < 0.02  # rounded to 8 bits, and no more

@@ -1,6 +1,9 @@
 """A bidirectional LSTM over token numbers (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)."""
 
-from typing import ClassVar, Literal
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,8 +31,27 @@ class Encoder(nn.Module):
         # Packing needs the lengths on the CPU. This is the only place that waits for the GPU.
         lengths = (tokens != PADDING).sum(dim=1).clamp_(min=1).cpu()
         packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
-        _, (hidden, _) = self.lstm(packed)
+        with _kernels():
+            _, (hidden, _) = self.lstm(packed)
         return torch.cat([hidden[-2], hidden[-1]], dim=1)
+
+
+def _kernels() -> AbstractContextManager[None]:
+    """Torch's own kernels in bfloat16 on processors without AVX-512, for which oneDNN has no such LSTM."""
+    if torch.is_autocast_enabled("cpu") and torch.backends.cpu.get_cpu_capability() not in ("AVX512", "AMX"):
+        return _without_onednn()
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _without_onednn() -> Iterator[None]:
+    onednn: Any = torch.backends.mkldnn  # its `flags` warn of GPUs
+    before = onednn.enabled
+    onednn.enabled = False
+    try:
+        yield
+    finally:
+        onednn.enabled = before
 
 
 class LSTMNetwork(nn.Module):
