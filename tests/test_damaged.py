@@ -83,6 +83,13 @@ def test_a_text_that_lacks_what_is_read_ends_a_command_in_a_line(
     assert not (tmp_path / "all.npz").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "metrics.jsonl"])
+def test_what_a_finished_run_has_lost_is_named(student: RunDirectory, name: str) -> None:
+    (student.path / name).unlink()
+    with pytest.raises(Damaged, match=f"{name}: is missing from a finished run; remove {student.path} to make it"):
+        RunFolder(Store(student.path.parent)).record(student.run_id)
+
+
 def test_metrics_that_are_no_text_are_named(student: RunDirectory) -> None:
     (student.path / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
     with pytest.raises(Damaged, match=r"metrics.jsonl: damaged"):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repro.atomic import reading
 from repro.distill.ensemble import ensemble_logits
+from repro.errors import Damaged
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
 from repro.records.record import (
@@ -65,6 +66,9 @@ class RunFolder:
         run = self.store.run(run_id)
         if not run.is_done():
             raise KeyError(run_id)
+        for name in ("config.json", "environment.json", "metrics.jsonl"):
+            if not (run.path / name).exists():  # as after a copy or a clean-up that was stopped half-way
+                raise Damaged(f"{run.path / name}: is missing from a finished run; remove {run.path} to make it again")
         config = run.config()
         return Record(
             run_id=run_id,
