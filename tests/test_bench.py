@@ -199,6 +199,7 @@ def test_ours_pays_for_the_teachers_pass_and_the_headline_is_under_one_allocator
     assert report.text.splitlines()[0] == f"lenet: {shown}"
 
 
+@pytest.mark.slow
 def test_resnet_compares_within_one_allocator_unless_it_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Capacity(preset="smoke", members=3).config()
     monkeypatch.setattr(resnet, "study_config", lambda: config.model_copy(update={"epochs": 1_000_000}))

@@ -94,6 +94,7 @@ def test_a_figure_says_what_is_changed_and_what_makes_the_rest(records: Syntheti
     assert set(evidence.table["run_id"]) == set(study_table(records, "optimizer", "short", CHANGES).rows["run_id"])
 
 
+@pytest.mark.slow
 def test_an_overview_names_the_sweeps_that_are_left_out(records: SyntheticRecords) -> None:
     many = Changes.parse(["epochs=7"])  # a condition of the study `optimizer`
     tables = StudyTables(SyntheticRecords(examples=60).add("digits", WORLD, changes=many), many)

@@ -208,6 +208,7 @@ def test_a_job_of_two_goes_on_as_one(alone: Path, tmp_path: Path, data: Path) ->
     assert_same_numbers(alone, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_in_bfloat16_stopped_or_not_like_one(
     tmp_path: Path, data: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

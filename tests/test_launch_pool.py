@@ -61,6 +61,7 @@ def training(run: RunDirectory) -> bool:
     return log.exists() and "at step" in log.read_text()
 
 
+@pytest.mark.slow
 def test_one_worker_makes_what_can_be_made_and_lives_through_a_failure(
     store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_killed_worker_is_a_failure_of_its_run_alone(store: Store, capfd: pyte
     assert store.run(fine.run_id).state() == "done"
 
 
+@pytest.mark.slow
 def test_a_worker_saves_its_run_and_ends_when_whoever_started_it_is_killed(store: Store) -> None:
     long = store.run(LONG.run_id)
 

@@ -129,6 +129,7 @@ def test_the_page_says_what_was_not_run(work: Runner) -> None:
     assert "Not run: `repro launch sweeps/methods_digits.yaml`." in page  # smoke is no result
 
 
+@pytest.mark.slow
 def test_the_committed_page_is_that_of_the_committed_records() -> None:
     from repro.records import open_records
 

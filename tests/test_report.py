@@ -210,6 +210,7 @@ def test_code_from_no_git_checkout_is_named_by_its_content(contents: Contents) -
     assert '<td class="number">none</td></tr>' in render("page.html.j2", replace(contents, runs=[run]))
 
 
+@pytest.mark.slow
 def test_runs_with_differing_copies_have_their_own_place(records: SyntheticRecords, page: str, tmp_path: Path) -> None:
     again = SyntheticRecords(seed=1, examples=200).add("optimizer", world, only={"epochs": 300, "trial": [0]})
     for name, source in (("first", records), ("second", again)):
@@ -239,6 +240,7 @@ def test_the_command_writes_page_and_summary_and_an_empty_store_is_all_not_run(t
     assert "17" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 @pytest.mark.parametrize("committed", [False, True])

@@ -88,6 +88,7 @@ def test_every_augmentation(name: str, digits: LabeledData, gpu: SimulatedGPU) -
     assert_same_on_gpu(small_student(augmentation=(augmentation,), epochs=1), digits, gpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(name for name, model in Model.registry.items() if model.input_kind == "images"))
 def test_every_network_for_images(name: str, gpu: SimulatedGPU) -> None:
     model = PreResNet(depth=8) if name == "preresnet" else Model.registry[name]()
@@ -121,6 +122,7 @@ def assert_same_records(tmp_path: Path, gpu: SimulatedGPU, config: RunConfig, st
     assert_same_record(on_cpu, on_gpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweep", "condition"),
     [
@@ -136,6 +138,7 @@ def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: P
     assert_same_records(tmp_path, gpu, next(run.config for run in runs if condition in run.label))
 
 
+@pytest.mark.slow
 def test_a_run_stopped_on_the_gpu_resumes_bit_for_bit(tmp_path: Path, gpu: SimulatedGPU) -> None:
     assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
 

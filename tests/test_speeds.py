@@ -56,6 +56,7 @@ def test_a_file_that_is_something_else_is_refused(
     assert "cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_the_bench_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = DataConfig(train=Selection(dataset=Digits(), size=100_000))  # more than the bench makes
     texts = Selection(dataset=SyntheticTexts(tokens=5, max_words=50))
