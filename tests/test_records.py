@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax, rel_entr, softmax
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis.changes import Changes
 from analysis.summary import summarize
 from analysis.tables import study_table
 from repro.cli import main
@@ -371,36 +370,6 @@ def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
         assert records.attachment(first, "surface.json") == b"{}"
         assert records.attachment(second, "surface.json") is None
         assert records.attachment(first, "model.safetensors") is None
-
-
-def test_committed_records_without_examples_make_a_table() -> None:
-    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.npz")
-    table = study_table(records, "lenet_mnist", "short")
-    assert len(table.rows) == 12 and not table.missing
-    assert table.rows["teacher_accuracy"].between(0.84, 0.87).all()
-    assert table.rows["control_agreement"].isna().all()
-    sample = table.sample("student_agreement", pool=1.0)
-    assert sample.trials == (0, 1, 2) and sample.examples is None
-    assert records.predictions(sample.runs[0]) is None and records.scores(sample.runs[0]) is not None
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "rows"),
-    [
-        ("data_recycling_resnet20", "", 9),
-        ("digits", "", 9),
-        # 27 students; at lambda = 0, those of both learning rates are the same.
-        ("init_interpolation", "precision=bfloat16 evaluate_every=6 teachers.evaluate_every=6", 30),
-        ("text", "", 6),
-        ("text_transformer", "", 2),
-    ],
-)
-def test_the_committed_records_are_those_that_their_studies_ask_for(name: str, changes: str, rows: int) -> None:
-    """With another config the runs would have other ids: their results would be gone from every table."""
-    records = open_records(Path(__file__).parents[1] / "results" / name / "records.npz")
-    table = study_table(records, name, "short", Changes.parse(changes.split()))
-    assert len(table.rows) == rows
-    assert set(table.rows["run_id"]) == {run for run in records.ids() if records.record(run).kind == "student"}
 
 
 def test_a_run_that_is_not_done_is_no_record(made: SyntheticRecords, tmp_path: Path) -> None:
