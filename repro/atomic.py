@@ -6,8 +6,9 @@ import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -67,13 +68,17 @@ def reading(path: Path, remedy: str | None = None) -> Iterator[None]:
         raise Damaged(f"{path}: damaged ({reason}); {remedy}") from error
 
 
-def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """The JSON object in a file of a record. Raises Damaged if it is none, or lacks one of the keys."""
+def read_object(path: Path, keys: Mapping[str, type | UnionType]) -> dict[str, Any]:
+    """The JSON object in a file of a record, with values of these types. Raises Damaged if it is something else."""
     with reading(path):
         content: dict[str, Any] = json.loads(path.read_text())
-        for key in keys:
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        for key, form in keys.items():
             if key not in content:
                 raise ValueError(f"it has no '{key}'")
+            if not isinstance(content[key], form):
+                raise ValueError(f"its '{key}' is {content[key]!r}")
     return content
 
 

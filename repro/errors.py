@@ -31,6 +31,12 @@ class MadeElsewhere(RunFailed):
     """Another process is making the run, and the caller does not want to wait for it."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch says that the memory of the GPU or of the machine does not suffice."""
+    # On the CPU this is a plain RuntimeError.
+    return "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
+
+
 def did_you_mean(given: str, valid: Iterable[str], too_many_to_list: Iterable[str] = ()) -> str:
     """`; did you mean 'x'?` for the closest match, or `; valid: a, b, c` if there is none."""
     candidates = sorted(valid)

@@ -14,7 +14,7 @@ from repro.clock import Clock
 from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
-from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
+from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed, is_out_of_memory
 from repro.progress import Progress, summarize
 from repro.run_data import as_recorded, check_data_of_parents, check_same_data, check_test_images, fingerprint_all
 from repro.stop import StopRequest
@@ -66,7 +66,7 @@ class Runner:
             check_test_images(config, datasets)
             if isinstance(config, GeneratorConfig):
                 select_all(config.data, datasets)
-                with torch.device("meta"):  # shapes only
+                with torch.random.fork_rng(devices=[]):
                     build_networks(config)
                 continue
             read = tuple(run.data for run in lineage(config))
@@ -124,12 +124,19 @@ class Runner:
                     self.ranks.wait_for_all()  # a parent's weights must exist before any process starts its child
                 except (Interrupted, BadInput):
                     raise
-                except Exception as error:
+                except Exception as caught:
                     log.exception("failed")
+                    error = self._explained(caught)
                     write_failure(run, error)
                     if isinstance(error, RunFailed | OSError):
-                        raise RunFailed(f"run {run.run_id} ({title}): {error}") from error
+                        raise RunFailed(f"run {run.run_id} ({title}): {error}") from caught
                     raise
+
+    def _explained(self, error: Exception) -> Exception:
+        if not is_out_of_memory(error):
+            return error
+        reason = str(error).partition("\n")[0]
+        return RunFailed(f"{self.device} is out of memory ({reason}); runs that are made at the same time share it")
 
     def _is_done(self, run: RunDirectory, fingerprints: Mapping[Dataset, str]) -> bool:
         """Whether the run is done. Raises BadInput if it is, but was made with other data."""

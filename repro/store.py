@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from repro.atomic import read_object, reading, write_atomically, writing
@@ -26,13 +27,13 @@ if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads r
 
 ATTACHMENTS = ("surface.json", "samples.png", "quality.json")
 """Files that some runs have and that are copied unchanged: a loss surface, generated images and their quality."""
-KEYS = {
-    "config.json": ("config",),
-    "environment.json": ("attempts",),
-    "summary.json": ("metrics", "seconds", "data"),
-    "failure.json": ("error", "traceback", "parent", "time"),
+KEYS: dict[str, dict[str, type | UnionType]] = {
+    "config.json": {"config": dict},
+    "environment.json": {"attempts": list},
+    "summary.json": {"metrics": dict, "seconds": float | int, "data": dict},
+    "failure.json": {"error": str, "traceback": str, "parent": str | None, "time": str},
 }
-"""What those who read a file of a record rely on."""
+"""What those who read a file of a record rely on: keys, and the types of their values."""
 SHOWN_EXAMPLES = 8
 """The number of examples, the first ones, whose logits a compact record keeps, to be drawn (Figure 8)."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
@@ -77,7 +78,7 @@ class RunDirectory:
             raise BadInput(f"{self.path / 'config.json'}: {error}", error.key) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
-        return read_object(self.path / name, KEYS.get(name, ()))
+        return read_object(self.path / name, KEYS.get(name, {}))
 
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or if another attempt has just begun."""

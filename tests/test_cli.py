@@ -56,6 +56,18 @@ def times(folder: Path) -> dict[Path, int]:
         (["run", "digits", "images"], "'images' is not a setting; write key=value"),
         (["run", "digits", "optimizer.momentun=1"], "unknown config key 'optimizer.momentun' (given 1); did you mean"),
         (["run", "digits", "batch_size=0"], "config key 'batch_size' is 0: input should be greater than or equal to 1"),
+        (
+            ["run", "digits", "batch_size=9999999999"],
+            "config key 'batch_size' is 9999999999: input should be less than or equal to",
+        ),
+        (
+            ["run", "digits", "objective.temperature=1e200"],
+            "config key 'objective.temperature' is 1e+200: input should",
+        ),
+        (
+            ["run", "digits", "model.width=100000000"],
+            "lenet5: the network does not fit into this machine's memory ([enforce fail",
+        ),
         (["run", "digits", "schedule.warmup_epochs=9999"], "the config: schedule.warmup_epochs 9999 must be below"),
         (["run", "digits", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["run", "digits", "--device", "tpu"], "--device tpu is not a device; valid: auto, cpu, cuda, cuda:N"),
@@ -68,6 +80,8 @@ def times(folder: Path) -> dict[Path, int]:
         (["launch", DIGITS, "--workers", "two"], "argument --workers: 'two' is not a positive number"),
         (["launch", DIGITS, "imagse=100", "--dry-run"], "digits has no setting 'imagse'; did you mean 'images'?"),
         (["launch", DIGITS, "trial=[]"], "'trial' has no values"),
+        (["launch", DIGITS, "trial=[0, 1, 0]"], "'trial' lists 0 twice"),
+        (["launch", "x/digits.yaml"], f"x/digits.yaml: there is no such file here; the suite's own is {DIGITS}"),
         (["status", "none.yaml"], "none.yaml: cannot be read (No such file or directory)"),
         (["status", DIGITS, "trail=1"], "digits has no setting 'trail'; did you mean 'trial'?"),
         (["data", "lst"], "argument list|prepare: invalid choice: 'lst'"),

@@ -56,7 +56,10 @@ def test_a_damaged_text_is_named_by_who_reads_it_and_status_goes_on(
     [
         ("config.json", "{}", "config"),
         ("config.json", '{"config": {}}', "epochs"),
-        ("config.json", "[]", "config"),
+        ("config.json", "[]", "it is no JSON object"),
+        ("config.json", '{"config": []}', r"its 'config' is \[\]"),
+        ("summary.json", '{"seconds": 1.0, "data": {}, "metrics": 3}', "its 'metrics' is 3"),
+        ("summary.json", '{"seconds": "1", "data": {}, "metrics": {}}', "its 'seconds' is '1'"),
         ("summary.json", '{"seconds": 1.0, "data": {}}', "metrics"),
         ("environment.json", "{}", "attempts"),
         ("environment.json", '{"attempts": []}', "list index out of range"),

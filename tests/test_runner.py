@@ -1,5 +1,6 @@
 """What one call of the runner does beside training: wait for others, save in time, and leave alone what it should."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -8,15 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from processes import Process
 from runs import runner, small_student, small_teacher
 
 from repro import clock
 from repro.config import DataConfig, Selection
 from repro.data.synthetic import Synthetic
-from repro.errors import BadInput, Interrupted, RunFailed
+from repro.errors import BadInput, Interrupted, RunFailed, is_out_of_memory
 from repro.progress import Lines
 from repro.store import RunDirectory, Store
+from repro.training.trainer import Trainer
 
 CONFIG = small_teacher(data=DataConfig(train=Selection(dataset=Synthetic(images=20, image_size=8))), epochs=6)
 """Six steps, one an epoch."""
@@ -119,6 +122,28 @@ def test_a_failure_is_left_alone_unless_forgiven_and_that_of_a_parent_is_none(tm
         assert run.last_failure() == failure
     work.make(CONFIG, "a teacher", forgiven=failure["time"])
     assert run.is_done() and run.failure() is None
+
+
+def test_a_run_that_exceeds_the_memory_fails_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "advance", lambda *_: torch.empty(10**14))  # 400 terabytes
+    reason = r"cpu is out of memory \(.*DefaultCPUAllocator: .*\); runs that are made at the same time share it"
+    with pytest.raises(RunFailed, match=rf"^run {CONFIG.run_id} \(a teacher\): {reason}$"):
+        runner(tmp_path).make(CONFIG, "a teacher")
+    failure = Store(tmp_path).run(CONFIG.run_id).last_failure()
+    assert failure is not None and "in make" in failure["traceback"]
+    assert re.fullmatch(reason, failure["error"])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+    ],
+)
+def test_what_says_that_memory_does_not_suffice(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
 
 
 def test_a_finished_run_is_not_refused_where_it_could_not_be_made(tmp_path: Path) -> None:

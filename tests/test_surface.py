@@ -355,7 +355,8 @@ def test_a_student_of_several_teachers_has_no_surface(root: Path) -> None:
     ("arguments", "problem"),
     [
         (["init_interpolation", "preset=smoke"], "init_interpolation trial=0 weight=0.0 learning_rate=constant"),
-        (["init_interpolation", "--points", "1"], "argument --points: '1' is not a number of at least 2"),
+        (["init_interpolation", "--points", "1"], "argument --points: '1' is not a number from 2 to 1000"),
+        (["init_interpolation", "--points", "1001"], "argument --points: '1001' is not a number from 2 to 1000"),
         (["init_interpolation", "--images", "0"], "argument --images: '0' is not a positive number"),
     ],
 )

@@ -204,6 +204,7 @@ def test_a_setting_that_cannot_be_read_is_refused(texts: list[str], problem: str
         (HEAD + "parameters:\n  trial: {min: 0, max: 3}\n", 4, "parameter 'trial' needs either `value: x` or "),
         (HEAD + "parameters:\n  trial: {value: 0, values: [1]}\n", 4, "parameter 'trial' needs either `value: x` or "),
         (HEAD + "parameters:\n  trial: {values: []}\n", 4, "'trial' has no values, so the sweep has no runs"),
+        (HEAD + "parameters:\n  trial: {values: [2, 3, 2]}\n", 4, "'trial' lists 2 twice"),
         (HEAD + "parameters:\n  3: {value: 1}\n", 4, "parameter 3 is not a name"),
         (
             HEAD + "parameters:\n  pool: {value: 0.5}\n  trail: {value: 1}\n  trial: {value: 1}\n",

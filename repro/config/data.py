@@ -60,7 +60,7 @@ class Stream(Schema):
 
     share: float = Field(gt=0.0, lt=1.0)
     """The stream's share of a batch, rounded to whole images; the run's own images take the rest."""
-    temperature: float | None = Field(default=None, gt=0.0)
+    temperature: float | None = Field(default=None, gt=0.0, le=1e6)
     """tau of the objective on these images; None: the same as on the run's own images."""
 
 

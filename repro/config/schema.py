@@ -86,7 +86,7 @@ class TrainingConfig(BaseRunConfig):
     optimizer: AnyOptimizer
     schedule: AnySchedule
     epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=10**9)
     """Images per training step, including those of streams."""
     last_batch: Literal["keep", "drop"] = "keep"
     """Whether an epoch's last batch is kept or dropped if it is not full."""
@@ -205,7 +205,7 @@ class GeneratorConfig(BaseRunConfig):
     epochs: int = Field(ge=1)
     steps_per_epoch: int = Field(ge=1)
     discriminator_steps: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    batch_size: int = Field(ge=2, le=10**9)
     ema_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
     """Keep an exponential moving average of the generator's weights over its steps; None keeps the last weights."""
     evaluate_every: int = Field(ge=1)

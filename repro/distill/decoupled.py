@@ -22,7 +22,7 @@ class DecoupledKD(DivergenceObjective):
     """
 
     name: Literal["decoupled"] = "decoupled"
-    temperature: float = Field(default=4.0, gt=0)
+    temperature: float = Field(default=4.0, gt=0, le=1e6)
     target_weight: float = Field(default=1.0, ge=0)
     non_target_weight: float = Field(default=8.0, ge=0)
 

@@ -93,7 +93,7 @@ class DistillationObjective(Objective):
 
     needs_teacher: ClassVar[bool] = True
 
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=1e6)
     """tau: both distributions are softmax(logits / tau). An ensemble is averaged first, then tempered."""
     temperature_squared: bool = True
     """Whether the distance is multiplied by tau^2, so that its gradient keeps its size as tau grows (Hinton

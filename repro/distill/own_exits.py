@@ -26,7 +26,7 @@ class OwnExits(CompanionObjective):
     """
 
     name: Literal["own_exits"] = "own_exits"
-    temperature: float = Field(default=3.0, gt=0.0)
+    temperature: float = Field(default=3.0, gt=0.0, le=1e6)
     alpha: float = Field(default=0.3, ge=0.0, le=1.0)
     """The weight of the deepest exit's prediction relative to the labels. At 0 exits learn from labels alone: the
     control that shows what learning from the deepest exit changes."""

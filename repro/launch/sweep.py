@@ -125,6 +125,8 @@ def sweep_studies(path: Path, changes: dict[str, Any]) -> list[Study]:
 
 def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], dict[str, Any]], Made]) -> list[Made]:
     """Call `make` with the study and the settings of every point of the sweep's grid."""
+    if not path.exists() and (own := find_sweep(path.stem)).exists():
+        raise BadInput(f"{path}: there is no such file here; the suite's own is {own}")
     content, lines = read_mapping(path, "a sweep is a mapping with the keys program, method and parameters")
 
     def refuse(key: str, problem: str) -> BadInput:
@@ -152,8 +154,7 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
             raise refuse(f"parameters.{name}", f"parameter '{name}' needs either `value: x` or `values: [x, y]`")
     grid |= {name: value if isinstance(value, list) else [value] for name, value in changes.items()}
     for name, choices in grid.items():
-        if not choices:
-            problem = f"'{name}' has no values, so the sweep has no runs"
+        if problem := _problem_of(name, choices):
             raise BadInput(problem) if name in changes else refuse(f"parameters.{name}", problem)
     try:
         study = find_study(Path(str(content["program"])).stem)
@@ -170,6 +171,13 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
                 raise  # the error is in the command line, not in the file
             raise refuse(f"parameters.{at_fault}" if at_fault else "parameters", str(error)) from error
     return made
+
+
+def _problem_of(name: str, choices: list[Any]) -> str | None:
+    if not choices:
+        return f"'{name}' has no values, so the sweep has no runs"
+    twice = next((value for place, value in enumerate(choices) if repr(value) in map(repr, choices[:place])), None)
+    return None if twice is None else f"'{name}' lists {twice!r} twice"
 
 
 def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:

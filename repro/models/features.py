@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from repro.errors import BadInput
+from repro.errors import BadInput, is_out_of_memory
 from repro.models.base import Model, Staged
 
 
@@ -53,18 +53,26 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
     """The shape of each stage's output for one input, from input to output.
 
-    Image networks run on the meta device, where nothing is computed. Text networks run on the CPU, since they need the
-    values of a text's tokens to find its length. The state of torch's global generator is preserved. Raises BadInput as
-    `Model.build` does, or if the network has no stages or does not return logits (batch, num_classes).
+    The network is built and sees one input, on the CPU: a text network needs the values of a text's tokens to find its
+    length, and torch's meta device, where nothing is computed, first loads torch's compiler, which takes longer. The
+    state of torch's global generator is preserved. Raises BadInput as `Model.build` does, or if the network has no
+    stages or does not return logits (batch, num_classes).
     """
-    device = "meta" if model.input_kind == "images" else "cpu"
-    inputs = torch.zeros(1, *input_shape) if device == "meta" else torch.zeros(1, input_shape[0], dtype=torch.int64)
-    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
-        network = model.build(num_classes, input_shape)
+    images = model.input_kind == "images"
+    inputs = torch.zeros(1, *input_shape) if images else torch.zeros(1, input_shape[0], dtype=torch.int64)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            network = model.build(num_classes, input_shape)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise BadInput(
+                    f"{model.name}: the network does not fit into this machine's memory ({error})"
+                ) from error
+            raise
         if not isinstance(network, nn.Module):
             raise BadInput(f"{model.name}: build gives {type(network).__name__}, not an nn.Module")
         with capture_stages(network.eval()) as outputs:
-            logits = network(inputs.to(device))
+            logits = network(inputs)
     if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
         found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise BadInput(f"{model.name}: for one input it returns {found}, not logits torch.float32 (1, {num_classes})")

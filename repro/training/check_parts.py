@@ -31,8 +31,7 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
     dataset = config.data.train.dataset
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
     asked = smallest_batch == 1 and dataset.input_kind == "images"
-    # Tensors on the meta device have only shapes, but a network may need values when it is trained.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu" if asked else "meta"), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         network = build_network(config)
         classifier = config.model.classifier
         if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):

@@ -122,6 +122,6 @@ def _list_studies() -> str:
 
 
 def _grid(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 2")
+    if not text.isdecimal() or not 2 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 2 to 1000")
     return int(text)
