@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One thread per process, because several run at once. Tests are distributed by file, so that what the tests of a file
 # share is made only once. Tests on a real Slurm mostly wait, so they run in parallel with the others.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
-SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast chaos check
 

@@ -8,10 +8,30 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+ONE_AFTER_ANOTHER = """
+import contextlib, io, json, sys
+from repro.cli import main
+for arguments in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(json.loads(arguments))
+        except SystemExit as end:  # of --help
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.mark.slow
@@ -25,10 +45,27 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
         assert not (suite / name).exists()
         (suite / name).write_text(code)
 
-    def repro(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(suite), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "repro", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(suite), "OMP_NUM_THREADS": "1"},
+    )
+    with process:
+        _follow_the_page(page, process, tmp_path)
+    assert process.returncode == 0
+
+
+def _follow_the_page(page: str, process: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    """What the page's reader types, in a process that knows the page's files, and what must come of it."""
+    to_process, from_process = process.stdin, process.stdout
+    assert to_process is not None and from_process is not None
+
+    def repro(*arguments: str) -> Done:
+        print(json.dumps(arguments), file=to_process, flush=True)
+        return Done(*json.loads(from_process.readline()))
 
     done = repro("run", "stripes_study", "preset=smoke", "hidden=16", "--runs", "runs")
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,8 @@ from repro.errors import Damaged
 from repro.launch.sweep import find_sweep, study_of
 from repro.records import open_records, write_export
 
+pytestmark = pytest.mark.slow  # every figure is drawn, which takes half a minute
+
 RARE: dict[str, list[Any]] = {
     "policy": ["baseline", "mixup"],
     "members": [1, 3, 5],

@@ -97,6 +97,7 @@ def test_all_studies_and_trials_share_one_generator() -> None:
     assert generator.config.data.train.size is None  # it sees all train images, as in the paper
 
 
+@pytest.mark.slow
 def test_presets_short_cost_about_a_hundredth_and_smoke_reads_no_file() -> None:
     for name, path in SWEEPS.items():
         work = {
@@ -163,6 +164,7 @@ def test_a_request_keeps_its_label() -> None:
     assert request.label == "digits trial=1 images=300 (short)"
 
 
+@pytest.mark.slow
 def test_the_page_of_studies_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "studies.md"
     assert page.read_text() == catalogue(), "make it anew: python -m repro.launch.catalogue > docs/studies.md"
