@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One thread per process, because several run at once. Tests are distributed by file, so that what the tests of a file
-# share is made only once. Tests on a real Slurm mostly wait, so they run in parallel with the others.
+# One thread per process, because several run at once: three, since tests also wait, and two processors are common.
+# Tests are distributed by file, so that what the tests of a file share is made only once. Tests on a real Slurm mostly
+# wait, so they run in parallel with the others.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
 SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -14,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
-	@log=$$(mktemp); $(PYTEST) -m "slurm and not chaos" >$$log 2>&1 & slurm=$$!; \
+	@log=$$(mktemp); $(PYTEST) -m "slurm and not chaos" $$(grep -l mark.slurm tests/test_*.py) >$$log 2>&1 & slurm=$$!; \
 	$(PYTEST) $(SHARED) -m "not slurm"; others=$$?; \
 	wait $$slurm; on_slurm=$$?; cat $$log; rm $$log; exit $$((others | on_slurm))
 
