@@ -30,11 +30,13 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """`repro run`: a student and its teacher."""
+    """`repro run`, by somebody who shares the runs with a group: a student and its teacher."""
     folder = tmp_path_factory.mktemp("one")
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "REPRO_RUNS": str(folder / "runs")}
     command = [sys.executable, "-m", "repro", "run", "lenet_mnist", "preset=smoke", "pool=0.25", "trial=0"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, check=False, umask=0o002
+    )
     return Done(done.returncode, done.stdout, done.stderr, Store(folder / "runs"))
 
 
@@ -66,6 +68,14 @@ def two(one: Done, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def of_kind(store: Store, kind: str) -> list[RunDirectory]:
     return [run for run in store.runs() if run.config().kind == kind]
+
+
+def test_the_group_may_write_what_its_umask_lets_it(one: Done) -> None:
+    """Files that are made under another name first would be private."""
+    files = [path for path in one.store.root.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"checkpoint.pt", "summary.json", "metrics.jsonl", "lock", "run.log"}
+    assert any(".launch" in path.parts for path in files)
+    assert {path for path in files if path.stat().st_mode & 0o060 != 0o060} == set()
 
 
 def test_one_run_makes_its_missing_parent_first_and_says_so(one: Done) -> None:
