@@ -98,6 +98,10 @@ def _follow_the_page(page: str, process: "subprocess.Popen[str]", tmp_path: Path
     assert tried.returncode == 0, tried.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "flowers").glob("*/summary.json")]
     assert [list(record["data"]) for record in records] == [["flowers"]] * 2
+    _, _, preset, *flowers = command.split()
+    sweep = str(ROOT / "sweeps" / "capacity_resnet20.yaml")
+    planned = repro("launch", sweep, preset, *flowers, "trial=0", "members=1", "student_depth=20", "--dry-run")
+    assert "2 distinct runs (1 teacher, 1 student), 120 images to train" in planned.stdout, planned
 
     (command,) = re.findall(r"^repro (run digits .*augmentation=.*)$", page, flags=re.MULTILINE)
     augmented = repro(*shlex.split(command), "--runs", "augmented")
