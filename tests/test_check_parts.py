@@ -1,7 +1,7 @@
 """Networks, objectives and augmentations of one's own that return something else are refused before a run is begun."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from repro.config import StudentConfig, TeacherConfig
 from repro.data.augment_geometric import HorizontalFlip
+from repro.distill.companions import Companion
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.distill.hidden import Shape
 from repro.distill.hint import Hint
 from repro.distill.logit_matching import LogitMSE
+from repro.distill.merging import Classes
+from repro.distill.mutual_learning import MutualLearning
+from repro.distill.weighted_mean import WeightedMean
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
 
@@ -73,6 +77,36 @@ def hidden(gives: Callable[[Tensor, Tensor], Tensor | None]) -> StudentConfig:
     return small_student().model_copy(update={"objective": Own()})
 
 
+def companions(makes: Callable[[], object], loss: Callable[[Tensor], object] = Tensor.mean) -> StudentConfig:
+    class Own(MutualLearning):
+        def companions(self, *_: object) -> nn.ModuleDict:
+            return makes()  # type: ignore[return-value]
+
+        def companion_loss(self, _: Tensor, companion_logits: Tensor, *__: object) -> Tensor:
+            return loss(companion_logits)  # type: ignore[return-value]
+
+    return small_student().model_copy(update={"objective": Own()})
+
+
+class Exit(Companion):
+    def __init__(self, gives: object) -> None:
+        super().__init__()
+        self.gives = gives
+
+    def forward(self, inputs: Tensor, stages: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG002
+        assert stages["stage3"].shape[:2] == (3, 64)
+        return self.gives  # type: ignore[return-value]
+
+
+def merge(gives: Callable[[Tensor], Tensor | None]) -> StudentConfig:
+    class Own(WeightedMean):
+        def merge(self, member_logits: Tensor, known: Sequence[Classes]) -> Tensor:  # noqa: ARG002
+            return gives(member_logits)  # type: ignore[return-value]
+
+    teachers = (small_teacher(), small_teacher(seed=1))
+    return small_student(teachers=teachers).model_copy(update={"merge": Own(weights=(0.5, 0.5))})
+
+
 def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
     class Own(HorizontalFlip):
         def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
@@ -103,6 +137,19 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (hidden(lambda *_: None), "hint: hidden_distance is NoneType"),
         (hidden(lambda _, other: other.mean()), "hint: hidden_distance has no gradient"),
         (hidden(lambda own, _: own.mean() / 0), "hint: hidden_distance is -?inf"),
+        (companions(lambda: []), "mutual_learning: companions gives list, not an nn.ModuleDict"),
+        (companions(nn.ModuleDict), "mutual_learning: companions gives an empty one"),
+        (
+            companions(lambda: nn.ModuleDict({"exit": Exit(torch.ones(3, 9))})),
+            r"companion 'exit' gives torch.float32 \(3, 9\) for 3 inputs, not logits \(3, 10\)",
+        ),
+        (companions(lambda: nn.ModuleDict({"exit": Exit(None)})), "companion 'exit' gives NoneType"),
+        (
+            companions(lambda: nn.ModuleDict({"exit": Exit(torch.ones(3, 10))}), loss=lambda logits: logits[0].sum(-1)),
+            r"mutual_learning: companion_loss has the shape \(3,\)",
+        ),
+        (merge(lambda logits: logits), r"weighted_mean: merge gives torch.float32 \(2, 3, 10\) for 3 inputs"),
+        (merge(lambda logits: logits.mean(0).argmax(-1)), r"merge gives torch.int64 \(3,\)"),
         (augmentation(lambda _: None), "horizontal_flip: .* it returns NoneType"),
         (augmentation(lambda images: images[:, :, :4]), r"it returns torch.float32 \(3, 1, 4, 8\)"),
         (augmentation(lambda images: images.double()), "it returns torch.float64"),

@@ -4,14 +4,15 @@ These may be user-defined classes, which could return anything.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.config import StudentConfig, TrainingConfig
+from repro.distill.companions import CompanionObjective
 from repro.distill.divergences import DivergenceObjective
 from repro.distill.hidden import HiddenObjective
 from repro.distill.objective import DistillationObjective
 from repro.errors import BadInput
-from repro.models.features import stage_shapes
+from repro.models.features import capture_stages, stage_shapes
 from repro.training.start import build_network, to_training_mode
 
 ROUNDING = 1e-4
@@ -22,6 +23,12 @@ def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if one of them is unusable; `smallest_batch` is the size of the run's smallest batch."""
     _check_network(config, smallest_batch)
     _check_objective(config)
+    if isinstance(config.objective, CompanionObjective):
+        _check_companions(config, config.objective)
+    if isinstance(config, StudentConfig) and config.merge is not None:
+        classes = config.data.train.dataset.num_classes
+        members = torch.randn(len(config.teachers), 3, classes, generator=torch.Generator())
+        _check_logits(f"{config.merge.name}: merge", config.merge.merge(members, config.known_classes), classes)
     _check_augmentation(config)
 
 
@@ -85,6 +92,33 @@ def _check_objective(config: TrainingConfig) -> None:
             modules = objective.modules_of(student, teacher)
         distance = objective.hidden_distance([layer.requires_grad_() for layer in own], other, modules)
         _check_loss(f"{objective.name}: hidden_distance", distance)
+
+
+def _check_companions(config: TrainingConfig, objective: CompanionObjective) -> None:
+    """Raise BadInput unless the companions of an untrained network are modules that predict classes, with a loss."""
+    dataset = config.data.train.dataset
+    images = dataset.input_kind == "images"
+    inputs = torch.zeros(3, *dataset.input_shape) if images else torch.zeros(3, dataset.input_shape[0]).long()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        companions = objective.companions(lambda: build_network(config), config.stage_shapes, dataset.num_classes)
+        if not isinstance(companions, nn.ModuleDict) or not companions:
+            found = "an empty one" if isinstance(companions, nn.ModuleDict) else type(companions).__name__
+            raise BadInput(f"{objective.name}: companions gives {found}, not an nn.ModuleDict of companions")
+        network = build_network(config).eval()
+        with capture_stages(network) as stages:
+            network(inputs)
+        for name, companion in companions.eval().items():
+            _check_logits(f"{objective.name}: companion '{name}'", companion(inputs, stages), dataset.num_classes)
+    logits = torch.randn(1 + len(companions), 3, dataset.num_classes, generator=torch.Generator()).requires_grad_()
+    loss = objective.companion_loss(logits[0], logits[1:], torch.arange(3) % dataset.num_classes, 0.0)
+    _check_loss(f"{objective.name}: companion_loss", loss)
+
+
+def _check_logits(what: str, value: object, classes: int) -> None:
+    """Raise BadInput unless these are logits for three inputs."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (3, classes):
+        found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise BadInput(f"{what} gives {found} for 3 inputs, not logits (3, {classes})")
 
 
 def _check_loss(what: str, value: object) -> None:
