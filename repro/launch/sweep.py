@@ -1,6 +1,7 @@
 """Sweep files in W&B's sweep schema, expanded locally, without a server."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,8 +177,8 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
 def _problem_of(name: str, choices: list[Any]) -> str | None:
     if not choices:
         return f"'{name}' has no values, so the sweep has no runs"
-    twice = next((value for place, value in enumerate(choices) if repr(value) in map(repr, choices[:place])), None)
-    return None if twice is None else f"'{name}' lists {twice!r} twice"
+    [(written, times)] = Counter(map(repr, choices)).most_common(1)
+    return f"'{name}' lists {written} twice" if times > 1 else None
 
 
 def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:
