@@ -48,14 +48,15 @@ def test_at_first_all_runs_are_to_be_made(store: Store) -> None:
 def test_done_queued_running_and_interrupted_runs(store: Store) -> None:
     begin(store, TEACHER).write_json("summary.json", {})
     begin(store, SECOND)
+    begin(store, BOTH)
     with begin(store, STUDENT).lock(on_wait=print):
-        found = stands(store, queued=(TEACHER, STUDENT, GRANDCHILD))
+        found = stands(store, queued=(TEACHER, STUDENT, GRANDCHILD, BOTH))
     assert found == {
         TEACHER.run_id: "done",
         STUDENT.run_id: "running",
         GRANDCHILD.run_id: "queued",
         SECOND.run_id: "to make",
-        BOTH.run_id: "to make",
+        BOTH.run_id: "queued",  # interrupted, and to be continued by a job
     }
 
 

@@ -216,6 +216,11 @@ def test_the_table_has_columns_for_jobs_and_sweeps_only_where_there_are_some(beg
     assert counts == "2 runs: 2 interrupted; 2 in Slurm's queue"
 
 
+def test_a_table_of_runs_of_one_sweep_that_have_not_begun_has_the_other_columns(run: RunDirectory) -> None:
+    header, *_ = status_table([status_row(Named(run, "first", "digits"))]).splitlines()
+    assert header.split() == ["run", "what", "state", "epoch", "last", "metrics", "written"]
+
+
 def test_no_runs_are_said_with_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = tmp_path / "nowhere"
     assert main(["status", "--runs", str(nowhere)]) == 0
