@@ -94,6 +94,7 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("gpu_type: a100\n", 1, "gpu_type a100 needs gpus"),
         ("gpus: 2\ngpu_type: 'a 100'\n", 2, "key 'gpu_type': 'a 100' is not a type of GPU"),
         ("gpus: 4\nprocesses_per_run: 8\n", 1, "1 runs at once with 8 processes each need 8 gpus, not 4"),
+        ("gpus: 1\nprocesses_per_run: 2\n", 1, "1 runs at once with 2 processes each need 2 gpus, not 1"),
         ("cpus: 2\nprocesses_per_run: 3\n", 1, "1 runs at once with 3 processes each need 3 cpus, not 2"),
         ("time: '00:01:30'\n", 1, "warning_seconds 90 must be below time 00:01:30"),
         ("warning_seconds: 9\n", 1, "key 'warning_seconds' is 9: input should be greater than or equal to 10"),

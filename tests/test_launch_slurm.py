@@ -99,6 +99,7 @@ def test_sbatch_is_asked_for_what_the_profile_says() -> None:
     }
     assert "dependency" not in sbatch_parameters(profile, "name", 5, [])
     assert sbatch_parameters(Profile(gpus=4, gpu_type="a100"), "name", 5, [])["gpus_per_node"] == "a100:4"
+    assert "gpus_per_node" not in sbatch_parameters(Profile(), "name", 5, [])  # a cluster without GPUs may refuse 0
 
 
 # -- submitting --------------------------------------------------------------------------------------------------------

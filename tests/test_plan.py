@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from config_contents import changed, student, teacher
-from runs import SMALL, small_student, small_teacher
+from runs import SMALL, small_generator, small_student, small_teacher
 
 from repro.config import DataConfig, Selection, parse_config
 from repro.data.dataset import LabeledData
@@ -62,6 +62,12 @@ def test_the_requests_may_come_as_an_iterator() -> None:
 
 def test_nothing_requested_is_nothing_planned() -> None:
     assert parents_first([]) == []
+
+
+def test_the_work_of_a_generator_and_of_a_selection_of_classes() -> None:
+    assert images_to_train(small_generator()) == 3 * 4 * 2 * 16  # epochs, steps, discriminator steps, batch size
+    three_classes = Selection(dataset=SMALL, size=200, classes=(0, 3, 7))
+    assert images_to_train(small_teacher(data=DataConfig(train=three_classes))) == 3 * 60
 
 
 def test_any_order_of_any_requests_is_planned_parents_first_and_each_run_once() -> None:
