@@ -32,9 +32,9 @@ class MadeElsewhere(RunFailed):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch says that the memory of the GPU or of the machine does not suffice."""
-    # On the CPU this is a plain RuntimeError.
-    return "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
+    """Whether torch or Python says that the memory of the GPU or of the machine does not suffice."""
+    # On the CPU, torch raises a plain RuntimeError.
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
 
 
 def did_you_mean(given: str, valid: Iterable[str], too_many_to_list: Iterable[str] = ()) -> str:

@@ -139,6 +139,7 @@ def test_a_run_that_exceeds_the_memory_fails_in_one_line(tmp_path: Path, monkeyp
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (RuntimeError("CUDA error: out of memory"), True),
+        (MemoryError(), True),
         (RuntimeError("shapes cannot be multiplied"), False),
     ],
 )

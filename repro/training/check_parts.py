@@ -37,11 +37,14 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
     although the run needs one."""
     dataset = config.data.train.dataset
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
+    needs_trunk = config.frozen_trunk or config.source is not None
     asked = smallest_batch == 1 and dataset.input_kind == "images"
+    if not needs_trunk and not asked:
+        return
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         network = build_network(config)
         classifier = config.model.classifier
-        if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
+        if needs_trunk and classifier not in dict(network.named_modules()):
             raise BadInput(
                 f"model {config.model.name} has no submodule '{classifier}', so its trunk (everything else) is "
                 f"unknown: set the model class's `classifier` to the name of the part that makes logits"
