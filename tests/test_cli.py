@@ -65,7 +65,7 @@ def times(folder: Path) -> dict[Path, int]:
             "config key 'objective.temperature' is 1e+200: input should",
         ),
         (
-            ["run", "digits", "model.width=100000000"],
+            ["run", "digits", "model.width=1000000000000"],  # 600 terabytes, beyond any address space
             "lenet5: the network does not fit into this machine's memory ([enforce fail",
         ),
         (["run", "digits", "schedule.warmup_epochs=9999"], "the config: schedule.warmup_epochs 9999 must be below"),
