@@ -120,10 +120,10 @@ def bench(options: argparse.Namespace) -> None:
     """`repro bench [NAME ...]`"""
     from repro.bench import run_benches
 
-    if options.method is not None:
-        raise BadInput("--method works only with the bench fidelity: repro bench fidelity --method FILE.py")
+    chosen: dict[str, bool | str] = {"fast": True} if options.fast else {}
+    if options.device != "auto":
+        chosen["device"] = str(choose_device(options.device))
     try:
-        chosen = {"fast": True} if options.fast else {}
         found = run_benches(options.names, as_json=options.json, say=progress.for_this_output().say, **chosen)
     except KeyboardInterrupt as error:
         raise RunFailed("interrupted; nothing that was measured is kept") from error

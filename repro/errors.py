@@ -33,8 +33,14 @@ class MadeElsewhere(RunFailed):
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether torch or Python says that the memory of the GPU or of the machine does not suffice."""
-    # On the CPU, torch raises a plain RuntimeError.
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
+    # On the CPU, torch raises a plain RuntimeError; on a GPU, cuBLAS and cuDNN have errors of their own.
+    said = ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED", "ALLOCATION_FAILED")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in said)
+
+
+def is_loss_of_gpu(error: Exception) -> bool:
+    """Whether the process cannot use its GPU any more: after an illegal access, say, all it asks of CUDA fails."""
+    return type(error).__name__ == "AcceleratorError" and not is_out_of_memory(error)
 
 
 def did_you_mean(given: str, valid: Iterable[str], too_many_to_list: Iterable[str] = ()) -> str:

@@ -227,7 +227,7 @@ class Runner:
         run.truncate_metrics(rows)
         changed = note_attempt(run, trainer.step, hardware.describe(self.device) | {"process_count": self.ranks.size})
         if changed:
-            line = f"continues with another {', '.join(changed)}: the result may differ in the last bits"
+            line = f"continues with another {', '.join(changed)}: its result may differ from that of an undisturbed run"
             log.warning(line)
             self.progress.say(f"warning: run {run.run_id} {line}")
         log.info("%s at step %d of %d", "continues" if trainer.step else "starts", trainer.step, trainer.total_steps)

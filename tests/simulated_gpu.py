@@ -3,14 +3,16 @@
 Under `SimulatedGPU`, a tensor that is moved to `cuda`, created on it or computed from such a tensor reports `cuda:0` as
 its device. Whatever a real GPU refuses raises an error: tensors on both devices in one operation, a generator on the
 other device, `numpy()`. Whatever makes the host wait for the GPU is recorded in `waits`: copies in either direction,
-and every question whose answer depends on values (`item`, a mask as index).
+and every question whose answer depends on values (`item`, a mask as index). What a real GPU adds in a varying order
+raises an error too (in forward passes; torch does not report the operations of backward passes).
 
 The simulation does not know whether a GPU has a kernel, how it rounds or how fast it is. Of torch functions that are
 written in Python, it sees only the arguments and results.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ GPU = torch.device("cuda:0")
 CPU = torch.device("cpu")
 
 ASK_FOR_VALUES = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "equal", "allclose"}
+IN_ANY_ORDER = {"index_add", "index_add_", "scatter_add", "scatter_add_", "bincount", "histc"}
 ASK_FOR_VALUES |= {"nonzero", "masked_select", "unique", "argwhere"}  # the values decide the shape of the result
 INDEXING = {"__getitem__", "__setitem__", "index_put_", "index_put"}
 TAKE_BOTH = {"copy_", "__set__", "_has_compatible_shallow_copy_type"}
@@ -37,6 +40,21 @@ class _Generator(torch.Generator):
 
 class _GPUGenerator(_Generator):
     device = GPU
+    states: ClassVar[dict[bytes, Tensor]] = {}
+
+    def get_state(self) -> Tensor:
+        """16 bytes, as on a GPU: here the hash of the state on the CPU, whose size each kind of device insists on."""
+        state = super().get_state()
+        digest = hashlib.md5(state.numpy().tobytes()).digest()
+        self.states[digest] = state
+        return torch.tensor(list(digest), dtype=torch.uint8)
+
+    def set_state(self, state: Tensor) -> "_GPUGenerator":
+        digest = bytes(state.tolist())
+        if len(digest) != 16:
+            raise RuntimeError("RNG state is wrong size")
+        super().set_state(self.states[digest])
+        return self
 
 
 class SimulatedGPU(TorchFunctionMode):
@@ -67,6 +85,8 @@ class SimulatedGPU(TorchFunctionMode):
         self._check_places(name, args, tensors)
         if on_gpu and name == "numpy":
             raise TypeError("numpy cannot read a tensor on the simulated GPU")
+        if on_gpu and name in IN_ANY_ORDER:
+            raise RuntimeError(f"{name} adds in an order that varies on a GPU")
         if on_gpu and name in ASK_FOR_VALUES:
             self.waits.append(name)
         if kwargs.get("device") is not None:
@@ -74,6 +94,8 @@ class SimulatedGPU(TorchFunctionMode):
             kwargs["device"] = CPU
             if on_gpu and name in ("tensor", "as_tensor"):
                 self.waits.append(name)
+        elif on_gpu and name == "new_tensor":
+            self.waits.append(name)
         result = func(*args, **kwargs)
         if name == "__set__" and func.__self__ is Tensor.data:  # type: ignore[attr-defined]
             _put(args[0], is_on_gpu(args[1]))
@@ -111,7 +133,8 @@ class SimulatedGPU(TorchFunctionMode):
     def _check_places(self, name: str, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
         if name in INDEXING and is_on_gpu(args[0]):  # indices may be on the CPU, but make the host wait, as masks do
             others = [leaf for leaf in tree_flatten(args[1:])[0] if isinstance(leaf, Tensor)]
-            if any(not is_on_gpu(other) or other.dtype == torch.bool for other in others):
+            listed = any(isinstance(part, list) for part in (args[1] if isinstance(args[1], tuple) else [args[1]]))
+            if listed or any(not is_on_gpu(other) or other.dtype == torch.bool for other in others):
                 self.waits.append(name)
             return
         differ = len({is_on_gpu(tensor) for tensor in tensors}) > 1

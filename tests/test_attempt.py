@@ -32,7 +32,7 @@ def test_what_another_machine_may_change_is_said_where_it_goes_on_from_a_step_of
             worker.make(config, "run")
         return [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
 
-    line = "continues with another threads: the result may differ in the last bits"
+    line = "continues with another threads: its result may differ from that of an undisturbed run"
     told = [warnings_of_an_attempt(threads) for threads in (1, 1, 2, 2)]
     assert told == [[], [], [f"warning: run {run.run_id} {line}"], []]
     attempts = run.read_json("environment.json")["attempts"][1:]

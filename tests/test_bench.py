@@ -173,9 +173,8 @@ def report() -> Report:
 def test_the_json_of_lenet_holds_every_number_that_is_documented(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in BENCHES:
-        monkeypatch.setitem(BENCHES, name, lambda: report)
-    numbers = json.loads(run_benches([], as_json=True, say=print))["lenet"]
+    monkeypatch.setitem(BENCHES, "lenet", lambda: report)
+    numbers = json.loads(run_benches(["lenet"], as_json=True, say=print))["lenet"]
     assert set(numbers) == {"machine", "settings", "images_per_second", "ratios"}
     assert {"processor", "threads", "python", "torch", "torchvision", "load"} <= set(numbers["machine"])
     assert numbers["settings"] == {"images": 512, "batch_size": 128, "rounds": 2, "seconds": 0.02, "epochs": 20}
@@ -260,6 +259,21 @@ def test_on_a_gpu_runs_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for of in numbers["images_per_second"].values():
         assert list(of) == ["one run", "2 side by side", "4 side by side", "8 side by side"]
         assert all(speed > 0 for by_round in of.values() for speed in by_round)
+
+
+def _report_of_its_process() -> Report:
+    return Report("a report", {"process": os.getpid()})
+
+
+@pytest.mark.slow
+def test_each_of_several_benches_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bench that keeps freed memory would change what the next one measures."""
+    for name in BENCHES:
+        monkeypatch.setitem(BENCHES, name, _report_of_its_process)
+    several = json.loads(run_benches(["lenet", "resnet", "lenet"], as_json=True, say=print))
+    assert list(several) == ["lenet", "resnet"]
+    assert len({os.getpid(), *(numbers["process"] for numbers in several.values())}) == 3
+    assert json.loads(run_benches(["lenet"], as_json=True, say=print))["lenet"]["process"] == os.getpid()
 
 
 def test_an_unknown_bench_is_refused_with_the_nearest_name() -> None:

@@ -21,6 +21,7 @@ from repro.launch.cost import Speeds
 from repro.models.preresnet import PreResNet, PreResNetNetwork
 from repro.training import compiled
 from repro.training.compiled import without_batch_norm
+from repro.training.hardware import use_exact_kernels
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -204,6 +205,7 @@ def test_batch_norm_without_running_statistics_is_not_folded() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_too(small: LabeledData) -> None:
+    use_exact_kernels()
     cuda = torch.device("cuda")
 
     def losses(compiled: bool, stop_at: int) -> torch.Tensor:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 from processes import PATIENCE, Process
 from runs import runner, small_student, small_teacher
 from terminal import Terminal
@@ -26,6 +28,7 @@ from repro.launch.obstacles import note_failure
 from repro.launch.pool import Pool, Workplace, _Worker
 from repro.launch.request import Order, Request, order
 from repro.launch.together import make_together
+from repro.launch.worker import _outcome
 from repro.optimization import SGD
 from repro.progress import Lines
 from repro.stop import StopRequest
@@ -315,3 +318,20 @@ def test_on_a_terminal_there_is_a_bar_for_all_runs_and_one_for_each_that_is_made
     for number in (0, 1):
         assert f"run {number}: " in shown
     assert "accuracy" not in shown.replace("\r", "\n").splitlines()[-1], "the last bar is not wiped away"
+
+
+@pytest.mark.parametrize(
+    ("message", "ends"),
+    [("CUDA error: an illegal memory access was encountered", True), ("CUDA error: out of memory", False)],
+)
+def test_a_worker_that_has_lost_its_gpu_ends_with_its_run(message: str, ends: bool) -> None:
+    """All that it asked of this GPU from then on would fail, and with it run after run."""
+
+    def fails(_: dict[str, Any]) -> None:
+        raise torch.AcceleratorError(message)
+
+    if ends:
+        with pytest.raises(torch.AcceleratorError):
+            _outcome(fails, {}, Lines())
+    else:
+        assert _outcome(fails, {}, Lines())["failed"]

@@ -25,6 +25,7 @@ from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
 from repro.optimization import SGD, Constant
 from repro.store import Store
+from repro.training.hardware import use_exact_kernels
 from repro.training.precision import Precision
 from repro.training.trainer import Trainer
 
@@ -282,6 +283,7 @@ def test_the_mode_is_part_of_the_run_and_the_default_is_float32() -> None:
 def test_on_a_gpu_a_mode_rounds_and_goes_on_from_its_checkpoint_like_an_uninterrupted_run(
     mode: str, small: LabeledData
 ) -> None:
+    use_exact_kernels()
     cuda = torch.device("cuda")
 
     def losses(precision: str, stop_at: int) -> Tensor:

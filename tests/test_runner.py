@@ -139,6 +139,8 @@ def test_a_run_that_exceeds_the_memory_fails_in_one_line(tmp_path: Path, monkeyp
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
         (MemoryError(), True),
         (RuntimeError("shapes cannot be multiplied"), False),
     ],

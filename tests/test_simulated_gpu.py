@@ -1,5 +1,6 @@
 """On a simulated GPU: everything is computed on the device it is given, and no training step waits for it."""
 
+import contextlib
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,8 +20,11 @@ from repro.data.augmentation import Augmentation
 from repro.data.dataset import LabeledData
 from repro.data.digits import Digits
 from repro.data.synthetic import Synthetic
+from repro.distill.disjoint_classes import DisjointClasses
 from repro.distill.ensemble import Ensemble
+from repro.distill.merging import Classes, Merge
 from repro.distill.objective import Objective
+from repro.distill.weighted_mean import WeightedMean
 from repro.errors import Interrupted
 from repro.experiments.capacity import Capacity
 from repro.launch.plan import parents_first
@@ -141,6 +145,59 @@ def test_records_of_studies_are_the_same(sweep: str, condition: str, tmp_path: P
 @pytest.mark.slow
 def test_a_run_stopped_on_the_gpu_resumes_bit_for_bit(tmp_path: Path, gpu: SimulatedGPU) -> None:
     assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
+
+
+@pytest.mark.parametrize("first_on_gpu", [True, False])
+def test_a_run_stopped_on_one_kind_of_device_goes_on_on_the_other(
+    first_on_gpu: bool, tmp_path: Path, gpu: SimulatedGPU, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its random draws are then other ones, which no other step has."""
+    config = RANDOM_STUDENT
+    make(tmp_path, CPU, config.teachers[0])
+
+    def attempt(on_gpu: bool, ends: bool) -> None:
+        worker = runner(tmp_path, GPU if on_gpu else CPU)
+        worker.stop.signal = None if ends else "SIGTERM"
+        with (
+            gpu if on_gpu else contextlib.nullcontext(),
+            contextlib.nullcontext() if ends else pytest.raises(Interrupted),
+        ):
+            worker.make(config, "run")
+
+    attempt(first_on_gpu, ends=False)
+    attempt(not first_on_gpu, ends=True)
+    assert "continues with another device, cuda: its result may differ" in capsys.readouterr().err
+    run = Store(tmp_path).run(config.run_id)
+    assert run.is_done() and [row["epoch"] for row in run.metrics()] == [2, 4, 6]
+
+
+def test_generators_that_cannot_take_the_state_of_another_device_start_anew_at_every_step(
+    digits: LabeledData, gpu: SimulatedGPU
+) -> None:
+    config, trainer = RANDOM_STUDENT, make_trainer(RANDOM_STUDENT, digits, CPU)
+    for _ in range(2):
+        trainer.advance(lambda: True)
+    with gpu:
+        other = make_trainer(config, digits, GPU)
+        other.load_state_dict(trainer.state_dict())
+    seeds = {name: generator.initial_seed() for name, generator in other.random.items()}
+    assert seeds == {name: config.stream_seed(name, 2) for name in ("augmentation", "objective")}
+    assert trainer.step == other.step == 2
+
+
+def test_merged_teachers_never_make_the_host_wait(gpu: SimulatedGPU) -> None:
+    logits = torch.randn(2, 3, 4)
+    rules: list[tuple[Merge, tuple[Classes, ...]]] = [
+        (WeightedMean(weights=(0.7, 0.3)), ((0, 1, 2, 3),) * 2),
+        (DisjointClasses(), ((0, 2), (1, 3))),
+    ]
+    for rule, known in rules:
+        with gpu:
+            on_gpu = logits.to(GPU)
+            gpu.waits.clear()
+            merged = rule.merge(on_gpu, known)
+        assert is_on_gpu(merged) and gpu.waits == []
+        assert torch.equal(merged, rule.merge(logits, known))
 
 
 def test_a_loss_surface_is_the_same(tmp_path: Path, gpu: SimulatedGPU) -> None:

@@ -25,6 +25,7 @@ from repro.optimization import SGD, Cosine
 from repro.training.batches import Batch
 from repro.training.evaluation import predict, stage_similarity
 from repro.training.examples import NO_LABEL, assemble
+from repro.training.hardware import use_exact_kernels
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -323,6 +324,7 @@ def test_evaluation_leaves_the_mode_of_networks_and_draws_from_its_seed_alone(di
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_no_step_waits_for_the_gpu_and_the_result_is_near_the_cpus(digits: LabeledData) -> None:
+    use_exact_kernels()
     config = small_student(augmentation=(RandomCrop(padding=1),), epochs=1)
     cpu = Trainer(small_student(epochs=1), {SMALL: digits}, Ensemble([network(5)]), CPU)
     gpu = Trainer(small_student(epochs=1), {SMALL: digits}, Ensemble([network(5)]), torch.device("cuda"))

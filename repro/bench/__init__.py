@@ -1,12 +1,14 @@
 """Speed as ratios against stated baselines, measured in one run.
 
 A bench is one file in this folder whose `measure` returns a Report, plus one line in BENCHES. A bench may measure a
-process before and after `keep_freed_memory`, which cannot be undone: in a process that has already called it, or has
-run such a bench, the bench measures wrongly.
+process before and after `keep_freed_memory`, which cannot be undone. Several benches are therefore run in a process
+each: in one that has already called it, or has run such a bench, a bench measures wrongly.
 """
 
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 from repro.bench import analysis, launch, lenet, resnet, throughput, wandb, wandb_faults, workers
 from repro.bench.timing import Report
@@ -28,7 +30,7 @@ APART = ("fidelity", "precision")
 """Benches of results instead of speed. They are in `analysis/`."""
 
 
-def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None], **options: bool) -> str:
+def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None], **options: bool | str) -> str:
     """Run the benches called `names` (all if empty), each once and with `options`, and return their reports.
 
     With `as_json`, returns one JSON object that maps each bench's name to its numbers; `measure` of the bench documents
@@ -39,7 +41,13 @@ def run_benches(names: Sequence[str], as_json: bool, say: Callable[[str], None],
         if name not in BENCHES:
             raise BadInput(f"no bench is called '{name}'{did_you_mean(name, [*BENCHES, *APART])}")
     say("measuring; keep the machine idle until it is done")
-    reports = {name: BENCHES[name](**options) for name in dict.fromkeys(names or BENCHES)}
+    chosen = list(dict.fromkeys(names or BENCHES))
+    if len(chosen) == 1:  # here, where a bench can end with what it has when it is interrupted
+        reports = {chosen[0]: BENCHES[chosen[0]](**options)}
+    else:
+        new = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max_workers=1, mp_context=new, max_tasks_per_child=1) as processes:
+            reports = {name: processes.submit(BENCHES[name], **options).result() for name in chosen}
     if as_json:
         return json.dumps({name: report.numbers for name, report in reports.items()}, indent=1, allow_nan=False)
     return "\n\n".join(report.text for report in reports.values())

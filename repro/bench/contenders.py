@@ -140,7 +140,14 @@ class Distillation:
 
     def reference(self) -> Work:
         dataset = PilImages(self.images.train, self.config.augmentation)
-        loader = DataLoader(dataset, self.config.batch_size, shuffle=True, num_workers=2, persistent_workers=True)
+        loader = DataLoader(
+            dataset,
+            self.config.batch_size,
+            shuffle=True,
+            num_workers=2,
+            persistent_workers=True,
+            drop_last=self.config.last_batch == "drop",
+        )
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
             while True:

@@ -22,11 +22,13 @@ from repro.training.hardware import choose_device, describe, keep_freed_memory, 
 from repro.training.mode import modes_of
 
 MEMBERS: Literal[3] = 3
+ENDLESS = {"epochs": 1_000_000, "last_batch": "drop"}
+"""More epochs than a bench can run, of full batches: one of another size would be compiled in the middle of a slice."""
 
 
 def study_config() -> StudentConfig:
-    """The study's student, with more epochs than any bench can run."""
-    return Capacity(members=MEMBERS).config().model_copy(update={"epochs": 1_000_000})
+    """The study's student, trained until the bench ends it."""
+    return Capacity(members=MEMBERS).config().model_copy(update=ENDLESS)
 
 
 def every_contender(job: Distillation, compiled: bool) -> Mapping[str, Work]:

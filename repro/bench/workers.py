@@ -166,7 +166,7 @@ median (range) of {rounds} rounds of {seconds:g} s
 
 def _on_a_gpu() -> tuple[dict[str, StudentConfig], dict[str, Crew]]:
     """The configs that are trained on a GPU, in float32 and in the fastest mode, and the crews that train them."""
-    deep = Capacity(teacher_depth=56, student_depth=56).config().model_copy(update={"epochs": 1_000_000})
+    deep = Capacity(teacher_depth=56, student_depth=56).config().model_copy(update=resnet.ENDLESS)
     configs = {"preresnet20 from 3": resnet.study_config(), "preresnet56": deep}
     if missing_for_compiling() is None:
         fastest = {"precision": "bfloat16", "compiled": True}

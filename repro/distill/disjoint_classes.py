@@ -36,8 +36,10 @@ class DisjointClasses(Merge):
             raise ValueError(f"disjoint_classes: no teacher knows class {missing[0]}")
 
     def merge(self, member_logits: Tensor, known: Sequence[Classes]) -> Tensor:
-        merged = torch.empty_like(member_logits[0])
+        # By columns: an index list would be copied to the GPU at every step, and the host would wait for it.
+        merged: dict[int, Tensor] = {}
         for logits, classes in zip(member_logits, known, strict=True):
-            own = logits[:, list(classes)]
-            merged[:, list(classes)] = own - own.mean(dim=1, keepdim=True)
-        return merged
+            columns = logits.unbind(dim=1)
+            own = torch.stack([columns[label] for label in classes], dim=1)
+            merged |= zip(classes, (own - own.mean(dim=1, keepdim=True)).unbind(dim=1), strict=True)
+        return torch.stack([merged[label] for label in sorted(merged)], dim=1)

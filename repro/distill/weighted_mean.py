@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -37,5 +38,5 @@ class WeightedMean(Merge):
 
     def merge(self, member_logits: Tensor, known: Sequence[Classes]) -> Tensor:  # noqa: ARG002
         """The log of the mean, computed in log space: finite even if a probability underflows."""
-        weights = member_logits.new_tensor(self.weights).log().view(-1, 1, 1)
-        return (F.log_softmax(member_logits, dim=-1) + weights).logsumexp(dim=0)
+        members = zip(F.log_softmax(member_logits, dim=-1), self.weights, strict=True)
+        return torch.stack([log_p + math.log(weight) for log_p, weight in members]).logsumexp(dim=0)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed
+from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed, is_loss_of_gpu
 from repro.launch.together import make_together
 from repro.progress import Progress, Report
 from repro.stop import StopRequest
@@ -94,6 +94,8 @@ def _outcome(make: Make, request: dict[str, Any], progress: Progress) -> dict[st
         progress.say(f"repro: {error}")
         return answer | {"error": str(error), "failed": not isinstance(error, Interrupted)}
     except Exception as error:  # a bug, which must not stop the worker's other runs
+        if is_loss_of_gpu(error):  # but its other runs would fail too: a new worker makes them
+            raise
         traceback.print_exc()
         return answer | {"error": repr(error), "failed": True}
     return answer

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from repro.metrics.inputs import class_indices
@@ -76,6 +77,6 @@ def _bin_sums(logits: Tensor, labels: Tensor, bins: int, scheme: BinScheme) -> t
     else:
         raise ValueError(f"unknown bin scheme {scheme!r}; valid: equal_width, equal_mass")
     per_example = torch.stack([confidence, correct, torch.ones_like(confidence)], dim=1)
-    sums = torch.zeros(bins, 3, dtype=torch.float64, device=logits.device).index_add(0, index, per_example)
-    confidence_sum, correct_sum, count = sums.unbind(dim=1)
+    # A product, because index_add adds in a varying order on a GPU.
+    confidence_sum, correct_sum, count = F.one_hot(index, bins).double().T.matmul(per_example).unbind(dim=1)
     return confidence_sum, correct_sum, count

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(embedding, cell, layers, bidirectional=True, batch_first=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Packing needs the lengths on the CPU. This is the only place that waits for the GPU.
+        # Packing needs the lengths on the CPU. No other network makes the host wait for the GPU.
         lengths = (tokens != PADDING).sum(dim=1).clamp_(min=1).cpu()
         packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
         with _kernels():

@@ -91,8 +91,7 @@ class GeneratorTrainer(Training):
             module.load_state_dict(state["modules"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        for name, generator in self.random.items():
-            generator.set_state(state["random"][name])
+        self.restore_generators(self.random, state["random"])
 
     def _modules(self) -> dict[str, nn.Module]:
         modules = {"generator": self.generator, "discriminator": self.discriminator}

@@ -122,10 +122,10 @@ class Trainer(Training):
         if self.beside is not None:
             self.beside.load_state_dict(state["beside"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name, generator in self.random.items():
-            generator.set_state(state["generators"][name])
+        self.restore_generators(self.random, state["generators"])
+        torch.manual_seed(self.config.stream_seed("dropout", self.step))  # if the device's own state is not known
         torch.set_rng_state(state["cpu_rng"])
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     # -- training -----------------------------------------------------------------------------------------------

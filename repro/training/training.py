@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from repro.config import GeneratorConfig, TrainingConfig
@@ -29,7 +30,8 @@ class Result:
 class Training(ABC):
     """A run in memory.
 
-    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine).
+    Everything that changes is in `state_dict`, so a run resumed from it continues bit for bit (on the same machine; on
+    a GPU, if its kernels add in a fixed order: docs/architecture.md).
     """
 
     config: TrainingConfig | GeneratorConfig
@@ -102,6 +104,18 @@ class Training(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+    def restore_generators(self, generators: Mapping[str, torch.Generator], states: Mapping[str, Tensor]) -> None:
+        """Put each generator into its state at this step.
+
+        A generator on a GPU cannot take the state of one on a CPU, and vice versa: it starts anew, with a seed that
+        this step has to itself.
+        """
+        for name, generator in generators.items():
+            if states[name].numel() == generator.get_state().numel():
+                generator.set_state(states[name])
+            else:
+                generator.manual_seed(self.config.stream_seed(name, self.step))
 
     @abstractmethod
     def result(self) -> Result:

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 
 from repro import __version__
-from repro.errors import BadInput
 from repro.usage import analysis, runs, sweeps, wandb
 from repro.usage.options import Parser
 
@@ -20,13 +19,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if settings:
         options.settings = [*options.settings, *settings]
-    if getattr(options, "fast", False) and options.names != ["throughput"]:
-        raise BadInput("--fast works only with the bench throughput: repro bench throughput --fast")
-    if getattr(options, "names", None) == ["fidelity"]:
-        # Apart from the other benches, since the user's file has to be there before the schema of a run is made.
-        options.command = "analysis.bench_fidelity:bench"
-    if getattr(options, "names", None) == ["precision"]:
-        options.command = "analysis.bench_precision:bench"
+    if options.command == analysis.BENCH:
+        options.command = analysis.command_of_bench(options)
     return options
 
 

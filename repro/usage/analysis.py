@@ -1,10 +1,26 @@
 """What the records say."""
 
+import argparse
 from pathlib import Path
 
+from repro.errors import BadInput
 from repro.usage.options import Commands, command, positive, run_options, source_option
 
 CHANGES = "show only runs that were launched with this value of a config key"
+BENCH = "repro.commands:bench"
+BENCHES_OF_OPTIONS = {
+    "fast": ["throughput"],
+    "method": ["fidelity"],
+    "on": ["fidelity", "precision"],
+    "preset": ["fidelity", "precision"],
+    "trials": ["precision"],
+    "same_teacher": ["precision"],
+    "workers": ["precision"],
+    "runs": ["fidelity", "precision"],
+    "data": ["fidelity", "precision"],
+    "device": ["fidelity", "precision", "resnet", "throughput", "workers"],
+}
+"""The benches that an option is for."""
 
 
 def add(commands: Commands) -> None:
@@ -89,7 +105,7 @@ def _bench(commands: Commands) -> None:
     bench = command(
         commands,
         "bench",
-        "repro.commands:bench",
+        BENCH,
         "measure speed relative to baselines, the fidelity of your own method, or what faster training modes change",
         "examples:\n"
         "  repro bench lenet --json\n"
@@ -127,3 +143,18 @@ def _bench(commands: Commands) -> None:
         "--workers", type=positive, default=1, metavar="N", help="runs to train at a time (default: 1)"
     )
     run_options(bench)
+    bench.set_defaults(defaults={name: bench.get_default(name) for name in BENCHES_OF_OPTIONS})
+
+
+def command_of_bench(options: argparse.Namespace) -> str:
+    """The function that runs the named benches. Raises BadInput if an option is given that not all of them have."""
+    for name, benches in BENCHES_OF_OPTIONS.items():
+        if getattr(options, name) != options.defaults[name] and not (options.names and {*options.names} <= {*benches}):
+            option = "--" + name.replace("_", "-")
+            what = f"the bench {benches[0]}" if len(benches) == 1 else f"the benches {', '.join(benches)}"
+            raise BadInput(f"{option} works only with {what}: repro bench {benches[0]} {option} ...")
+    # Apart from the other benches: what they measure is learned, and a user's file has to be there before the schema of
+    # a run is made.
+    return {("fidelity",): "analysis.bench_fidelity:bench", ("precision",): "analysis.bench_precision:bench"}.get(
+        tuple(options.names), BENCH
+    )
