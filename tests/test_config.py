@@ -1,14 +1,19 @@
 """The run schema: what it refuses, and how it says so in one line."""
 
 import math
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pytest
 from config_contents import changed, student, student_with_pools, teacher, without
 
 from repro.config import parse_config
+from repro.config.data import GeneratedImages
 from repro.config.override import override
+from repro.data.synthetic import Synthetic
+from repro.data.synthetic_texts import SyntheticTexts
 from repro.errors import BadInput
 
 PYDANTIC_JARGON = ("union_tag", "type=", "http", "validation error", "pydantic", "tuple", "discriminator", "ctx")
@@ -132,6 +137,12 @@ def test_a_wrong_value_is_refused_naming_the_key_what_was_given_and_what_is_righ
         override(parse_config(student_with_pools()), {key: value})
     # A new component name drops the old one's options, so there the number of further problems may differ.
     assert str(caught.value).startswith(f"config key '{key}' is {problem}")
+
+
+@pytest.mark.parametrize("part", [Synthetic, SyntheticTexts, partial(GeneratedImages, images=1)])
+def test_a_seed_beyond_those_of_torchs_generators_is_refused(part: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match=f"seed\n  Input should be less than {2**63} "):
+        part(seed=2**63)
 
 
 @pytest.mark.parametrize("key", ["epochs", "data", "data.train.dataset", "teachers", "teachers.0.optimizer", "kind"])

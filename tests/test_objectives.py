@@ -236,7 +236,7 @@ def test_values_are_exact_where_float32_probabilities_underflow() -> None:
 
 
 @pytest.mark.parametrize("objective", ALL, ids=repr)
-@pytest.mark.parametrize("scale", [1e4, 1e18])
+@pytest.mark.parametrize("scale", [1e4, 1e17])
 def test_value_and_gradient_stay_finite_for_huge_float32_logits(objective: Objective, scale: float) -> None:
     teacher = scale * logits(3, 4, 5, seed=1).float()
     teacher[:, 0] = scale * torch.tensor([1.0, -1.0, 1.0, 0.0, 0.0])

@@ -99,7 +99,7 @@ class GeneratedImages(Schema):
 
     generator: "GeneratorConfig"
     images: int = Field(ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     batch_statistics: bool = False
 
 

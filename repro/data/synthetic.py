@@ -19,7 +19,7 @@ class Synthetic(Dataset):
     name: Literal["synthetic"] = "synthetic"
     images: int = Field(default=200, ge=20)
     image_size: int = Field(default=32, ge=8, le=64)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     num_classes: ClassVar[int] = 10
 
     @property

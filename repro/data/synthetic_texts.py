@@ -23,7 +23,7 @@ class SyntheticTexts(TextDataset):
 
     name: Literal["synthetic_texts"] = "synthetic_texts"
     texts: int = Field(default=200, ge=20)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     num_classes: ClassVar[int] = 2
     class_names: ClassVar[tuple[str, ...]] = ("even", "odd")
 

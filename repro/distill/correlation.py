@@ -15,8 +15,9 @@ from repro.distill.hidden import HiddenObjective, as_vectors
 class Correlation(HiddenObjective):
     """||C_t - C_s||^2 / batch^2, where C holds the Gaussian kernel of every pair of images (eq. 4, 5 and 9).
 
-    The kernel exp(-gamma ||x - y||^2) of unit-length representations is expanded to the given order, as in the paper
-    (with gamma 0.4 and order 2). By default, the last hidden layer is compared; maps are averaged over their pixels.
+    The kernel exp(-gamma ||x - y||^2) of unit-length representations is expanded to the given order, at most 100, as in
+    the paper (with gamma 0.4 and order 2). By default, the last hidden layer is compared; maps are averaged over their
+    pixels.
     The weight is our choice: the paper's experiments state it relative to losses on a different scale.
     """
 
@@ -24,7 +25,7 @@ class Correlation(HiddenObjective):
     default_layers: ClassVar[Literal["all", "middle", "last"]] = "last"
     weight: float = Field(default=100.0, gt=0.0)
     gamma: float = Field(default=0.4, gt=0.0)
-    order: int = Field(default=2, ge=1)
+    order: int = Field(default=2, ge=1, le=100)
 
     def hidden_distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList) -> Tensor:  # noqa: ARG002
         distances = [

@@ -15,8 +15,8 @@ class Hint(HiddenObjective):
 
     Maps are compared at the smaller of the two resolutions, and r is a 1x1 convolution. The paper first trains the
     lower half of the student on this loss alone, then the whole student on soft labels. Here both terms are trained at
-    once, with the weight 100 of Tian et al. 2020 (arXiv:1910.10699), so that training costs the same as with every
-    other method.
+    once, so that training costs the same as with every other method; the weight 100 is half of that of Tian et
+    al. 2020 (arXiv:1910.10699), whose distance lacks the 1/2.
     """
 
     name: Literal["hint"] = "hint"

@@ -44,7 +44,7 @@ class Objective(Component):
         progress: the fraction of training that is done, in [0, 1).
         generator: the only source of randomness, on the logits' device.
 
-        The loss and its gradient are finite for float32 logits (and logits / temperature) of magnitude up to 1e18.
+        The loss and its gradient are finite for float32 logits (and logits / temperature) of magnitude up to 1e17.
         Raises ValueError if an argument that the objective needs is missing or if the shapes disagree.
         """
 

@@ -1,4 +1,4 @@
-"""The methods of the study `methods`, each with the four settings that are tried. The first is its authors' own."""
+"""The methods of the study `methods`, each with the four settings that are tried. The first is its default."""
 
 from typing import Literal, NamedTuple, get_args
 

@@ -118,7 +118,7 @@ class Methods(Study):
         return self
 
     def setting(self) -> Try:
-        """The method's setting: the one given by `tuning`, else the one chosen for the data set, else its authors'.
+        """The method's setting: the one given by `tuning`, else the one chosen for the data set, else its default.
 
         At `smoke`, without `tuning`, it is the second one.
         """
@@ -126,7 +126,7 @@ class Methods(Study):
         if self.tuning is not None:
             return tries[self.tuning]
         if self.preset == "smoke":
-            return tries[min(1, len(tries) - 1)]  # with their authors' weights, some diverge at once on tiny networks
+            return tries[min(1, len(tries) - 1)]  # with their default weights, some diverge at once on tiny networks
         return tries[CHOICES.get(self.data, {}).get(self.method, 0)]
 
     def config(self) -> StudentConfig:
