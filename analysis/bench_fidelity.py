@@ -6,6 +6,7 @@ No import at the top may load `repro.config`: it builds the schema of a run from
 import argparse
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from tabulate import tabulate
 from repro import distill
 from repro.component import discover
 from repro.distill.objective import Objective
-from repro.errors import BadInput
+from repro.errors import BadInput, blamed_on
 
 TRIALS = 3
 
@@ -36,7 +37,7 @@ def bench(options: argparse.Namespace) -> None:
 def load_method(path: Path) -> str:
     """Import the Python file, and return the name of the one objective that it registers. Raises BadInput."""
     discover(distill)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"method_{path.stem}", path)
     if path.suffix != ".py" or spec is None or spec.loader is None or not path.is_file():
         raise BadInput(f"{path}: is not a Python file with an objective; docs/extending.md shows one")
     before = set(Objective.registry)
@@ -44,18 +45,16 @@ def load_method(path: Path) -> str:
         module = f"{distill.__name__}.{path.stem}"
         found = sorted(name for name in before if Objective.registry[name].__module__ == module)
     else:
-        try:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        except Exception as error:  # whatever the user's code raises is reported as theirs
-            raise BadInput(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+        # Annotations that are text (`from __future__ import annotations`) are looked up in the module of that name.
+        sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        with blamed_on(f"{path} cannot be imported"):
+            spec.loader.exec_module(sys.modules[spec.name])
         found = sorted(set(Objective.registry) - before)
     if len(found) != 1:
         raise BadInput(
             f"{path}: defines {len(found)} objectives ({', '.join(found) or 'none'}); it must define one, "
             'a class with the field name: Literal["my_method"] = "my_method"'
         )
-    if missing := sorted(Objective.registry[found[0]].__abstractmethods__):
-        raise BadInput(f"{path}: the class of {found[0]} lacks {', '.join(missing)}")
     try:
         Objective.registry[found[0]]()
     except ValidationError as error:

@@ -12,11 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from repro.errors import blamed_on
+
 
 class Schema(BaseModel):
-    """A frozen record that rejects unknown keys, wrong types, NaN and infinity."""
+    """A frozen record that rejects unknown keys, wrong types, NaN and infinity.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    Defaults are checked like given values: an option `width: float = 1` is 1.0, as in its record, and so has one id.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
     later_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields added after run ids were first assigned; their default is the behaviour from before they existed.
@@ -56,10 +61,12 @@ class Component(Schema):
         if get_origin(annotation) is not Literal:
             raise TypeError(f"{cls.__module__}.{cls.__name__} must state its name as a Literal, not {annotation}")
         (name,) = get_args(annotation)
+        if (default := cls.model_fields["name"].default) != name:
+            raise TypeError(f"{cls.__module__}.{cls.__name__}: its name is '{name}' by type and {default!r} by default")
         # Pydantic asks for fields without a value when an instance is made, but not for those of the class.
-        unset = sorted(field for field in cls.__class_vars__ if not hasattr(cls, field))
-        if unset:
-            raise TypeError(f"{cls.__module__}.{cls.__name__} must set {', '.join(unset)}")
+        missing = {field for field in cls.__class_vars__ if not hasattr(cls, field)} | cls.__abstractmethods__
+        if missing:
+            raise TypeError(f"{cls.__module__}.{cls.__name__} must define {', '.join(sorted(missing))}")
         known = cls.registry.get(name)
         if known is not None and known.__module__ != cls.__module__:
             raise TypeError(f"{cls.__module__} and {known.__module__} both define the component '{name}'")
@@ -75,6 +82,10 @@ def choices(kind: type[Component]) -> Any:
 
 
 def discover(package: ModuleType) -> None:
-    """Import every module of `package`, so that the components defined there are registered."""
+    """Import every module of `package`, so that the components defined there are registered.
+
+    Raises BadInput if one of them, which may be the user's, cannot be imported.
+    """
     for module in pkgutil.iter_modules(package.__path__, prefix=f"{package.__name__}."):
-        importlib.import_module(module.name)
+        with blamed_on(f"{module.name} cannot be imported"):
+            importlib.import_module(module.name)

@@ -1,7 +1,10 @@
 """The two ways in which a command can fail. Any other exception is a bug and shows its traceback."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class BadInput(Exception):
@@ -41,6 +44,30 @@ def is_out_of_memory(error: Exception) -> bool:
 def is_loss_of_gpu(error: Exception) -> bool:
     """Whether the process cannot use its GPU any more: after an illegal access, say, all it asks of CUDA fails."""
     return type(error).__name__ == "AcceleratorError" and not is_out_of_memory(error)
+
+
+@contextlib.contextmanager
+def blamed_on(part: str) -> Iterator[None]:
+    """Whatever code that may be the user's own raises, except BadInput, becomes BadInput: one line that names `part`,
+    the error and its place."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise BadInput(f"{part}: it does not fit into this machine's memory ({error})") from error
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"{part}: {type(error).__name__}: {reason} ({_place_of(error)})") from error
+
+
+def _place_of(error: Exception) -> str:
+    """The file and line that raised an error, or that called the library which raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{Path(error.filename or '').name}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
 
 
 def did_you_mean(given: str, valid: Iterable[str], too_many_to_list: Iterable[str] = ()) -> str:

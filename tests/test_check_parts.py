@@ -21,6 +21,7 @@ from repro.distill.mutual_learning import MutualLearning
 from repro.distill.weighted_mean import WeightedMean
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
+from repro.training.check_parts import check_parts
 
 
 class Network(nn.Sequential):
@@ -40,10 +41,24 @@ class Several(Network):
         return logits
 
 
-def network(make: Callable[[], nn.Module]) -> TeacherConfig:
+class InTraining(Network):
+    def __init__(self, gives: Callable[[Tensor], object]) -> None:
+        super().__init__(10)
+        self.gives = gives
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self[1](self[0](inputs))
+        return self.gives(logits) if self.training else logits  # type: ignore[return-value]
+
+
+def fails(*_: object) -> Tensor:
+    raise RuntimeError("no such kernel\nand so on")
+
+
+def network(make: Callable[[], object]) -> TeacherConfig:
     class Own(PreResNet):
         def build(self, *_: object) -> nn.Module:  # type: ignore[override]
-            return make()
+            return make()  # type: ignore[return-value]
 
     return small_teacher().model_copy(update={"model": Own(depth=8)})
 
@@ -125,8 +140,25 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
         (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
         (network(lambda: Network(10, stages="body")), r"Network: its stages are the text 'body'; .* \('body',\)"),  # type: ignore[arg-type]
-        (network(lambda: None), "preresnet: build gives NoneType, not an nn.Module"),  # type: ignore[arg-type, return-value]
+        (network(lambda: None), "preresnet: build gives NoneType, not an nn.Module"),
         (network(Several), "preresnet: its stage '1' gives list, not a tensor"),
+        (
+            network(lambda: Network(10).append(nn.ReLU(inplace=True))),
+            "preresnet: what its stage '1' gives is changed in place by a later layer: set that layer's inplace=False",
+        ),
+        (
+            network(lambda: Network(10).append(nn.Linear(9, 10))),
+            r"^model preresnet, for inputs \(1, 8, 8\): RuntimeError: .* cannot be multiplied .* \(features.py, line",
+        ),
+        (network(fails), r"inputs \(1, 8, 8\): RuntimeError: no such kernel \(test_check_parts.py, line \d+\)$"),
+        (network(lambda: InTraining(lambda logits: [logits])), "model preresnet, in training mode, gives list for 3"),
+        (network(lambda: InTraining(fails)), "^model preresnet, in training mode: RuntimeError: no such kernel"),
+        (
+            divergence(fails),
+            r"^objective forward_cross_entropy: RuntimeError: no such kernel \(test_check_parts.py, line",
+        ),
+        (merge(fails), "^merge weighted_mean: RuntimeError: no such kernel"),
+        (augmentation(fails), "^augmentation horizontal_flip: RuntimeError: no such kernel"),
         (divergence(lambda p, q: (p - q).abs()), r"divergence gives \(3, 10\) for 3 inputs, not .* \(3,\)"),
         (divergence(lambda *_: None), "divergence gives NoneType for 3 inputs"),
         (divergence(lambda p, _: p.sum(-1)), "distance has no gradient"),
@@ -164,6 +196,23 @@ def test_what_returns_something_else_is_refused(
     with pytest.raises(BadInput, match=problem):
         runner(tmp_path).check([config])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_projector_that_cannot_learn_from_the_last_batch_is_refused() -> None:
+    class Own(Hint):
+        def modules(self, *_: object) -> nn.ModuleList:
+            return nn.ModuleList([nn.Sequential(nn.Flatten(), nn.LazyBatchNorm1d(affine=False))])
+
+        def hidden_distance(
+            self, student: Sequence[Tensor], teacher: Sequence[Tensor], modules: nn.ModuleList
+        ) -> Tensor:
+            distance: Tensor = (modules[0](student[0]) - modules[0](teacher[0])).square().mean()
+            return distance
+
+    config = small_student(batch_size=20).model_copy(update={"objective": Own()})
+    check_parts(config, smallest_batch=2)
+    with pytest.raises(BadInput, match=r"^objective hint: ValueError: Expected more than 1 value per channel"):
+        check_parts(config, smallest_batch=1)
 
 
 @pytest.mark.parametrize(("given", "kind"), [([], "list"), (None, "NoneType")])

@@ -4,6 +4,10 @@ import importlib
 from pathlib import Path
 
 import pytest
+from pydantic import Field
+
+from repro.component import Schema, discover
+from repro.errors import BadInput
 
 FILE = """
 from typing import Literal
@@ -38,12 +42,46 @@ def test_a_class_that_states_its_name_is_a_choice_however_annotations_are_kept(
     assert mine.Kind.registry == {"choice": mine.Choice}
 
 
-def test_a_choice_sets_every_variable_of_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = FILE.replace("import Literal", "import ClassVar, Literal")
-    (tmp_path / "without_shape.py").write_text(text.replace("    size:", "    shape: ClassVar[int]\n    size:"))
+ABSTRACT = """
+    shape: ClassVar[int]
+
+    @abc.abstractmethod
+    def load(self) -> None: ...
+
+    size:"""
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("    size:", ABSTRACT), "Choice must define load, shape"),
+        (('= "choice"', '= "chioce"'), "Choice: its name is 'choice' by type and 'chioce' by default"),
+    ],
+)
+def test_a_choice_is_whole_and_a_file_that_defines_another_is_told_in_one_line(
+    change: tuple[str, str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / f"parts_of_ones_own_{len(problem)}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    text = "import abc\n" + FILE.replace("import Literal", "import ClassVar, Literal")
+    (package / "mine.py").write_text(text.replace(*change))
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(TypeError, match=r"^without_shape\.Choice must set shape$"):
-        importlib.import_module("without_shape")
+    told = f"^{package.name}.mine cannot be imported: TypeError: {package.name}.mine.{problem} "
+    with pytest.raises(BadInput, match=told):
+        discover(importlib.import_module(package.name))
+
+
+def test_a_default_is_the_value_that_its_type_makes_of_it() -> None:
+    """A run would otherwise have one id with the default, and another once it was read from its record."""
+
+    class Own(Schema):
+        width: float = 1
+        share: float = Field(default=0.0, gt=0.0)
+
+    assert Own(share=1).model_dump_json() == '{"width":1.0,"share":1.0}'
+    with pytest.raises(ValueError, match="share\n  Input should be greater than 0"):
+        Own()
 
 
 def test_a_name_belongs_to_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

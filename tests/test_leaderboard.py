@@ -275,7 +275,7 @@ SESSION = """
 
 @pytest.mark.slow
 def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text("from __future__ import annotations\n" + OWN)
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("1 / 0")
     (tmp_path / "unfinished.py").write_text(OWN.replace("def divergence", "def divergance").replace('"own"', '"other"'))
@@ -292,7 +292,7 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[:6] == ["2"] * 6 and lines[-2:] == ["0", "2"]
     problems = ["needs --method", "none.py: is not a Python file", "empty.py: defines 0", "ZeroDivisionError"]
-    problems += ["other lacks divergence", "divergences.py: defines 6 objectives (brier, "]
+    problems += ["Own must define divergence", "divergences.py: defines 6 objectives (brier, "]
     for problem in (*problems, "--method works only with"):
         assert problem in done.stderr
     header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[6:-2]]

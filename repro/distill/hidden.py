@@ -76,7 +76,11 @@ class HiddenObjective(DivergenceObjective):
         if self.default_layers == "middle":
             return [(ours[len(ours) // 2], theirs[len(theirs) // 2])]
         pairs = list(zip(reversed(ours), reversed(theirs), strict=False))[::-1]
-        return pairs if self.default_layers == "all" else pairs[-1:]
+        if self.default_layers == "all":
+            return pairs
+        if self.default_layers == "last":
+            return pairs[-1:]
+        raise ValueError(f"{self.name}: default_layers is '{self.default_layers}'; valid: all, middle, last")
 
     def _check_stage(self, owner: str, name: str, stages: Mapping[str, Shape]) -> None:
         if name not in stages:

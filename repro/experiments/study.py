@@ -1,5 +1,6 @@
 """The base class of studies: one question as a small schema, whose settings determine one run config."""
 
+import inspect
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, cast
 
@@ -32,8 +33,8 @@ class Study(Component):
 
     @classmethod
     def headline(cls) -> str:
-        """The first line of the study's docstring."""
-        return (cls.__doc__ or "").strip().splitlines()[0]
+        """The first line of the study's docstring; empty if it has none."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
 
     def settings(self) -> dict[str, Any]:
         """The settings that distinguish this run from the others of the study."""

@@ -1,13 +1,13 @@
 """Access a network's intermediate representations without repeating its forward pass."""
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
 
-from repro.errors import BadInput, is_out_of_memory
+from repro.errors import BadInput, blamed_on
 from repro.models.base import Model, Staged
 
 
@@ -49,7 +49,7 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
         yield outputs
 
 
-@functools.lru_cache(maxsize=256)
+@lru_cache(maxsize=256)
 def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
     """The shape of each stage's output for one input, from input to output.
 
@@ -60,18 +60,15 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     """
     images = model.input_kind == "images"
     inputs = torch.zeros(1, *input_shape) if images else torch.zeros(1, input_shape[0], dtype=torch.int64)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
-            network = model.build(num_classes, input_shape)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise BadInput(
-                    f"{model.name}: the network does not fit into this machine's memory ({error})"
-                ) from error
-            raise
+    what = f"model {model.name}, for inputs {input_shape}"
+    versions: dict[str, int] = {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), blamed_on(what):
+        network = model.build(num_classes, input_shape)
         if not isinstance(network, nn.Module):
             raise BadInput(f"{model.name}: build gives {type(network).__name__}, not an nn.Module")
         with capture_stages(network.eval()) as outputs:
+            for stage, submodule in network.named_modules():
+                submodule.register_forward_hook(partial(_note_version, versions, stage))
             logits = network(inputs)
     if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
         found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -79,4 +76,15 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     for stage, output in outputs.items():
         if not isinstance(output, Tensor):
             raise BadInput(f"{model.name}: its stage '{stage}' gives {type(output).__name__}, not a tensor")
+        if output._version != versions[stage]:
+            raise BadInput(
+                f"{model.name}: what its stage '{stage}' gives is changed in place by a later layer: set that layer's "
+                f"inplace=False, or name it as the stage"
+            )
     return {stage: tuple(output.shape[1:]) for stage, output in outputs.items()}
+
+
+def _note_version(versions: dict[str, int], name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+    """A hook that notes how often a submodule's output has been changed in place when the submodule returns it."""
+    if isinstance(output, Tensor):
+        versions[name] = output._version

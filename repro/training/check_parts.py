@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from repro.config import StudentConfig, TrainingConfig
+from repro.data.augmentation import Augmentation
+from repro.data.dataset import Dataset
 from repro.distill.companions import CompanionObjective
 from repro.distill.divergences import DivergenceObjective
 from repro.distill.hidden import HiddenObjective
 from repro.distill.objective import DistillationObjective
-from repro.errors import BadInput
+from repro.errors import BadInput, blamed_on
 from repro.models.features import capture_stages, stage_shapes
 from repro.training.start import build_network, to_training_mode
 
@@ -22,46 +24,54 @@ ROUNDING = 1e-4
 def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if one of them is unusable; `smallest_batch` is the size of the run's smallest batch."""
     _check_network(config, smallest_batch)
-    _check_objective(config)
-    if isinstance(config.objective, CompanionObjective):
-        _check_companions(config, config.objective)
+    with blamed_on(f"objective {config.objective.name}"):
+        _check_objective(config, smallest_batch)
+        if isinstance(config.objective, CompanionObjective):
+            _check_companions(config, config.objective)
     if isinstance(config, StudentConfig) and config.merge is not None:
         classes = config.data.train.dataset.num_classes
         members = torch.randn(len(config.teachers), 3, classes, generator=torch.Generator())
-        _check_logits(f"{config.merge.name}: merge", config.merge.merge(members, config.known_classes), classes)
-    _check_augmentation(config)
+        with blamed_on(f"merge {config.merge.name}"):
+            _check_logits(f"{config.merge.name}: merge", config.merge.merge(members, config.known_classes), classes)
+    for augmentation in config.augmentation:
+        with blamed_on(f"augmentation {augmentation.name}"):
+            _check_augmentation(augmentation, config.data.train.dataset.input_shape)
 
 
 def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
     """Raise BadInput if the network does not fit its inputs, cannot train on the run's smallest batch, or has no trunk
     although the run needs one."""
-    dataset = config.data.train.dataset
+    dataset, name = config.data.train.dataset, config.model.name
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
-    needs_trunk = config.frozen_trunk or config.source is not None
-    asked = smallest_batch == 1 and dataset.input_kind == "images"
-    if not needs_trunk and not asked:
-        return
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), blamed_on(f"model {name}, in training mode"):
         network = build_network(config)
         classifier = config.model.classifier
-        if needs_trunk and classifier not in dict(network.named_modules()):
+        if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
             raise BadInput(
-                f"model {config.model.name} has no submodule '{classifier}', so its trunk (everything else) is "
+                f"model {name} has no submodule '{classifier}', so its trunk (everything else) is "
                 f"unknown: set the model class's `classifier` to the name of the part that makes logits"
             )
-        if asked:
-            to_training_mode(network, config)
+        to_training_mode(network, config)
+        _check_logits(f"model {name}, in training mode,", network(_inputs(dataset, 3)), dataset.num_classes)
+        if smallest_batch == 1:
             try:
-                network(torch.zeros(1, *dataset.input_shape))
+                network(_inputs(dataset, 1))
             except ValueError as error:  # raised by BatchNorm if a channel has a single value and so no variance
                 raise BadInput(
-                    f"{config.model.name} cannot train on a batch of one image, which every epoch has ({error}): "
+                    f"{name} cannot train on a batch of one image, which every epoch has ({error}): "
                     f"choose another batch_size or micro_batch_size, or last_batch 'drop'"
                 ) from error
 
 
-def _check_objective(config: TrainingConfig) -> None:
-    """Raise BadInput if the objective's loss on three made-up inputs is not one that a network can be trained with."""
+def _inputs(dataset: Dataset, count: int) -> Tensor:
+    """Inputs of zeros: black images, or texts without tokens."""
+    images = dataset.input_kind == "images"
+    return torch.zeros(count, *dataset.input_shape) if images else torch.zeros(count, dataset.input_shape[0]).long()
+
+
+def _check_objective(config: TrainingConfig, smallest_batch: int) -> None:
+    """Raise BadInput if the objective's loss on three made-up inputs, or as many as the run's smallest batch has if
+    they are fewer, is not one that a network can be trained with."""
     objective, classes = config.objective, config.data.train.dataset.num_classes
     generator = torch.Generator().manual_seed(0)
     teachers = len(config.teachers) if isinstance(config, StudentConfig) and config.merge is None else 1
@@ -87,7 +97,7 @@ def _check_objective(config: TrainingConfig) -> None:
         student, teacher = config.stage_shapes, config.teachers[0].stage_shapes
         pairs = objective.pairs(student, teacher)
         own, other = (
-            [torch.randn(3, *shapes[name], generator=generator) for name in names]
+            [torch.randn(min(3, smallest_batch), *shapes[name], generator=generator) for name in names]
             for shapes, names in zip((student, teacher), zip(*pairs, strict=True), strict=True)
         )
         with torch.random.fork_rng(devices=[]):
@@ -100,8 +110,7 @@ def _check_objective(config: TrainingConfig) -> None:
 def _check_companions(config: TrainingConfig, objective: CompanionObjective) -> None:
     """Raise BadInput unless the companions of an untrained network are modules that predict classes, with a loss."""
     dataset = config.data.train.dataset
-    images = dataset.input_kind == "images"
-    inputs = torch.zeros(3, *dataset.input_shape) if images else torch.zeros(3, dataset.input_shape[0]).long()
+    inputs = _inputs(dataset, 3)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         companions = objective.companions(lambda: build_network(config), config.stage_shapes, dataset.num_classes)
         if not isinstance(companions, nn.ModuleDict) or not companions:
@@ -136,16 +145,14 @@ def _check_loss(what: str, value: object) -> None:
         raise BadInput(f"{what} is {value.item()} for three made-up inputs; it must be finite")
 
 
-def _check_augmentation(config: TrainingConfig) -> None:
-    """Raise BadInput unless each augmentation returns images of the same number, shape and dtype, in [0, 1]."""
-    dataset = config.data.train.dataset
+def _check_augmentation(augmentation: Augmentation, input_shape: tuple[int, ...]) -> None:
+    """Raise BadInput unless the augmentation returns images of the same number, shape and dtype, in [0, 1]."""
     generator = torch.Generator().manual_seed(0)
-    for augmentation in config.augmentation:
-        images = torch.rand(3, *dataset.input_shape, generator=generator)
-        changed = augmentation(images.clone(), generator)
-        if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
-            found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
-            raise BadInput(f"{augmentation.name}: for images {images.dtype} {tuple(images.shape)} it returns {found}")
-        if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
-            found = f"{changed.min():.3g} to {changed.max():.3g}"
-            raise BadInput(f"{augmentation.name}: for images from 0 to 1 it returns values from {found}")
+    images = torch.rand(3, *input_shape, generator=generator)
+    changed = augmentation(images.clone(), generator)
+    if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
+        found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+        raise BadInput(f"{augmentation.name}: for images {images.dtype} {tuple(images.shape)} it returns {found}")
+    if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
+        found = f"{changed.min():.3g} to {changed.max():.3g}"
+        raise BadInput(f"{augmentation.name}: for images from 0 to 1 it returns values from {found}")
