@@ -66,7 +66,7 @@ def times(folder: Path) -> dict[Path, int]:
         ),
         (
             ["run", "digits", "model.width=1000000000000"],  # 600 terabytes, beyond any address space
-            "lenet5: the network does not fit into this machine's memory ([enforce fail",
+            "model lenet5, for inputs (1, 28, 28): it does not fit into this machine's memory ([enforce fail",
         ),
         (["run", "digits", "schedule.warmup_epochs=9999"], "the config: schedule.warmup_epochs 9999 must be below"),
         (["run", "digits", "--frobnicate"], "unrecognized arguments: --frobnicate"),
