@@ -149,6 +149,16 @@ def test_a_job_of_an_array_is_known_by_the_arrays_id_and_its_place(monkeypatch: 
 
 
 @pytest.mark.usefixtures("checkout")
+def test_a_folder_that_pythonpath_cannot_name_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs and workers would run whatever code their environment has instead."""
+    (tmp_path / "12:30").mkdir()
+    monkeypatch.chdir(tmp_path / "12:30")
+    with pytest.raises(BadInput, match=r"/12:30/runs/code: .* ':' separates the folders in PYTHONPATH; .* --runs"):
+        take_snapshot(Path("runs/code"))
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.usefixtures("checkout")
 def test_an_unwritable_folder_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="the code cannot be copied there"):

@@ -23,8 +23,13 @@ def take_snapshot(folder: Path) -> Path:
     """Copy this package to a folder in `folder` named after a hash of its content, and return it, for PYTHONPATH.
 
     The same code is copied only once. Call this only under the ledger's lock. Raises BadInput if the copy cannot be
-    written, or if an existing copy has changed since it was made.
+    written or found in PYTHONPATH, or if an existing copy has changed since it was made.
     """
+    if os.pathsep in str(folder.absolute()):
+        raise BadInput(
+            f"{folder.absolute()}: jobs and workers could not run the copy of the code that is kept there, because "
+            f"'{os.pathsep}' separates the folders in PYTHONPATH; choose --runs without it"
+        )
     files = source_files()
     content = content_hash(files)
     place = folder / content
