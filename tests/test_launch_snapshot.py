@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
     code = code_version()
     assert (code["commit"], code["dirty"]) == (commit, False)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code").chmod(0o2775)  # as of a group that launches from the same folder of runs
     snapshot = take_snapshot(tmp_path / "code")
     assert snapshot.name == code["content"]
     (checkout / "inner" / "code.py").write_text("value = 2\n")
@@ -55,7 +58,7 @@ def test_a_snapshot_is_the_code_as_it_was_and_says_so(checkout: Path, tmp_path: 
     shown = subprocess.check_output(command, cwd=checkout.parent, env=environment, text=True)
     assert shown == "1\n"
     assert json.loads((snapshot / "snapshot.json").read_text()) == code
-    assert snapshot.stat().st_mode & 0o055 == 0o055  # others of the group may launch from the same folder of runs
+    assert stat.S_IMODE(snapshot.stat().st_mode) == 0o2775
 
 
 def test_a_copy_of_what_was_committed_since_is_known_by_its_commit(checkout: Path, tmp_path: Path) -> None:
@@ -70,6 +73,22 @@ def test_a_copy_of_what_was_committed_since_is_known_by_its_commit(checkout: Pat
         assert take_snapshot(tmp_path / "code") == snapshot
         assert json.loads((snapshot / "snapshot.json").read_text()) == code_version()
         (snapshot / "snapshot.json").unlink()  # as by a clean-up of the disk
+
+
+def test_a_copy_of_another_user_serves_if_it_is_known_by_a_commit(checkout: Path, tmp_path: Path) -> None:
+    """The commit it has noted is of the same code, though perhaps not the latest one."""
+    first = code_version()
+    snapshot = take_snapshot(tmp_path / "code")
+    (snapshot / ".snapshot.json.partial").mkdir()  # so that the note cannot be written, not even by root
+    (checkout.parent / "docs.md").write_text("")
+    commit(checkout.parent)
+    code_version.cache_clear()
+    assert code_version()["commit"] != first["commit"]
+    assert take_snapshot(tmp_path / "code") == snapshot
+    assert json.loads((snapshot / "snapshot.json").read_text()) == first
+    (snapshot / "snapshot.json").write_text(json.dumps(first | {"dirty": True}))
+    with pytest.raises(BadInput, match=rf"^{snapshot}/snapshot\.json cannot be written: Is a directory$"):
+        take_snapshot(tmp_path / "code")
 
 
 @pytest.mark.usefixtures("checkout")
