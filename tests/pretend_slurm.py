@@ -14,6 +14,13 @@ ls {runs}/.launch/submitted > {folder}/ledger_$n
 cp "$1" {folder}/script_$n
 echo "Submitted batch job $((100 + n))"
 """
+SCANCEL = """#!/bin/bash
+echo "$*" >> {folder}/cancelled
+for id; do case $id in
+    {others}) echo "scancel: error: Kill job error on job id $id: Access/permission denied" >&2; code=210;;
+esac; done
+exit $code
+"""
 
 
 class PretendSlurm:
@@ -23,7 +30,7 @@ class PretendSlurm:
         self.folder = folder
         folder.mkdir()
         self.script("sbatch", SBATCH.format(folder=folder, runs=runs, accepted=accepted))
-        self.script("scancel", f'#!/bin/bash\necho "$*" >> {folder}/cancelled\n')
+        self.denies("none")
         for name in ("srun", "squeue", "sacct"):
             self.answers(name, [])
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -32,6 +39,10 @@ class PretendSlurm:
         """Have a command print these lines, and note its arguments in `asked_COMMAND`."""
         prints = "".join(f"echo '{line}'\n" for line in lines)
         self.script(command, f'#!/bin/bash\necho "$*" >> {self.folder}/asked_{command}\n{prints}')
+
+    def denies(self, others: str) -> None:
+        """Have scancel cancel no jobs whose ids fit this pattern of the shell, since other users own them."""
+        self.script("scancel", SCANCEL.format(folder=self.folder, others=others))
 
     def fails(self, command: str, said: str) -> None:
         self.script(command, f"#!/bin/bash\necho '{said}' >&2; exit 1\n")

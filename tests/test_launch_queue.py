@@ -120,7 +120,7 @@ def test_what_a_pending_job_waits_for_says_whether_it_will_start(
 
 def test_thousands_of_jobs_are_cancelled_without_leaving_one_out(slurm: PretendSlurm) -> None:
     """In several calls, because the length of a command line is limited."""
-    cancel(Task("repro-x-1", f"8_{index}", "8", "PENDING", "Priority", "") for index in range(1200))
+    cancel((Task("repro-x-1", f"8_{index}", "8", "PENDING", "Priority", "") for index in range(1200)), print)
     calls = [line.split() for line in slurm.cancelled]
     assert sorted(job for call in calls for job in call) == sorted(f"8_{index}" for index in range(1200))
     assert max(len(call) for call in calls) <= 500
@@ -293,6 +293,8 @@ def test_runs_of_another_sweep_in_a_job_that_is_taken_back_are_said(slurm: Prete
     take_back(sort_out(plan, Store(tmp_path / "runs"), queued, retry_failed=False), queued, said.append)
     assert slurm.cancelled == ["8_0"]
     assert said[0].endswith("; this also cancels 1 run outside this sweep: launch those again too")
+    slurm.denies("8_*")  # another user's: taken for taken back, it would be submitted a second time
+    assert take_back(sort_out(plan, Store(tmp_path / "runs"), queued, False), queued, said.append) == set()
 
 
 def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(

@@ -66,11 +66,13 @@ def cancel(options: argparse.Namespace) -> None:
             tasks = {task for run_id, task in queued.items() if run_id in wanted}
         else:
             tasks = set(queued.values())
-        with_them = sum(task in tasks for task in queued.values())
         if not tasks:
             print("nothing is in the queue")
             return
-        cancel_tasks(tasks)
+        tasks = cancel_tasks(tasks, say)
+        if not tasks:
+            raise BadInput("no job has been cancelled")
+        with_them = sum(task in tasks for task in queued.values())
         cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
         print(f"{cancelled}; waiting until the runs are saved and the jobs have left the queue", flush=True)
         # Wait under the lock: a launch that came too early would still find these runs in the queue.

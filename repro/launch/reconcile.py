@@ -17,7 +17,8 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
 
     Useless jobs are cancelled, so that their runs are submitted again: jobs of a launcher that was killed while it
     submitted (a submission without a job id), which may lack what they need to start, and jobs that Slurm will never
-    start. `say` is told which jobs need a person or are just ending, and which runs left the queue unfinished and why.
+    start. Those of other users stay in the queue. `say` is told which jobs need a person or are just ending, and which
+    runs left the queue unfinished and why.
     """
     submissions = ledger.open_submissions()
     queued = queued_runs(submissions)
@@ -28,7 +29,7 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
             killed = "the launcher was killed while submitting"
             why = killed if submission.job_id is None else f"cannot start any more ({_reasons(useless)})"
             say(f"cancelling {counted(len(useless), 'job')} of {submission.name}: {why}")
-            cancel(useless)
+            useless = cancel(useless, say)
             queued = {run_id: task for run_id, task in queued.items() if task not in useless}
         waiting = {task for task in tasks - useless if task.needs_a_person}
         if waiting:
@@ -60,18 +61,17 @@ def orphans(standings: Sequence[Standing], queued: Mapping[str, Task]) -> set[Ta
 
 
 def take_back(standings: Sequence[Standing], queued: Mapping[str, Task], say: Say) -> set[Task]:
-    """Cancel the orphans, and return them."""
-    cancelled = orphans(standings, queued)
-    if cancelled:
+    """Cancel the orphans, and return those that have been; those of other users stay in the queue."""
+    found = orphans(standings, queued)
+    if found:
         planned = {standing.request.run_id for standing in standings}
-        others = sum(task in cancelled and run_id not in planned for run_id, task in queued.items())
+        others = sum(task in found and run_id not in planned for run_id, task in queued.items())
         unasked = f"; this also cancels {counted(others, 'run')} outside this sweep: launch those again too"
         say(
-            f"cancelling {counted(len(cancelled), 'pending job')}: a parent run must be made again first"
+            f"cancelling {counted(len(found), 'pending job')}: a parent run must be made again first"
             + (unasked if others else "")
         )
-        cancel(cancelled)
-    return cancelled
+    return cancel(found, say)
 
 
 def _ends_undone(ledger: Ledger, run_id: str, task: Task) -> bool:

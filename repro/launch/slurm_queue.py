@@ -1,12 +1,14 @@
 """Find our submissions in Slurm's queue, and cancel them."""
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from repro.errors import BadInput
 from repro.launch.ledger import Submission
+from repro.progress import counted
 
 PATIENCE_SECONDS = 60.0
 FORMAT = "%j|%F|%K|%T|%r|%N"  # name, array's job id, task, state, reason, nodes
@@ -19,6 +21,8 @@ NEEDS_A_PERSON = (
 """Reasons that a person has to resolve before the job can start: release it, or change the profile."""
 BEYOND_A_LIMIT = "PerJob"
 """Part of the reasons for which the job itself asks for too much, such as `QOSMaxWallDurationPerJobLimit`."""
+DENIED = re.compile(r"scancel: error: Kill job error on job id (\S+): Access/permission denied")
+"""What scancel says of a job of another user, with the id that it was given; it cancels the others all the same."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,24 @@ def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
     return {run_id: task for tasks in found.values() for run_id, task in tasks.items()}
 
 
-def cancel(tasks: Iterable[Task]) -> None:
-    """Cancel jobs, pending or running. Raises BadInput if Slurm does not answer."""
-    ids = sorted({task.job_id for task in tasks})
+def cancel(tasks: Iterable[Task], say: Callable[[str], None]) -> set[Task]:
+    """Cancel jobs, pending or running, and return them without those of other users, of which `say` is told.
+
+    Raises BadInput if Slurm does not answer.
+    """
+    wanted, denied = set(tasks), set[str]()
+    ids = sorted({task.job_id for task in wanted})
     for start in range(0, len(ids), 500):  # the length of a command line is limited
-        call("scancel", *ids[start : start + 500])
+        done = _run("scancel", *ids[start : start + 500])
+        refusals = [DENIED.fullmatch(line) for line in done.stderr.splitlines()]
+        denied |= {refusal[1] for refusal in refusals if refusal}
+        if not refusals or None in refusals:
+            _raise_if_failed(done)
+    left = {task for task in wanted if task.job_id in denied}
+    if left:
+        names = ", ".join(sorted({task.name for task in left}))
+        say(f"left in the queue: {counted(len(left), 'job')} of {names} that another user owns and has to cancel")
+    return wanted - left
 
 
 def cancel_by_name(submission: Submission) -> None:
@@ -92,12 +109,20 @@ def job_state(job_id: str) -> str:
 
 def call(*command: str) -> str:
     """Run a Slurm command and return its standard output. Raises BadInput if it fails or does not answer."""
+    done = _run(*command)
+    _raise_if_failed(done)
+    return done.stdout
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     except FileNotFoundError as error:
         raise BadInput(f"there is no Slurm on this machine: {command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise BadInput(f"Slurm does not answer: no output from {command[0]} for {PATIENCE_SECONDS:.0f} s") from error
+
+
+def _raise_if_failed(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        raise BadInput(f"Slurm does not answer: {done.stderr.strip() or f'{command[0]} failed'}")
-    return done.stdout
+        raise BadInput(f"Slurm does not answer: {done.stderr.strip() or f'{done.args[0]} failed'}")
