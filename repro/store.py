@@ -183,6 +183,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             return path.open("ab+", buffering=0)
         except OSError as error:
+            if self.path.exists():  # only this run, as where it is another user's
+                raise BadInput(f"{error.filename}: cannot be written ({error.strerror})") from error
             raise BadInput(f"{self.path.parent}: cannot keep runs there ({error.strerror}); see --runs") from error
 
     def write_config(self, config: "RunConfig") -> None:

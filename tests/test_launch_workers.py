@@ -11,7 +11,7 @@ import pytest
 from processes import Process
 from runs import runner, small_student, small_teacher
 
-from repro.errors import Interrupted
+from repro.errors import Interrupted, RunFailed
 from repro.launch.local import make_in_turn
 from repro.launch.obstacles import note_failure, obstacle_to
 from repro.launch.pool import Pool, Workplace
@@ -70,6 +70,24 @@ def test_how_the_process_of_a_run_ended_is_its_failure_and_the_next_run_gets_ano
     assert (run.state(), run.failure()) == ("failed", f"its process {how}")
     assert run.config() == TEACHER.config
     assert not store.run(second.run_id).path.exists()
+
+
+def test_a_record_that_cannot_be_written_ends_neither_the_other_runs_nor_their_workers(store: Store) -> None:
+    """As that of another user; a link to nowhere cannot be written by root either."""
+    first, second = order(TEACHER), order(Request("another", small_teacher(seed=1)))
+    lock = begun(store, first).path / "lock"
+    lock.symlink_to("nowhere/lock")
+    failed, done = (f'{{"error": {error}, "failed": true, "made_elsewhere": false}}' for error in ('"why"', "null"))
+    script = f"read asked; echo '{failed}'; read asked; echo '{done}'; read nothing"
+    pool = Pool(shell(store, script), StopRequest())
+    assert pool.make([first, second, order(STUDENT)]) == {
+        first.run_id: "why",
+        STUDENT.run_id: f"its teacher {first.run_id} is interrupted and no process is making it",
+    }
+    with pytest.raises(RunFailed) as caught:
+        make_in_turn([TEACHER, STUDENT], runner(store.root))
+    assert str(caught.value).startswith("2 of 2 runs are not done (")
+    assert f"{first.run_id}: {lock}: cannot be written (No such file or directory)" in str(caught.value)
 
 
 def test_a_worker_that_died_before_it_was_given_a_run_is_given_none(store: Store) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection, Sequence
 
+from repro.errors import BadInput, RunFailed
 from repro.launch.request import Order
 from repro.progress import counted
 from repro.store import Store
@@ -47,7 +48,8 @@ def whom_it_waits_for(orders: Sequence[Order], store: Store) -> str | None:
 def note_failure(order: Order, store: Store, error: str, parent: str | None = None) -> None:
     """Write to a run's record why it was not finished, unless the run is done or its record has a failure already.
 
-    A failed `parent` replaces an earlier failure. If another process holds the run, it is up to that one.
+    A failed `parent` replaces an earlier failure. If another process holds the run, it is up to that one. If the record
+    cannot be written, which may be what kept the run from being made, only the caller knows the reason, and tells it.
     """
     run = store.run(order.run_id)
 
@@ -59,7 +61,7 @@ def note_failure(order: Order, store: Store, error: str, parent: str | None = No
 
     if is_settled():
         return
-    with contextlib.suppress(_HeldByAnother), run.lock(on_wait=leave_it):
+    with contextlib.suppress(_HeldByAnother, BadInput, RunFailed), run.lock(on_wait=leave_it):
         if not is_settled():  # another process may have made the run while we waited
             run.write_plain_config(order.run_id, order.config)
             run.write_failure(error, parent=parent)
