@@ -103,6 +103,19 @@ def test_a_job_trains_on_its_gpus_and_its_runs_share_its_cpus() -> None:
         ("sbatch: {no-requeue: true}\n", 1, "key 'sbatch': 'no-requeue' is set by the launcher: leave it out"),
         ("sbatch: {exclusive: false}\n", 1, "key 'sbatch': 'exclusive' is false: to turn an option off, leave it out"),
         ("sbatch: {mem: 5G}\n", 1, "key 'sbatch': 'mem' has a key of its own: memory"),
+        ("sbatch: {gpus-per-task: 1}\n", 1, "key 'sbatch': 'gpus-per-task' has a key of its own: gpus"),
+        ("sbatch: {gpus-per-socket: 1}\n", 1, "key 'sbatch': 'gpus-per-socket' has a key of its own: gpus"),
+        ("sbatch: {mem-per-cpu: 2G}\n", 1, "key 'sbatch': 'mem-per-cpu' has a key of its own: memory"),
+        ("sbatch: {mem-per-gpu: 2G}\n", 1, "key 'sbatch': 'mem-per-gpu' has a key of its own: memory"),
+        ("sbatch: {cpus-per-gpu: 2}\n", 1, "key 'sbatch': 'cpus-per-gpu' has a key of its own: cpus"),
+        (
+            "sbatch: {gres: 'gpu:1'}\n",
+            1,
+            "key 'sbatch': 'gres: gpu:1' requests GPUs, which have keys of their own: gpus",
+        ),
+        ("gpus: 1\nsbatch: {gres: 'nvme:1,gpu'}\n", 2, "key 'sbatch': 'gres: nvme:1,gpu' requests GPUs"),
+        ("sbatch: {wait: true}\n", 1, "key 'sbatch': 'wait' is set by the launcher: leave it out"),
+        ("sbatch: {ntasks-per-gpu: 2}\n", 1, "key 'sbatch': 'ntasks-per-gpu' is set by the launcher: leave it out"),
         ("sbatch: {partition: x}\n", 1, "key 'sbatch': 'partition' has a key of its own: partition"),
         ("sbatch: {--x: 1}\n", 1, "key 'sbatch': '--x' is not an option of sbatch"),
         ("partition: a\npartition: b\n", 2, "'partition' was set already, in line 1"),
@@ -117,6 +130,11 @@ def test_a_fault_is_told_with_file_line_and_key(own_folder: Path, text: str, lin
         read_profile("p")
     assert str(caught.value).startswith(f"{path}:{line}: {problem}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_resources_that_the_launcher_does_not_know_of_may_be_requested() -> None:
+    for resources in ("nvme:1", "shard:1", "gpumem:40G,craynetwork:0"):
+        assert Profile(gpus=1, sbatch={"gres": resources}).sbatch == {"gres": resources}
 
 
 def test_a_missing_profile_is_told_with_the_nearest_and_the_folders(own_folder: Path) -> None:

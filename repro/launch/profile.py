@@ -19,10 +19,13 @@ GPU_TYPE = re.compile(r"[A-Za-z0-9_.-]+")
 SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]*")
 OWN_OPTIONS = {
     *("array", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks"),
-    *("ntasks-per-node", "open-mode", "output", "requeue", "test-only", "wrap"),
+    *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "parsable"),
+    *("quiet", "requeue", "test-only", "wait", "wrap"),
 }
 """sbatch options that the launcher sets itself: a job is a single task, is identified by its name, runs the launcher's
-script, and is requeued when it is evicted."""
+script, and is requeued when it is evicted; sbatch returns at once, and its answer is read."""
+GPUS_IN_GRES = re.compile(r"(^|,)(gres[:/])?gpu([:=,]|$)")
+"""Whether a value of --gres, such as `nvme:1,gpu:a100:2`, requests GPUs."""
 
 
 class Profile(Schema):
@@ -100,6 +103,8 @@ class Profile(Schema):
                 raise ValueError(f"'{name}' is false: to turn an option off, leave it out")
             if name.replace("-", "_") in cls.model_fields or name in _KEY_OF_OPTION:
                 raise ValueError(f"'{name}' has a key of its own: {_KEY_OF_OPTION.get(name, name)}")
+            if name == "gres" and GPUS_IN_GRES.search(str(options[name])):
+                raise ValueError(f"'gres: {options[name]}' requests GPUs, which have keys of their own: gpus, gpu_type")
         return options
 
     @model_validator(mode="after")
@@ -149,9 +154,14 @@ class Profile(Schema):
 
 
 _KEY_OF_OPTION = {
+    "cpus-per-gpu": "cpus",
     "cpus-per-task": "cpus",
     "gpus-per-node": "gpus",
+    "gpus-per-socket": "gpus",
+    "gpus-per-task": "gpus",
     "mem": "memory",
+    "mem-per-cpu": "memory",
+    "mem-per-gpu": "memory",
     "signal": "warning_seconds",
 }
 
