@@ -219,6 +219,8 @@ def test_records_are_those_of_the_same_work_and_scale_with_all_of_it(tmp_path: P
     write_finished(store, override(seen, {"seed": 1}), 1e6, {"device": "H200"}, machine("Abacus"))
     write_finished(store, override(seen, {"seed": 2}), 36 * (3 * 3000 + 4 * 1597), {"device": "H200"})
     begin(store, override(seen, {"seed": 3}))
+    write_finished(store, override(seen, {"seed": 4}), 1e6, machine("Abacus"))
+    (store.run(override(seen, {"seed": 4}).run_id).path / "environment.json").unlink()  # of which the machine is lost
     wanted = protocol.teacher(data=Selection(dataset=Digits(), size=200), model=LeNet5(), epochs=6, seed=0)
     hours = (3 * 1200 + 7 * 797) / 1000 / 3600
     shown = show_cost([Request("a teacher", wanted)], store, "cpu", None)

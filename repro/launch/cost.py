@@ -185,8 +185,11 @@ def _passes(config: RunConfig) -> int | None:
 
 
 def _machines(run: RunDirectory) -> list[dict[str, Any]]:
-    """The machines on which a run was made, one entry per attempt."""
-    return [attempt["machine"] for attempt in run.read_json("environment.json")["attempts"]]
+    """The machines on which a run was made, one entry per attempt; none if its record has lost them."""
+    try:
+        return [attempt["machine"] for attempt in run.read_json("environment.json")["attempts"]]
+    except FileNotFoundError:
+        return []
 
 
 def _kind(machine: Mapping[str, Any]) -> str:
