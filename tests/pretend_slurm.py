@@ -29,11 +29,16 @@ class PretendSlurm:
     def __init__(self, folder: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, accepted: int = 99) -> None:
         self.folder = folder
         folder.mkdir()
-        self.script("sbatch", SBATCH.format(folder=folder, runs=runs, accepted=accepted))
+        self.runs = runs
+        self.accepts(accepted)
         self.denies("none")
         for name in ("srun", "squeue", "sacct"):
             self.answers(name, [])
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def accepts(self, arrays: int) -> None:
+        """Have sbatch take so many arrays."""
+        self.script("sbatch", SBATCH.format(folder=self.folder, runs=self.runs, accepted=arrays))
 
     def answers(self, command: str, lines: Sequence[str]) -> None:
         """Have a command print these lines, and note its arguments in `asked_COMMAND`."""

@@ -191,6 +191,19 @@ def test_a_job_that_will_never_start_is_cancelled_with_what_waits_for_it_and_bot
     assert slurm.cancelled == ["100", "101"]
 
 
+def test_what_slurm_took_before_it_refused_the_rest_is_told(
+    slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm.accepts(1)
+    assert launch() == 1
+    _, taken, refused = capsys.readouterr().err.splitlines()
+    assert taken == "submitted 100: 1 run in 1 job"
+    assert refused.startswith(
+        "repro: Slurm refused the jobs: sbatch: error: no more of them; 1 of 2 arrays are submitted"
+    )
+    assert len(Ledger(tmp_path / "runs").sweeps()["digits"]) == 2
+
+
 # -- status, cancel, logs ----------------------------------------------------------------------------------------------
 
 

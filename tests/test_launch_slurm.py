@@ -263,7 +263,7 @@ def test_what_was_submitted_before_a_refusal_stays_and_is_counted(
 ) -> None:
     pretend(2)
     ours = submitter(tmp_path, Profile())
-    with pytest.raises(RunFailed, match="2 of 3 arrays are submitted; launch again to submit"):
+    with pytest.raises(RunFailed, match=r"2 of 3 arrays are submitted; when Slurm would .* launch again to submit"):
         submit(ours, plan(2), {})
     assert [entry.job_id for entry in sorted(ours.ledger.submissions(), key=lambda s: s.job_id or "")] == ["100", "101"]
 

@@ -18,7 +18,7 @@ from repro.launch.plan import parents_first
 from repro.launch.profile import Profile, read_profile
 from repro.launch.reconcile import orphans, reconcile, take_back
 from repro.launch.request import Request
-from repro.launch.slurm import Submitter, arrange, make_now
+from repro.launch.slurm import PartlyRefused, Submitter, arrange, make_now
 from repro.launch.slurm_queue import Task, has_slurm, queued_runs
 from repro.launch.snapshot import check_clean, take_snapshot
 from repro.launch.standing import Standing, sort_out
@@ -129,6 +129,10 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
                 submitted = submitter.submit(arrays)
             except BadInput:
                 forget()
+                raise
+            except PartlyRefused as error:
+                for line in (summary, *error.lines):
+                    say(line)
                 raise
     say(summary)
     for line in submitted:

@@ -89,6 +89,14 @@ class Refused(BadInput):
     """Slurm rejects the jobs."""
 
 
+class PartlyRefused(RunFailed):
+    """Slurm rejects an array after it has accepted others; `lines` are about those, for the user."""
+
+    def __init__(self, message: str, lines: Sequence[str]) -> None:
+        super().__init__(message)
+        self.lines = lines
+
+
 @dataclass(frozen=True)
 class Submitter:
     """Submits the arrays of one launch; each is written to the ledger before it is submitted."""
@@ -105,13 +113,12 @@ class Submitter:
     def submit(self, arrays: Sequence[Array]) -> list[str]:
         """Submit every array, each dependent on those of the level above; return a line about each, for the user.
 
-        Raises BadInput if Slurm refuses the first array, RunFailed if it refuses a later one; earlier arrays stay
-        submitted. Raises BadInput if the disk fails; then all arrays are withdrawn, since their runs could not be
-        written either.
+        Raises BadInput if Slurm refuses the first array, PartlyRefused if a later one; earlier arrays stay submitted.
+        Raises BadInput if the disk fails; then all arrays are withdrawn, since their runs could not be written either.
         """
         ids: dict[int, list[str]] = {}
         submitted: list[Submission] = []
-        lines = []
+        lines: list[str] = []
         for number, array in enumerate(arrays):
             after = [*array.after_ids, *ids.get(array.level - 1, [])]
             submission = self._note(array)
@@ -121,8 +128,10 @@ class Submitter:
                 self._undo(submission)
                 if number == 0:
                     raise
-                raise RunFailed(
-                    f"{error}; {number} of {len(arrays)} arrays are submitted; launch again to submit the rest"
+                raise PartlyRefused(
+                    f"{error}; {number} of {len(arrays)} arrays are submitted; "
+                    "when Slurm would take the others too, launch again to submit the rest",
+                    lines,
                 ) from error
             except BadInput:
                 for each in (submission, *reversed(submitted)):
