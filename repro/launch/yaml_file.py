@@ -10,10 +10,11 @@ from repro.errors import BadInput
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1, except that `1e-3` is a number, and that dates and times such as `12:00:00` are text."""
+    """YAML 1.1, except that `1e-3` is a number, and that dates, times such as `12:00:00`, and what YAML 1.1 takes for
+    unexpected numbers (`010` for 8, `1_0` for 10) are text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, unannotated)
-        first: [("tag:yaml.org,2002:str", re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$"))]
+        first: [("tag:yaml.org,2002:str", re.compile(r"[-+]?(\d+(:\d+)+(\.\d*)?|0\d+|[\d.].*_.*)$"))]
         + [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         + [("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
