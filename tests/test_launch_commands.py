@@ -263,6 +263,7 @@ def test_debug_mode_calls_the_jobs_in_this_process(repro: Repro) -> None:
     records = Store(Path("runs")).runs()
     assert [record.state() for record in records] == ["done", "done"]
     assert {(record.path / "lock").read_text().split()[1] for record in records} == {str(os.getpid())}
+    assert {row["sweep"] for row in json.loads(repro("status", "--json").out)} == {"digits"}
 
 
 def test_the_same_command_at_the_same_time_writes_in_turn_what_its_run_is_for(

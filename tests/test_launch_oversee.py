@@ -189,6 +189,10 @@ def test_a_job_that_will_never_start_is_cancelled_with_what_waits_for_it_and_bot
     assert "cancelling 1 pending job: a parent run must be made again first" in said
     assert said[-2:] == ["submitted 102: 1 run in 1 job", "submitted 103: 1 run in 1 job, after 102"]
     assert slurm.cancelled == ["100", "101"]
+    *_, teacher, student = sorted(Ledger(tmp_path / "runs").submissions(), key=lambda one: str(one.job_id))
+    slurm.answers("squeue", [f"{one.name}|{one.job_id}|N/A|PENDING|Resources|" for one in (teacher, student)])
+    assert launch() == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"{DIGITS}: 2 runs, 0 done, 2 queued, 0 to make"
 
 
 def test_what_slurm_took_before_it_refused_the_rest_is_told(

@@ -123,8 +123,9 @@ def _launch_jobs(plan: Sequence[Request], options: argparse.Namespace) -> None:
         names = (options.profile, options.sweep.stem)
         submitter = Submitter(ledger, store, options.data, profile, *names, code, options.wandb)
         submitted: list[str] = []
-        if arrays and options.cluster == "slurm":
+        if arrays:
             forget = _remember(plan, options)
+        if arrays and options.cluster == "slurm":
             try:
                 submitted = submitter.submit(arrays)
             except BadInput:
