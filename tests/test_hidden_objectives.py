@@ -25,9 +25,9 @@ from repro.distill.objective import Objective
 from repro.distill.relational import Relational
 from repro.distill.similarity import Similarity
 from repro.errors import BadInput
-from repro.models.features import stage_shapes
 from repro.models.lenet import LeNet5
 from repro.models.lstm import LSTM
+from repro.models.stages import stage_shapes
 
 Floats = NDArray[np.float64]
 BATCH = 5

@@ -10,11 +10,11 @@ from torch.func import functional_call
 
 from repro.errors import BadInput
 from repro.models.base import Model, Staged
-from repro.models.features import capture_stages
 from repro.models.lenet import LeNet5
 from repro.models.lstm import LSTM
 from repro.models.preresnet import PreResNet
 from repro.models.resnet import ResNet
+from repro.models.stages import capture_stages
 from repro.models.transformer import Transformer
 from repro.models.vgg import VGG
 

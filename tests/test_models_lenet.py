@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from repro.errors import BadInput
 from repro.models.base import count_parameters
-from repro.models.features import capture_stages
 from repro.models.lenet import LeNet5
+from repro.models.stages import capture_stages
 
 
 def test_parameter_count_is_the_sum_over_the_described_layers() -> None:

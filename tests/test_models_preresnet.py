@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from repro.errors import BadInput
 from repro.models.base import count_parameters
-from repro.models.features import capture_stages
 from repro.models.preresnet import PreResNet
+from repro.models.stages import capture_stages
 
 VALID_DEPTHS = (8, 14, 20, 26, 32, 38, 47, 56, 65)
 

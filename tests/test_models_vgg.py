@@ -10,7 +10,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from repro.errors import BadInput
 from repro.models.base import count_parameters
-from repro.models.features import capture_stages
+from repro.models.stages import capture_stages
 from repro.models.vgg import VGG
 
 

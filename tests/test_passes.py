@@ -40,7 +40,7 @@ from repro.launch.request import Request
 from repro.metrics.cka import MINIMUM_BATCH
 from repro.models.preresnet import PreResNet
 from repro.models.resnet import ResNet
-from repro.training import hidden, trainer
+from repro.training import hidden_comparison, trainer
 from repro.training.generator_trainer import build_networks
 from repro.training.start import build_network
 
@@ -134,7 +134,7 @@ def test_what_is_counted_is_what_the_engine_does(name: str, root: Path, monkeypa
 def test_layers_that_do_not_fit_are_asked_for_at_every_step(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = in_bfloat16(student(objective=Hint(weight=0.01), seed=5))
     kept = count_passes(config)
-    for module in (passes, hidden):
+    for module in (passes, hidden_comparison):
         monkeypatch.setattr(module, "MOST_REMEMBERED", 1000)
     counted = count_passes(config)
     assert kept is not None and counted == made(config, root)

@@ -22,7 +22,7 @@ from repro.distill.merging import Classes, Merge
 from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
-from repro.models.features import stage_shapes
+from repro.models.stages import stage_shapes
 from repro.optimization import Optimizer, Schedule
 from repro.seeds import stream_seed
 

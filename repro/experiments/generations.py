@@ -1,6 +1,6 @@
 """Students as teachers: born-again networks and teacher assistants (not in the paper)."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from repro.config import ClassifierConfig, DataConfig, Selection, StudentConfig
 from repro.distill.divergences import ForwardCrossEntropy
@@ -34,7 +34,6 @@ class Generations(Study):
     name: Literal["generations"] = "generations"
     data: Literal["digits", "mnist"] = "digits"
     chain: Literal["born_again_1", "born_again_2", "born_again_3", "direct", "assistant"] = "born_again_1"
-    figures: ClassVar[str] = "none"
 
     def config(self) -> StudentConfig:
         protocol = PROTOCOLS[self.data, self.preset]

@@ -1,6 +1,6 @@
 """Does any method of distillation really distil? (not in the paper)"""
 
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -109,7 +109,6 @@ class Methods(Study):
     method: MethodName = "soft_labels"
     teacher: TeacherKind = "same"
     tuning: int | None = Field(default=None, ge=0, lt=TRIES)
-    figures: ClassVar[str] = "none"
 
     @model_validator(mode="after")
     def _try_exists(self) -> Self:

@@ -25,7 +25,8 @@ class Study(Component):
     name: str
     preset: Preset = "paper"
     trial: int = Field(default=0, ge=0)
-    figures: ClassVar[str]
+    figures: ClassVar[str] = "none"
+    """The figures of the paper that its runs make, as docs/studies.md lists them."""
 
     @abstractmethod
     def config(self) -> RunConfig:

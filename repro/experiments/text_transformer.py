@@ -1,6 +1,6 @@
 """Does a bidirectional LSTM match a Transformer? (not in the paper)"""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from repro.config import DataConfig, Selection, StudentConfig, TeacherConfig
 from repro.distill.divergences import ForwardCrossEntropy
@@ -46,7 +46,6 @@ class TextTransformer(Study):
 
     name: Literal["text_transformer"] = "text_transformer"
     method: Literal["independent", "soft_labels", "logit_mse"] = "soft_labels"
-    figures: ClassVar[str] = "none"
 
     def config(self) -> StudentConfig:
         protocol, of_teacher = STUDENTS[self.preset], TEACHERS[self.preset]

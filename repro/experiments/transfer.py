@@ -1,6 +1,6 @@
 """Is a distilled trunk as good a start on a new data set, and does the new teacher's loss help? (not in the paper)"""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from repro.config import ClassifierConfig, DataConfig, Selection, StudentConfig
 from repro.data.digits import Digits
@@ -69,7 +69,6 @@ class Transfer(Study):
     trunk: Literal["random", "supervised", "distilled"] = "distilled"
     weights: Literal["frozen", "fine_tuned"] = "frozen"
     loss: Literal["labels", "teacher"] = "teacher"
-    figures: ClassVar[str] = "none"
 
     def config(self) -> StudentConfig:
         protocol = PRESETS[self.preset]

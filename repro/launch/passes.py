@@ -13,7 +13,7 @@ from repro.generative.sampling import BATCH
 from repro.launch.plan import examples_of, images_of_epoch, images_to_train
 from repro.metrics.cka import MINIMUM_BATCH
 from repro.training.generator_trainer import SAMPLES
-from repro.training.hidden import MOST_REMEMBERED, bytes_per_input
+from repro.training.hidden_comparison import MOST_REMEMBERED, bytes_per_input
 from repro.training.trainer import TRAIN_SAMPLE
 
 Network: TypeAlias = tuple[str, tuple[int, ...], int]

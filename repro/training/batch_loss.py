@@ -12,7 +12,7 @@ from repro.training.batches import Batch
 from repro.training.compiled import compiled
 from repro.training.distributed import Ranks
 from repro.training.evaluation import predict_members
-from repro.training.hidden import HiddenComparison
+from repro.training.hidden_comparison import HiddenComparison
 from repro.training.precision import Precision
 from repro.training.start import trained_beside
 

@@ -14,7 +14,7 @@ from repro.distill.divergences import DivergenceObjective
 from repro.distill.hidden import HiddenObjective
 from repro.distill.objective import DistillationObjective
 from repro.errors import BadInput, blamed_on
-from repro.models.features import capture_stages, stage_shapes
+from repro.models.stages import capture_stages, stage_shapes
 from repro.training.start import build_network, to_training_mode
 
 ROUNDING = 1e-4

@@ -10,7 +10,7 @@ from repro.distill.companions import CompanionObjective
 from repro.distill.ensemble import Ensemble
 from repro.metrics.fidelity import agreement
 from repro.metrics.generalization import accuracy
-from repro.models.features import capture_stages
+from repro.models.stages import capture_stages
 from repro.training.batches import Batch
 from repro.training.evaluation import BATCH, EvaluationSet, stream_inputs
 from repro.training.precision import Precision

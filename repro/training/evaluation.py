@@ -12,7 +12,7 @@ from repro.metrics.cka import MINIMUM_BATCH, StreamingCKA
 from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate as evaluate_generalization
 from repro.models.base import Staged
-from repro.models.features import capture_stages
+from repro.models.stages import capture_stages
 from repro.training.distributed import ALONE, Ranks
 from repro.training.inputs import FileInputs, Inputs
 from repro.training.training import Metrics

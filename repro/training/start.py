@@ -8,7 +8,7 @@ from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Origin
 from repro.training.companions import Companions
-from repro.training.hidden import HiddenComparison
+from repro.training.hidden_comparison import HiddenComparison
 from repro.training.precision import Precision
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from repro.config import StudentConfig
 from repro.distill.ensemble import Ensemble
 from repro.distill.hidden import HiddenObjective
-from repro.models.features import capture_stages
+from repro.models.stages import capture_stages
 from repro.training.batches import Batch
 from repro.training.evaluation import BATCH, stream_inputs
 from repro.training.precision import Precision
