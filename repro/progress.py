@@ -56,6 +56,9 @@ class Lines(Progress):
 class Bars(Progress):
     """One bar per run on stderr, removed when the run ends. `position` is its line if several are shown at a time."""
 
+    FORMAT = "{percentage:3.0f}% [{elapsed}<{remaining}{postfix}] {desc}"
+    """The title comes last, because titles are long and what does not fit in the terminal is cut off at the right."""
+
     def __init__(self, position: int) -> None:
         self.position = position
         self.bar: tqdm[Never] | None = None
@@ -68,7 +71,7 @@ class Bars(Progress):
             total=total_steps,
             initial=done_steps,
             desc=title,
-            unit="step",
+            bar_format=self.FORMAT,
             position=self.position,
             leave=False,
             dynamic_ncols=True,

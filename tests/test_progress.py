@@ -1,7 +1,10 @@
 """What a person sees while runs are made: by one process, and by one for others."""
 
 import io
+import os
+import re
 import sys
+import termios
 
 import pytest
 from terminal import Terminal
@@ -71,6 +74,26 @@ def test_runs_at_a_time_have_a_bar_each_in_lines_of_their_own(monkeypatch: pytes
     assert screen.getvalue()[first:second].count("\n") == 2  # from the top line: tqdm goes back there
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(for_this_output(), Lines)
+
+
+def test_a_bar_shows_the_time_left_and_the_metrics_however_long_its_title_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    ends = os.openpty()
+    termios.tcsetwinsize(ends[1], (24, 80))
+    monkeypatch.setattr(screen, "fileno", lambda: ends[1])
+    title = "teacher of methods trial=0 data=cifar100 method=independent teacher=ensemble tuning=None (paper)"
+    bar = for_this_output(position=2)
+    bar.start(f"[100/115] {title}", 100, 50)
+    bar.epoch(1, 2, {"train/loss": 0.0123, "test/accuracy": 0.851, "test/agreement": 0.992, "test/kl": 0.00412})
+    assert isinstance(bar, Bars) and bar.bar is not None
+    bar.bar.refresh()
+    line = screen.getvalue().rpartition("\r")[2].partition("\x1b")[0]
+    bar.stop()
+    for end in ends:
+        os.close(end)
+    assert len(line) < 80
+    metrics = "loss 0.0123  accuracy 85.1%  agreement 99.2%  kl 0.00412"
+    assert re.match(rf" 50% \[\d\d:\d\d<\?, {metrics}\] \[100", line)
 
 
 def test_of_many_reasons_the_first_five_are_given_and_the_others_are_counted() -> None:
