@@ -1,5 +1,7 @@
 """The mirror as a process: when a command starts one, what does not end it, and how long it may hold the command."""
 
+import errno
+import os
 import shutil
 import signal
 import time
@@ -16,6 +18,7 @@ from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking import mirror
 from repro.tracking.description import destination
+from repro.tracking.label import Label
 from repro.tracking.mirror import Mode, mirrored
 from repro.tracking.sync import sync
 
@@ -120,3 +123,20 @@ def test_a_mirror_that_breaks_is_said(
         write_part(finished[0], 1, tmp_path / "runs")
     (line,) = said
     assert line.startswith("warning: W&B is incomplete (ImportError: half of the client is missing);")
+
+
+def test_a_mirror_that_cannot_start_is_said_and_the_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("repro.tracking.mirror.subprocess.Popen", refused)
+    said: list[str] = []
+    with mirrored("online", tmp_path, {"a run": Label("a run", "a sweep")}, said.append):
+        said.append("the command goes on")
+    assert said == [
+        "warning: W&B is incomplete (its mirror cannot start: Resource temporarily unavailable); "
+        f"`repro wandb sync --runs {tmp_path}` sends the rest",
+        "the command goes on",
+    ]

@@ -58,8 +58,16 @@ def mirrored(mode: Mode, runs: Path, labels: Mapping[str, Label], say: Callable[
             said.append(reason)
             say(f"warning: W&B is incomplete ({reason}); `repro wandb sync --runs {runs}` sends the rest")
 
-    with tempfile.TemporaryFile() as errors:
-        process = _start(runs, unfinished, errors)
+    with contextlib.ExitStack() as files:
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            errors = files.enter_context(tempfile.TemporaryFile())
+            process = _start(runs, unfinished, errors)
+        except OSError as error:  # too many processes, say
+            tell(f"its mirror cannot start: {error.strerror}")
+        if process is None:
+            yield
+            return
         watcher = threading.Thread(target=_watch, args=(process, tell), daemon=True)
         watcher.start()
         seconds = STOPPED_SECONDS
