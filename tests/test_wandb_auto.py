@@ -14,6 +14,7 @@ import pytest
 from repro.bench.wandb_faults import Fault, errors_500, no_key, nothing, unreachable
 from repro.bench.wandb_server import KEY, StandInServer
 from repro.tracking import offline
+from repro.tracking.description import destination
 from repro.tracking.mirror import mirrored
 from repro.tracking.offline import why_offline
 
@@ -138,3 +139,16 @@ def test_auto_is_online_only_where_w_and_b_can_be_used(
             pass
     assert len(said) == (0 if usable else 1)
     assert all("\n" not in line for line in said)
+
+
+def test_runs_go_to_the_entity_of_the_environment_or_else_to_the_one_that_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them or looks for them: the client by itself would look for them elsewhere."""
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_ENTITY", "")
+    assert destination(tmp_path).entity is None
+    (tmp_path / "settings").write_text("[default]\nentity = team\n")
+    assert destination(tmp_path).entity == "team"
+    monkeypatch.setenv("WANDB_ENTITY", "another")
+    assert destination(tmp_path).entity == "another"

@@ -7,6 +7,7 @@ from typing import Any
 
 from repro.store import RunDirectory
 from repro.tracking.label import Label
+from repro.tracking.offline import noted_by_login
 
 PROJECT = "does-distillation-work"
 """The default W&B project; $WANDB_PROJECT overrides it."""
@@ -24,11 +25,15 @@ class Destination:
 
 
 def destination(runs: Path) -> Destination:
-    """The destination set by W&B's own environment variables; the client's files go into `runs`."""
+    """The destination set by W&B's own environment variables; for the entity also by its settings file.
+
+    The client's files go into `runs`.
+    """
     # Absolute, because the client's own process writes the files and may have another working directory.
     folder = (runs / "wandb").absolute()
-    # The client treats an empty variable as unset, too.
-    return Destination(os.environ.get("WANDB_PROJECT") or PROJECT, os.environ.get("WANDB_ENTITY") or None, folder)
+    # The client treats an empty variable as unset, too. It would use a saved entity to send runs, but not to find them.
+    entity = os.environ.get("WANDB_ENTITY") or noted_by_login().get("entity") or None
+    return Destination(os.environ.get("WANDB_PROJECT") or PROJECT, entity, folder)
 
 
 def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ PROBE_SECONDS = 3.0
 
 def why_offline() -> str | None:
     """Why W&B cannot be used now; None if it seems usable. Takes at most about `PROBE_SECONDS`."""
-    noted = _noted_by_login()
+    noted = noted_by_login()
     url = os.environ.get("WANDB_BASE_URL") or noted.get("base_url", "https://api.wandb.ai")
     found: list[str | None] = []
     # In a thread, because the timeout of `urlopen` applies to each read, and name resolution has none.
@@ -25,6 +25,15 @@ def why_offline() -> str | None:
     probe.start()
     probe.join(PROBE_SECONDS)
     return found[0] if found else f"{url} does not answer within {PROBE_SECONDS:g} s"
+
+
+def noted_by_login() -> dict[str, str]:
+    """The settings that `wandb login` saved, such as a server other than W&B's own, found as the client finds them."""
+    file = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
+    parser = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error):  # the client ignores such a file
+        parser.read([file, "wandb/settings"])
+    return dict(parser["default"]) if "default" in parser else {}
 
 
 def _obstacle(url: str, noted: Mapping[str, str]) -> str | None:
@@ -42,15 +51,6 @@ def _obstacle(url: str, noted: Mapping[str, str]) -> str | None:
         return f"{url} does not answer: {getattr(error, 'reason', error)}"
     except http.client.HTTPException as error:
         return f"{url} does not answer as a web server does: {error!r}"
-
-
-def _noted_by_login() -> dict[str, str]:
-    """The settings that `wandb login` saved, such as a server other than W&B's own, found as the client finds them."""
-    file = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
-    parser = configparser.ConfigParser(interpolation=None)
-    with contextlib.suppress(configparser.Error):  # the client ignores such a file
-        parser.read([file, "wandb/settings"])
-    return dict(parser["default"]) if "default" in parser else {}
 
 
 def _key_in_netrc(url: str) -> bool:
