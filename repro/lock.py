@@ -21,10 +21,11 @@ def lock_path(folder: Path) -> Path:
     return path
 
 
-def try_lock(file: IO[bytes], shared: bool = False) -> bool:
+def try_lock(file: IO[bytes], shared: bool = False, option: str = "--runs") -> bool:
     """Try to lock the file without waiting, exclusively or, if `shared`, along with other shared locks.
 
-    Returns False if another lock prevents it. Raises BadInput if the file system does not support locks.
+    Returns False if another lock prevents it. Raises BadInput, which names the option, if the file system does not
+    support locks.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -32,18 +33,20 @@ def try_lock(file: IO[bytes], shared: bool = False) -> bool:
         return False
     except OSError as error:
         raise BadInput(
-            f"{file.name}: this file system does not support locks ({error.strerror}); see --runs"
+            f"{file.name}: this file system does not support locks ({error.strerror}); see {option}"
         ) from error
     return True
 
 
-def lock_when_free(file: IO[bytes], on_wait: Callable[[], None], while_waiting: Callable[[], None]) -> None:
+def lock_when_free(
+    file: IO[bytes], on_wait: Callable[[], None], while_waiting: Callable[[], None], option: str = "--runs"
+) -> None:
     """Lock the file exclusively. If that takes long, call `on_wait` once, and `while_waiting` a few times a second.
 
     Both may raise an exception to stop waiting. Raises BadInput as `try_lock` does.
     """
     since, told = time.monotonic(), False
-    while not try_lock(file):
+    while not try_lock(file, option=option):
         if not told and time.monotonic() - since > LOOK_SECONDS:
             on_wait()
             told = True

@@ -5,6 +5,8 @@ import io
 import json
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from repro.bench.wandb_server_runs import ENTITY, StoredRun
 from repro.cli import main
 from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records import open_records
-from repro.store import Store
+from repro.store import RunDirectory, Store
 from repro.tracking.carried import digest, file_name, pack, unpack
 from repro.tracking.description import PROJECT
 from repro.tracking.fetch import fetch
@@ -164,6 +166,30 @@ def test_what_w_and_b_lacks_is_left_out_and_said(server: StandInServer, runs: Pa
     folder = fetch(ENTITY, PROJECT, said.append)
     assert "left out 1 finished run without a record; `repro wandb sync` sends records" in said[0]
     assert {run.run_id for run in Store(folder).runs()} == set(server.runs) - {second, third}
+
+
+@pytest.mark.usefixtures("server")
+def test_of_two_commands_at_a_time_one_downloads_and_the_other_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    told = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        told.set()
+
+    def unpack_once_the_other_waits(content: bytes, record: RunDirectory) -> None:
+        assert told.wait(60)
+        unpack(content, record)
+
+    monkeypatch.setattr("repro.tracking.fetch.unpack", unpack_once_the_other_waits)
+    with ThreadPoolExecutor() as commands:
+        both = [commands.submit(fetch, ENTITY, PROJECT, say) for _ in range(2)]
+        (folder,) = {command.result() for command in both}
+    assert len(Store(folder).runs()) == 4
+    assert said[0] == f"{ENTITY}/{PROJECT}: waiting, another process is downloading its records to {folder}"
+    assert [line.partition(" downloaded now")[0] for line in said[1:]] == [
+        f"{ENTITY}/{PROJECT}: 4 records, {new} of them" for new in (4, 0)
+    ]
 
 
 def test_a_record_that_is_not_what_w_and_b_shows_is_refused(

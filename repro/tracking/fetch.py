@@ -10,6 +10,7 @@ from wandb.apis.public import Api, Run
 from wandb.env import get_cache_dir
 
 from repro.errors import BadInput, RunFailed
+from repro.lock import lock_path, lock_when_free
 from repro.progress import counted
 from repro.store import RunDirectory, Store
 from repro.tracking.carried import digest, file_name, unpack
@@ -22,7 +23,7 @@ def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
 
     One request lists a hundred runs. A record is downloaded once (two requests) and kept in W&B's cache folder.
     Requests are sequential, and the client waits if W&B limits their rate. Every downloaded record is checked against
-    the run's digest and number of rows in W&B.
+    the run's digest and number of rows in W&B. Only one process at a time changes a folder; others wait for it.
 
     Raises BadInput if there is no such project, RunFailed if a record is missing, damaged or does not match, and
     wandb.Error if W&B cannot be used.
@@ -31,20 +32,28 @@ def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
     path = f"{entity or api.default_entity}/{project}"
     host: str = urlparse(api.settings["base_url"]).netloc
     folder: Path = get_cache_dir() / "repro" / host.replace(":", "_") / path
-    try:
-        runs = {run.id: run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"}
-    except ValueError as error:
-        raise BadInput(f"{path}: there is no such project in W&B") from error
-    carried = {run_id: run for run_id, run in runs.items() if "record_digest" in run.summary}
-    if len(carried) < len(runs):
-        lacking = counted(len(runs) - len(carried), "finished run")
-        say(f"warning: {path}: left out {lacking} without a record; `repro wandb sync` sends records")
-    new = 0
-    for run_id, run in carried.items():
-        new += _bring(run, RunDirectory(folder / run_id))
-    for record in Store(folder).runs():
-        if record.run_id not in carried:
-            shutil.rmtree(record.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_path(folder).open("ab") as lock:
+        lock_when_free(
+            lock,
+            on_wait=lambda: say(f"{path}: waiting, another process is downloading its records to {folder}"),
+            while_waiting=lambda: None,
+            option="$WANDB_CACHE_DIR",
+        )
+        try:
+            runs = {run.id: run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"}
+        except ValueError as error:
+            raise BadInput(f"{path}: there is no such project in W&B") from error
+        carried = {run_id: run for run_id, run in runs.items() if "record_digest" in run.summary}
+        if len(carried) < len(runs):
+            lacking = counted(len(runs) - len(carried), "finished run")
+            say(f"warning: {path}: left out {lacking} without a record; `repro wandb sync` sends records")
+        new = 0
+        for run_id, run in carried.items():
+            new += _bring(run, RunDirectory(folder / run_id))
+        for record in Store(folder).runs():
+            if record.run_id not in carried:
+                shutil.rmtree(record.path)
     say(f"{path}: {counted(len(carried), 'record')}, {new} of them downloaded now; kept in {folder}")
     return folder
 
