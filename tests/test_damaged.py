@@ -17,6 +17,8 @@ from repro.launch.status import Named, status_row
 from repro.records import RunFolder, open_records, write_export
 from repro.store import RunDirectory, Store
 from repro.tracking.carried import digest, pack, unpack
+from repro.tracking.description import nested_config
+from repro.tracking.pictures import final_pictures
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +208,24 @@ def test_a_damaged_array_of_an_export_is_named(student: RunDirectory, tmp_path: 
     for name in ("nll", "top_class"):
         with pytest.raises(Damaged, match=r"lacking\.npz: damaged"):
             getattr(predictions, name)
+
+
+def test_what_cannot_be_sent_to_w_and_b_is_named_and_other_runs_are_not_held_up(student: RunDirectory) -> None:
+    (teacher,) = (RunDirectory(student.path.parent / parent.run_id) for parent in small_student().parents())
+    other = RunDirectory(student.path.parent / ("0" * 12))
+    other.path.mkdir()
+    (other.path / "config.json").touch()
+    assert "figures/agreement_by_class" in final_pictures(student)
+    (other.path / "config.json").write_text('{"config": {}}')
+    (other.path / "environment.json").write_text('{"attempts": []}')
+    with pytest.raises(Damaged, match=f"{other.path}/environment.json: damaged"):
+        nested_config(other, None)
+    cut(teacher.path / "predictions.safetensors")
+    for drawn in (teacher, student):  # whose agreement with its teacher is shown
+        with pytest.raises(Damaged, match=f"{teacher.path}/predictions.safetensors: damaged"):
+            final_pictures(drawn)
+    with pytest.raises(Damaged, match=f"{teacher.path}/predictions.safetensors: damaged"):
+        pack(teacher)
 
 
 def test_a_record_from_w_and_b_is_told_to_be_damaged_wherever_it_is(student: RunDirectory, tmp_path: Path) -> None:

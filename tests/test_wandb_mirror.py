@@ -181,7 +181,7 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
         file.write("\0\0\0\n")
     with mirrored("online", tmp_path / "online", named, said.append):
         made_again(finished[:1], tmp_path / "online")
-    assert len(said) == 1 and "its record cannot be read" in said[0]
+    assert len(said) == 1 and "a record cannot be read" in said[0]
     assert_shows(server, finished[0])
 
     server.forget()
@@ -192,7 +192,7 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
     (lacking.path / "model.safetensors").unlink()
     to = Destination(PROJECT, ENTITY, tmp_path)
     found = list(sync([(record, named[record.run_id]) for record in (damaged, lacking)], to, models=True))
-    assert found[0].problem is not None and "its record cannot be read" in found[0].problem
+    assert found[0].problem is not None and "a record cannot be read" in found[0].problem
     assert server.runs[damaged.run_id].exit_code == 1
     assert (found[1].sent, found[1].problem) == (3, f"there is no {lacking.path / 'model.safetensors'}")
     assert server.runs[lacking.run_id].exit_code == 0

@@ -13,7 +13,7 @@ import zipfile
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from repro.atomic import DAMAGED_ZIP, write_atomically
+from repro.atomic import DAMAGED_ZIP, reading, write_atomically
 from repro.errors import RunFailed
 from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, RunDirectory
 
@@ -39,7 +39,7 @@ def file_name(digest: str) -> str:
 
 
 def pack(record: RunDirectory) -> bytes:
-    """The record as a zip file."""
+    """The record as a zip file. Raises Damaged if its predictions are damaged."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         if (record.path / PREDICTIONS).exists():
@@ -65,7 +65,8 @@ def unpack(content: bytes, record: RunDirectory) -> None:
 
 
 def _predictions(record: RunDirectory) -> bytes:
-    with safe_open(record.path / PREDICTIONS, "numpy") as file:
+    path = record.path / PREDICTIONS
+    with reading(path), safe_open(path, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
     if "train_indices" in tensors:
         shown = tensors["train_indices"].argsort()[:SHOWN_EXAMPLES]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.atomic import reading
 from repro.store import RunDirectory
 from repro.tracking.label import Label
 from repro.tracking.offline import noted_by_login
@@ -40,15 +41,12 @@ def nested_config(record: RunDirectory, label: Label | None) -> dict[str, Any]:
     """The run's config for W&B: the nested config, the study, preset and condition, and where the run was made."""
     content = record.read_json("config.json")
     attempts = record.read_json("environment.json")["attempts"]
-    latest = attempts[-1]
+    with reading(record.path / "environment.json"):
+        latest = {"commit": attempts[-1]["code"], "machine": attempts[-1]["machine"]}
     return {
         **content["config"],
         **(label.asked_for() if label else {}),
-        "record": {
-            "attempts": len(attempts),
-            "commit": latest["code"],
-            "machine": latest["machine"],
-        },
+        "record": {"attempts": len(attempts), **latest},
     }
 
 

@@ -17,4 +17,4 @@ def reason(error: Exception) -> str:
         wrong = [f"WANDB_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
         return "; ".join(wrong)
     said = " ".join(str(error).split())
-    return said if isinstance(error, FAILURES) else f"its record cannot be read: {said}"
+    return said if isinstance(error, FAILURES) else f"a record cannot be read: {said}"

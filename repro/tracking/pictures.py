@@ -1,5 +1,6 @@
 """The pictures of a finished run in W&B, drawn from its predictions. Neither torch nor matplotlib is imported."""
 
+import contextlib
 import functools
 import json
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 from PIL import Image
 from safetensors import safe_open
 
+from repro.atomic import reading
+from repro.errors import Damaged
 from repro.store import RunDirectory, Store
 from repro.tracking.charts import BLUE, LIGHT, Array, chart
 
@@ -17,7 +20,7 @@ BINS = 10
 def final_pictures(record: RunDirectory) -> dict[str, Image.Image]:
     """Draw a run's pictures on the test set, by name: a reliability diagram, the accuracy by class and, for a student,
     the agreement with its teacher by class (if the teachers' records are in the same folder). For a generator, its
-    samples.
+    samples. Raises Damaged if its predictions, or those of a teacher, are damaged.
     """
     if (record.path / "samples.png").exists():
         return {"figures/samples": Image.open(record.path / "samples.png")}
@@ -61,7 +64,10 @@ def share_by_class(hits: Array, labels: Array) -> Array:
 
 
 def teacher_probabilities(record: RunDirectory) -> Array | None:
-    """The mean of the teachers' probabilities on test, (n, classes); None if a teacher's record is missing."""
+    """The mean of the teachers' probabilities on test, (n, classes); None if a teacher's record is missing.
+
+    Raises Damaged if a teacher's predictions are damaged.
+    """
     teachers = [_run_of(Store(record.path.parent), teacher) for teacher in _config(record).get("teachers", ())]
     members = [on_test[0] for teacher in teachers if teacher is not None and (on_test := _on_test(teacher)) is not None]
     if not members or len(members) < len(teachers):
@@ -95,14 +101,18 @@ def _on_test(record: RunDirectory) -> tuple[Array, Array] | None:
     path = record.path / "predictions.safetensors"
     if not record.is_done() or not path.exists():
         return None
-    with safe_open(path, "numpy") as file:
+    with reading(path), safe_open(path, "numpy") as file:
         return file.get_tensor("test_logits"), file.get_tensor("test_labels")
 
 
 def _run_of(store: Store, config: dict[str, Any]) -> RunDirectory | None:
     """The run with this config, found by comparing configs, since computing its id would require torch."""
     wanted = json.dumps(config, sort_keys=True)
-    return next((run for run in store.runs() if _canonical_config(run) == wanted), None)
+    for run in store.runs():
+        with contextlib.suppress(Damaged):  # whatever it was, it is a problem of that run, not of the one that is sent
+            if _canonical_config(run) == wanted:
+                return run
+    return None
 
 
 @functools.lru_cache(4096)

@@ -129,7 +129,7 @@ class Publication:
             return problem
 
     def abandon(self) -> None:
-        """Close the run as failed, because its record cannot be read; missing rows are not sent."""
+        """Close the run as failed, because a record cannot be read; missing rows are not sent."""
         with contextlib.suppress(TimeoutError):
             self.run.finish(exit_code=1)
         self._lock.close()
