@@ -124,8 +124,9 @@ class Publication:
             # The client silently drops what the server permanently rejects, as when a project is full.
             shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
             problem = check(shown, self.rows, sent, self.folder)
-            if problem is None:
-                shutil.rmtree(Path(self.run.dir).parent, ignore_errors=True)  # the client's local copy
+            if problem is None:  # the client's own copies are of no more use: this one, and those of earlier attempts
+                for copy in Path(self.run.dir).parents[1].glob(f"run-*-{self.record.run_id}"):
+                    shutil.rmtree(copy, ignore_errors=True)
             return problem
 
     def abandon(self) -> None:
