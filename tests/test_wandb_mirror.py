@@ -115,8 +115,12 @@ def test_an_interrupted_run_goes_on_in_the_same_w_and_b_run_without_gap_or_dupli
     to, label = Destination(PROJECT, ENTITY, tmp_path), labels(finished)[student.run_id]
     assert [(one.rows, one.sent, one.problem) for one in sync([(RunDirectory(half), label)], to)] == [(2, 2, None)]
     assert server.runs[student.run_id].exit_code == 1
-    assert [(one.rows, one.sent, one.problem) for one in sync([(student, label)], to)] == [(3, 1, None)]
+    another = Label("another", "another", ("another study", "smoke"))
+    publication = Publication(student, another, to)
+    assert publication.send_rows() == 1
+    assert publication.finish() is None
     assert_shows(server, student)
+    assert server.runs[student.run_id].config()["study"] == "study"  # the one that requested it first
 
 
 def test_what_does_not_arrive_in_time_is_an_error_and_sync_sends_it(

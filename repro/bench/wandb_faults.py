@@ -80,13 +80,17 @@ def dropped(server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
 
 @contextlib.contextmanager
 def gone_after_the_first_run_began(server: StandInServer, _runs: Path) -> Iterator[Mapping[str, str]]:
+    ended = threading.Event()
+
     def later() -> None:
         while not any(run.upserts for run in server.runs.values()):
-            time.sleep(0.02)
+            if ended.wait(0.02):  # no run has begun in all the time
+                return
         server.fault = "dropped"
 
     threading.Thread(target=later, daemon=True).start()
     yield {}
+    ended.set()
 
 
 @contextlib.contextmanager

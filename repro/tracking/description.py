@@ -24,6 +24,10 @@ class Destination:
     entity: str | None
     folder: Path
 
+    def path(self, run_id: str) -> str:
+        """Of a run, as the client's API takes it."""
+        return "/".join(filter(None, (self.entity, self.project, run_id)))
+
 
 def destination(runs: Path) -> Destination:
     """The destination set by W&B's own environment variables; for the entity also by its settings file.

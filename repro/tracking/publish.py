@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import wandb
 from wandb.apis.public import Api
+from wandb.apis.public.runs import RunNotFoundError
 
 from repro.lock import try_lock
 from repro.store import RunDirectory
@@ -32,7 +33,7 @@ class Publication:
     interruption and by anybody: no row is sent twice, and none is left out. Raises wandb.Error if W&B cannot be reached
     or refuses; raises ShownElsewhere at once if another process with the same folder of runs is publishing this run.
 
-    label: None if unknown; then the run's name, group and tags in W&B stay as they are.
+    label: None if unknown. Then, or if W&B has the run's study, its name, group and tags there stay as they are.
     point: the point of the W&B sweep whose page shows the run; omitting it later changes nothing there.
     finish_seconds: how long `finish` waits for W&B to have everything.
 
@@ -52,6 +53,8 @@ class Publication:
         if not try_lock(self._lock):
             self._lock.close()
             raise ShownElsewhere(record.run_id)
+        if label is not None and _has_study(to.path(record.run_id)):
+            label = None  # it stays with the study that requested it first
         self.record = record
         self.label = label
         self.folder = to.folder
@@ -148,3 +151,13 @@ class Publication:
         self.run.finish(exit_code=0)
         carried.unlink()
         return found
+
+
+def _has_study(path: str) -> bool:
+    """Whether W&B has the run at this path, and knows its study."""
+    try:
+        return "study" in Api().run(path).config
+    except wandb.errors.CommError as error:
+        if isinstance(error.exc, RunNotFoundError):
+            return False
+        raise

@@ -66,8 +66,7 @@ def sync(
                     or check(api.run(f"{path}/{record.run_id}"), content, digest(record), to.folder) is None
                 )
             ):
-                named = label if known is None or known.study is None else None  # keep the study that came first
-                rows, sent, problem = _send(record, named, to, models)
+                rows, sent, problem = _send(record, label, to, models)
         except ShownElsewhere:
             live = True
         except FAILURES as error:  # perhaps of this run alone, such as one that was deleted in W&B
