@@ -3,8 +3,10 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from runs import runner, small_student
 
 from repro.bench.wandb_server import StandInServer
@@ -25,19 +27,26 @@ def labels(records: list[RunDirectory]) -> dict[str, Label]:
     return {record.run_id: Label(f"label of {record.run_id}", "a sweep", ("study", "smoke")) for record in records}
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def made_again(records: list[RunDirectory], runs: Path) -> None:
     """Write the records anew, row by row, as a run being made does."""
     for record in records:
-        new = runs / record.run_id
-        new.mkdir(parents=True)
-        for name in ("config.json", "environment.json"):
-            shutil.copy(record.path / name, new / name)
-        for line in (record.path / "metrics.jsonl").read_text().splitlines(keepends=True):
-            with (new / "metrics.jsonl").open("a") as file:
-                file.write(line)
-            time.sleep(0.2)
-        for name in ("predictions.safetensors", "summary.json"):
-            shutil.copy(record.path / name, new / name)
+        new = RunDirectory(runs / record.run_id)
+        with new.lock(pytest.fail):
+            for name in ("config.json", "environment.json"):
+                shutil.copy(record.path / name, new.path / name)
+            for line in (record.path / "metrics.jsonl").read_text().splitlines(keepends=True):
+                with (new.path / "metrics.jsonl").open("a") as file:
+                    file.write(line)
+                time.sleep(0.2)
+            for name in ("predictions.safetensors", "summary.json"):
+                shutil.copy(record.path / name, new.path / name)
 
 
 def assert_shows(server: StandInServer, record: RunDirectory) -> None:

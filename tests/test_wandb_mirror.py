@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import time
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 import wandb
-from mirrored_runs import assert_shows, finished_runs, labels, made_again, write_part
+from mirrored_runs import assert_shows, finished_runs, labels, made_again, wait_until, write_part
 
 from repro.bench.wandb_faults import FAULTS, full_disk, wait_for
 from repro.bench.wandb_server import StandInServer
@@ -73,18 +73,44 @@ def test_a_run_is_never_sent_by_two_processes_at_once(
     to = destination(tmp_path)
     first = Publication(teacher, named[teacher.run_id], to)
     assert first.send_rows() == 1
-    with mirrored("online", tmp_path, named, said.append):
+    with teacher.lock(pytest.fail), mirrored("online", tmp_path, named, said.append):
         assert [(one.sent, one.problem, one.live) for one in sync([(teacher, named[teacher.run_id])], to)] == [
             (0, None, True)
         ]
     assert said == []
     assert server.runs[teacher.run_id].exit_code is None  # the second mirror left it alone
     assert server.runs[student.run_id].exit_code == 1
-    shutil.copytree(finished[0].path, teacher.path, dirs_exist_ok=True)
-    assert first.send_rows() == 2
-    first.finish()
+    with mirrored("online", tmp_path, named, said.append):
+        shutil.copytree(finished[0].path, teacher.path, dirs_exist_ok=True)
+        assert first.send_rows() == 2
+        first.finish()
+        upserts = len(server.runs[teacher.run_id].upserts)
+    assert said == []
     assert_shows(server, teacher)
+    assert len(server.runs[teacher.run_id].upserts) == upserts  # the second mirror did not open it again
     assert [(one.sent, one.live) for one in sync([(teacher, named[teacher.run_id])], to)] == [(0, False)]
+
+
+def test_what_is_written_while_sync_sends_a_run_is_sent_once_sync_has_ended(
+    finished: list[RunDirectory], server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
+    teacher, student = (RunDirectory(tmp_path / record.run_id) for record in finished)
+    named, said = labels(finished), list[str]()
+    write_part(finished[0], 1, tmp_path)
+    sent_by_sync = Publication(teacher, named[teacher.run_id], destination(tmp_path))
+    sent_by_sync.send_rows()
+    with mirrored("online", tmp_path, named, said.append):
+        with teacher.lock(pytest.fail):
+            made_again(finished[1:], tmp_path)
+            wait_until(lambda: student.run_id in server.runs)  # so the mirror has looked at the teacher before
+            shutil.copytree(finished[0].path, teacher.path, dirs_exist_ok=True)
+        end = threading.Timer(1.0, sent_by_sync.finish)
+        end.start()
+    end.join()
+    assert said == []
+    for record in (teacher, student):
+        assert_shows(server, record)
 
 
 def test_a_record_that_was_packed_says_the_same(finished: list[RunDirectory], tmp_path: Path) -> None:
@@ -157,10 +183,7 @@ def test_a_failed_run_that_is_made_again_is_shown_to_its_end(
     run, said = RunDirectory(tmp_path / whole.run_id), list[str]()
     run.write_failure("no space left on device")
     with mirrored("online", tmp_path, labels([whole]), said.append):
-        deadline = time.monotonic() + 300
-        while run.run_id not in server.runs or server.runs[run.run_id].exit_code is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: run.run_id in server.runs and server.runs[run.run_id].exit_code is not None)
         assert server.runs[run.run_id].exit_code == 1
         assert server.runs[run.run_id].summary()["failure"] == "no space left on device"
         attempts = run.read_json("environment.json")["attempts"]
@@ -210,10 +233,7 @@ def test_what_the_server_refuses_for_good_is_said_while_the_command_goes_on(
     server.refused_files = {"file_stream"}
     with mirrored("online", tmp_path, labels(finished), said.append):
         made_again(finished[:1], tmp_path)
-        deadline = time.monotonic() + 300
-        while not said:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: bool(said))
     assert len(said) == 1
     assert f"(run {finished[0].run_id}: W&B has 0 rows, the record 3)" in said[0]
 

@@ -4,13 +4,11 @@ import errno
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from mirrored_runs import assert_shows, finished_runs, labels, write_part
+from mirrored_runs import assert_shows, finished_runs, labels, wait_until, write_part
 from processes import has_argument
 
 from repro.bench.wandb_server import StandInServer
@@ -35,13 +33,6 @@ def mirrors() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if has_argument(one, "repro.tracking.follow")]
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("server")
 def test_no_process_starts_where_nothing_is_to_be_sent(finished: list[RunDirectory], tmp_path: Path) -> None:
     with mirrored("online", finished[0].path.parent, labels(finished), pytest.fail):
@@ -61,8 +52,10 @@ def test_a_signal_to_all_processes_of_a_command_does_not_keep_w_and_b_from_its_e
     for record in finished:
         write_part(record, 1, tmp_path)
     teacher, student = finished
-    with mirrored("online", tmp_path, labels(finished), said.append):
-        wait_until(lambda: server.runs.keys() == {teacher.run_id, student.run_id})
+    with mirrored("online", tmp_path, labels([student, teacher]), said.append):
+        with RunDirectory(tmp_path / teacher.run_id).lock(pytest.fail):
+            wait_until(lambda: teacher.run_id in server.runs)
+        assert student.run_id not in server.runs  # it was looked at before, but nobody makes it yet
         (process,) = mirrors()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
@@ -85,7 +78,8 @@ def test_the_end_of_the_client_s_own_process_is_said_and_sync_sends_the_rest(
     teacher = RunDirectory(tmp_path / finished[0].run_id)
     write_part(finished[0], 1, tmp_path)
     with mirrored("online", tmp_path, named, said.append):
-        wait_until(lambda: teacher.run_id in server.runs)
+        with teacher.lock(pytest.fail):
+            wait_until(lambda: teacher.run_id in server.runs)
         (process,) = mirrors()
         (client,) = process.children()
         client.kill()

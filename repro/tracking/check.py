@@ -27,9 +27,12 @@ def check(shown: Run, rows: Sequence[Mapping[str, Any]], record: str | None, fol
 
 
 def is_checked(url: str, run_id: str, digest: str, folder: Path) -> bool:
-    """Whether an earlier `check` found that the run at this address has all of the record with this digest."""
+    """Whether an earlier `check` found that the run at this address has all of the record with this digest.
+
+    url: may lack its beginning.
+    """
     note = _note(folder, run_id)
-    return note.exists() and note.read_text() == _seen(url, digest)
+    return note.exists() and note.read_text().endswith(_seen(url, digest))
 
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,10 +29,11 @@ def main() -> int:
     task = json.loads(sys.stdin.readline())
     labels = {run_id: Label(text, group, tuple(tags)) for run_id, (text, group, tags) in task["labels"].items()}
     follower = Follower(Path(task["runs"]), labels, Point(*task["point"]) if task["point"] else None)
-    ended = False
-    while not ended:
-        ended = bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
-        follower.look(ended)
+    listening, blocked = [sys.stdin], False
+    while listening or blocked:
+        if select.select(listening, [], [], POLL_SECONDS)[0]:
+            listening = []
+        blocked = follower.look(ended=not listening)
     return 0 if follower.complete else 1
 
 
