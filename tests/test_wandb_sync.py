@@ -106,13 +106,12 @@ def test_what_w_and_b_lacks_of_a_finished_run_is_a_problem_until_it_has_it(
     server.refused_files = {"file_stream"}  # so the earlier record stays the one that is shown
     assert problem() == "W&B lacks its record"
     copies = tmp_path / "wandb"
-    earlier, of_another = (copies / f"run-20260101_000000-{run_id}" for run_id in (run.run_id, "another"))
-    for copy in (earlier, of_another):
-        copy.mkdir()
-    assert len(list(copies.glob("run-*"))) > 2  # the client's own of what was not accepted now
+    for name in (run.run_id, f"{run.run_id}-1", "another"):  # of earlier attempts, two of them in the same second
+        (copies / f"run-20260101_000000-{name}").mkdir()
+    assert len(list(copies.glob("run-*"))) > 3  # the client's own of what was not accepted now
     server.refused_files = set()
     assert problem() is None
-    assert list(copies.glob("run-*")) == [of_another]
+    assert [copy.name for copy in copies.glob("run-*")] == ["run-20260101_000000-another"]
     assert shown.summary()["record_digest"] == digest(run)
     shown.lines["wandb-history.jsonl"].pop(1)
     assert problem() == "W&B has 2 rows, the record 3"

@@ -127,8 +127,9 @@ class Publication:
             # The client silently drops what the server permanently rejects, as when a project is full.
             shown = Api().run(f"{self.run.entity}/{self.run.project}/{self.run.id}")
             problem = check(shown, self.rows, sent, self.folder)
-            if problem is None:  # the client's own copies are of no more use: this one, and those of earlier attempts
-                for copy in Path(self.run.dir).parents[1].glob(f"run-*-{self.record.run_id}"):
+            if problem is None:
+                # The client's own copies: this one, and those of earlier attempts, which may be called ...-ID-1.
+                for copy in Path(self.run.dir).parents[1].glob(f"run-*-{self.record.run_id}*"):
                     shutil.rmtree(copy, ignore_errors=True)
             return problem
 
