@@ -56,7 +56,7 @@ class Lines(Progress):
 class Bars(Progress):
     """One bar per run on stderr, removed when the run ends. `position` is its line if several are shown at a time."""
 
-    FORMAT = "{percentage:3.0f}% [{elapsed}<{remaining}{postfix}] {desc}"
+    FORMAT = "{percentage:3.0f}%|{bar:8}| [{elapsed}<{remaining}{postfix}] {desc}"
     """The title comes last, because titles are long and what does not fit in the terminal is cut off at the right."""
 
     def __init__(self, position: int) -> None:

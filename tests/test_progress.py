@@ -92,8 +92,8 @@ def test_a_bar_shows_the_time_left_and_the_metrics_however_long_its_title_is(mon
     for end in ends:
         os.close(end)
     assert len(line) < 80
-    metrics = "loss 0.0123  accuracy 85.1%  agreement 99.2%  kl 0.00412"
-    assert re.match(rf" 50% \[\d\d:\d\d<\?, {metrics}\] \[100", line)
+    metrics = "loss 0.0123  accuracy 85.1%  agreement 99.2%  kl 0.004"
+    assert re.match(rf" 50%\|████    \| \[\d\d:\d\d<\?, {metrics}", line)
 
 
 def test_of_many_reasons_the_first_five_are_given_and_the_others_are_counted() -> None:
