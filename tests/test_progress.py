@@ -93,7 +93,7 @@ def test_a_bar_shows_the_time_left_and_the_metrics_however_long_its_title_is(mon
         os.close(end)
     assert len(line) < 80
     metrics = "loss 0.0123  accuracy 85.1%  agreement 99.2%  kl 0.004"
-    assert re.match(rf" 50%\|████    \| \[\d\d:\d\d<\?, {metrics}", line)
+    assert re.match(rf" 50%\|[█#]{{4}}    \| \[\d\d:\d\d<\?, {metrics}", line)
 
 
 def test_of_many_reasons_the_first_five_are_given_and_the_others_are_counted() -> None:
