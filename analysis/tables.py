@@ -20,6 +20,7 @@ from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Preset, Study, find_study
 from repro.launch.sweep import find_sweep, study_of, sweep_studies
 from repro.records import Record, Records
+from repro.records.record import condition_key
 
 GENERALIZATION = ("accuracy", "nll", "ece", "brier")
 FIDELITY = ("agreement", "kl")
@@ -173,18 +174,33 @@ def rows_of(done: Mapping[Study, str], records: Records) -> list[dict[str, Any]]
 
 
 def _more_trials(asked: Mapping[Study, str], records: Records, changes: Changes) -> dict[Study, str]:
-    """Finished runs of the same conditions with higher trial numbers than the sweep's, up to the first without any."""
-    conditions = list(dict.fromkeys(point.model_copy(update={"trial": 0}) for point in asked))
-    trial = max(point.trial for point in asked)
+    """Finished runs of the same conditions with higher trial numbers than the sweep's, whichever trials are missing."""
+    last = max(point.trial for point in asked)
+    others: dict[str, list[Record]] = {}
+    for record in map(records.record, set(records.ids()) - set(asked.values())):
+        others.setdefault(record.condition, []).append(record)
     found: dict[Study, str] = {}
-    while True:
-        trial += 1
-        new = [condition.model_copy(update={"trial": trial}) for condition in conditions]
-        done = {point: run_id for point in new if records.has(run_id := changes.config(point).run_id)}
-        # With a changed seed, every trial may be the same run, which the sweep asks for.
-        if not set(done.values()) - set(asked.values()):
-            return found
-        found |= done
+    for zeroth in dict.fromkeys(point.model_copy(update={"trial": 0}) for point in asked):
+        config = changes.config(zeroth).model_dump(mode="json")
+        known = {seeds_of(record.config) for record in others.get(condition_key(config), ())}
+        if not known:
+            continue
+        # In every study, a run's seeds grow linearly with the trial, so the records' seeds say which trials they are.
+        # (With a changed seed, every trial may be the same run.)
+        first = changes.config(zeroth.model_copy(update={"trial": 1})).model_dump()
+        starts = enumerate(zip(seeds_of(config), seeds_of(first), strict=True))
+        place, start, step = next(((at, one, two - one) for at, (one, two) in starts if two != one), (0, 0, 0))
+        trials = {(seeds[place] - start) // step for seeds in known} if step else set()
+        for trial in sorted(trial for trial in trials if trial > last):
+            point = zeroth.model_copy(update={"trial": trial})
+            if records.has(run_id := changes.config(point).run_id):
+                found[point] = run_id
+    return dict(sorted(found.items(), key=lambda run: run[0].trial))
+
+
+def seeds_of(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The seeds of a run and of its teachers."""
+    return (config["seed"], *(teacher["seed"] for teacher in config.get("teachers", ())))
 
 
 def _missing(point: Study, run_id: str, changes: Changes) -> Missing:

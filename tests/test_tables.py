@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
-from analysis.changes import Changes
+from analysis.changes import UNCHANGED, Changes
 from analysis.statistics.control import control_values
 from analysis.statistics.intervals import interval
 from analysis.statistics.quantities import CONTRIBUTIONS, PerExample, measure
 from analysis.statistics.sample import Sample
 from analysis.summary import SUMMARIZED, summarize
-from analysis.tables import StudyTable, study_table
+from analysis.tables import StudyTable, seeds_of, study_table
 from repro.errors import BadInput
+from repro.launch.sweep import all_sweeps, find_sweep, sweep_studies
 from repro.records import open_records, write_export
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -76,11 +77,27 @@ def test_presets_never_share_a_table(records: SyntheticRecords, table: StudyTabl
     assert summarize(other).empty
 
 
-def test_more_trials_than_the_sweep_asks_for_are_used() -> None:
-    only = {"policy": ["mixup"], "members": [1]}
-    made = SyntheticRecords(examples=20).add("augmentation", world, only={**only, "trial": [0, 1, 2, 3, 4, 6]})
-    table = study_table(made, "augmentation", "short")
-    assert sorted(table.rows["trial"]) == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("changes", [UNCHANGED, Changes.parse(["seed=5"])], ids=str)
+def test_more_trials_than_the_sweep_asks_for_are_used_whichever_are_missing(changes: Changes) -> None:
+    made = SyntheticRecords(examples=20)
+    for policy, trials in (("mixup", [0, 1, 2, 4, 60_000]), ("baseline", [5])):
+        only = {"policy": [policy], "members": [1], "trial": trials}
+        made.add("augmentation", world, only=only, changes=changes)
+    rows = study_table(made, "augmentation", "short", changes).rows
+    assert {policy: list(own["trial"]) for policy, own in rows.groupby("policy")} == {
+        "mixup": [0, 1, 2, 4, 60_000],
+        "baseline": [5],
+    }
+
+
+def test_the_seeds_of_every_study_grow_linearly_with_the_trial() -> None:
+    """The table of a sweep finds further trials by their seeds."""
+    for sweep in (path.stem for path in all_sweeps()):
+        point = sweep_studies(find_sweep(sweep), {})[-1]
+        seeds = [
+            np.array(seeds_of(point.model_copy(update={"trial": trial}).config().model_dump())) for trial in (0, 1, 7)
+        ]
+        assert (seeds[2] - seeds[0] == 7 * (seeds[1] - seeds[0])).all() and (seeds[1] > seeds[0]).any(), sweep
 
 
 def test_conditions_come_in_the_order_of_the_sweep() -> None:

@@ -1,5 +1,6 @@
 """The record of a run, and the interface of a source of records."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ class Record:
         key = teacher_key(self.teachers)
         return key if self.config.get("merge") is None else f"{key}{MERGED_IN}{self.run_id}"
 
-    @property
+    @functools.cached_property
     def condition(self) -> str:
         """Equal for runs that differ only in random seeds, their parents' included: trials of the same condition."""
         return condition_key(self.config)
