@@ -62,10 +62,6 @@ def export(options: argparse.Namespace) -> None:
     if options.out.suffix != ".npz":
         raise BadInput(f"{options.out}: an export is an .npz file, for example {options.out.with_suffix('.npz')}")
     records = records_of(options)
-    if disagreements(records):
-        raise BadInput(
-            f"{records.name}: its exports disagree about a run, and one file holds one copy: export them separately"
-        )
     if options.sweep is not None:
         plan = parents_first(read_sweep(options.sweep, parse_settings(options.settings)))
         wanted = [(request.config.run_id, request.label) for request in plan]
@@ -74,6 +70,11 @@ def export(options: argparse.Namespace) -> None:
     if not any(records.has(run_id) for run_id, _ in wanted):
         asked = f" of {options.sweep}" if options.sweep is not None else ""
         raise BadInput(f"{records.name}: holds no finished run{asked}; see --runs")
+    ids = {run_id for run_id, _ in wanted}
+    if first := next((one for one in disagreements(records) if one.run_id in ids), None):
+        run = f"run {first.run_id} ({first.metric} by {first.difference:+.2g})"
+        problem = f"{first.first} and {first.other} disagree about {run}, and one file holds one copy"
+        raise BadInput(f"{records.name}: {problem}: export them separately")
     make_folder(options.out.parent, "--out")
     with tqdm(total=len(wanted), unit="run", disable=None, leave=False) as bar:
         count = write_export(records, wanted, options.out, bar.update, examples=not options.without_examples)

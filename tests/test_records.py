@@ -1,6 +1,7 @@
 """Records say the same from run directories and from an export, and what they say is right."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -354,10 +355,17 @@ def test_the_command_exports_a_sweep_or_everything(
 
 
 def test_an_export_holds_a_run_and_one_copy_of_it(disagreeing: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = disagreeing / "all.npz"
-    for runs, message in ((disagreeing / "nowhere", "holds no finished run"), (disagreeing, "its exports disagree")):
+    out, (teacher, *_) = disagreeing / "all.npz", open_records(disagreeing / "a" / "records.npz").ids()
+    told = f"disagree about run {teacher} \\(test/accuracy by [+-]0\\.\\d+\\), and one file holds one copy"
+    for runs, message in ((disagreeing / "nowhere", "holds no finished run"), (disagreeing, told)):
         assert main(["export", "--runs", str(runs), "--out", str(out)]) == 2
-        assert message in capsys.readouterr().err and not out.exists()
+        assert re.search(message, capsys.readouterr().err) and not out.exists()
+    other = SyntheticRecords(examples=50).add("digits", WORLD, only={"trial": 0})
+    write_export(other, [(run_id, "") for run_id in other.ids()], disagreeing / "c" / "records.npz")
+    runs = ["preset=short", "--runs", str(disagreeing), "--out", str(out)]
+    assert main(["export", "sweeps/augmentation.yaml", *runs]) == 2 and not out.exists()
+    assert main(["export", "sweeps/digits.yaml", *runs]) == 0  # about whose runs they agree
+    assert set(open_records(out).ids()) == set(other.ids())
 
 
 def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
