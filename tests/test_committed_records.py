@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis.changes import Changes
+from analysis.statistics.intervals import interval
 from analysis.tables import study_table
 from repro.experiments.study import Preset
 from repro.records import open_records
@@ -43,7 +44,13 @@ def test_the_committed_records_are_those_that_their_studies_ask_for(
     folder: str, sweep: str, preset: Preset, changes: str, rows: int
 ) -> None:
     """With another config the runs would have other ids: their results would be gone from every table."""
-    records = open_records(Path(__file__).parents[1] / "results" / folder / "records.npz")
+    results = Path(__file__).parents[1] / "results" / folder
+    records = open_records(results / "records.npz")
     table = study_table(records, sweep, preset, Changes.parse(changes.split()))
     assert len(table.rows) == rows
     assert set(table.rows["run_id"]) == {run for run in records.ids() if records.record(run).kind == "student"}
+    if folder.endswith("_lenet"):  # whose page shows every condition's control
+        for _, _, sample in table.every_sample(["control_agreement"]):
+            control = interval(sample)
+            shown = f"| {100 * control.estimate:.1f} ± {100 * control.std:.1f} |"
+            assert shown in (results / "README.md").read_text()
