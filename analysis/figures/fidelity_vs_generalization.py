@@ -1,5 +1,7 @@
 """Do more faithful students generalize better, and are they better calibrated? Over all runs (not in the paper)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,16 +16,16 @@ LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORAN
 """Marker and colour of the studies with the most students; all other studies share a pale layer."""
 BEYOND = 0.04
 """The share of students at either end of an axis that may lie beyond it, and are drawn on its edge: some collapse, and
-would squeeze all others into a corner."""
+would squeeze all others into a corner. The middle half of each named study always lies inside."""
 
 
 def draw(evidence: Evidence) -> Figure:
     """A mark per student: agreement against the gain in accuracy over the teacher, and against the ECE."""
     figure, grid = canvas(1, 2, height=2.6)
     gain, calibration = grid[0]
-    points = _points(evidence.table)
-    limits = {name: _limits(values) for name, values in points.items()}
     studies = sorted(students_by_study(evidence), key=lambda study: -len(study[1]))
+    named = [_points(students) for _, students in studies[: len(LOOKS)]]
+    limits = {name: _limits(values, [own[name] for own in named]) for name, values in _points(evidence.table).items()}
     layers = [(name, students, *look) for (name, students), look in zip(studies, LOOKS, strict=False)]
     others = [students for _, students in studies[len(LOOKS) :]]
     if others:
@@ -52,8 +54,9 @@ def _points(students: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     return {"agreement": 100 * students["student_agreement"], "above": above, "ece": students["student_ece"]}
 
 
-def _limits(values: "pd.Series[float]") -> tuple[float, float]:
-    low, high = values.quantile(BEYOND), values.quantile(1 - BEYOND)
+def _limits(values: "pd.Series[float]", of_studies: Sequence["pd.Series[float]"]) -> tuple[float, float]:
+    low = min([values.quantile(BEYOND), *(own.quantile(0.25) for own in of_studies)])
+    high = max([values.quantile(1 - BEYOND), *(own.quantile(0.75) for own in of_studies)])
     margin = 0.08 * (high - low) or 0.01
     return float(low - margin), float(high + margin)
 
@@ -71,7 +74,7 @@ FIGURE = PaperFigure(
     title="Are more faithful students better students?",
     caption=(
         "Each mark is a student; marks outside a frame are drawn on its edge. ρ: Spearman's rank correlation "
-        "of agreement and gain in accuracy within the study."
+        "of agreement and gain in accuracy within the study, on one data set."
     ),
     sweeps=student_sweeps(),
     overview=True,
