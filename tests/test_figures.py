@@ -275,7 +275,9 @@ def test_overviews_show_a_panel_for_each_study(drawn: dict[str, tuple[PaperFigur
     for name in OVERVIEWS[1:]:
         _, evidence, picture = drawn[name]
         titles = {axes.get_title(loc="left").split("\n")[0] for axes in picture.axes if axes.get_visible()}
-        assert titles == {study_of(find_sweep(sweep)) for sweep in set(evidence.table["sweep"])}
+        assert {"methods: digits", "methods: mnist", "methods: cifar100"} <= titles
+        studies = {study_of(find_sweep(sweep)) for sweep in set(evidence.table["sweep"])}
+        assert {title.split(":")[0] for title in titles} == studies
 
 
 def cut(content: bytes) -> bytes:

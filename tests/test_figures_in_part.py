@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figure_records import Records, series, texts, world
-from synthetic_records import SyntheticRecords
+from synthetic_records import SyntheticRecords, Truth
 
 from analysis.drawing.style import DOTS_PER_INCH, as_png
 from analysis.figure import draw_figure, drawable_presets
@@ -154,6 +154,58 @@ def test_the_lines_of_the_overviews_are_of_what_their_labels_say(tables: StudyTa
     for label, split in (("on test", "test"), ("on the distillation data", "train")):
         final = [records.record(run_id).summary["metrics"][f"{split}/agreement"] for run_id in rows["run_id"]]
         assert drawn[label][1][-1] == pytest.approx(np.mean(final))
+
+
+def test_overviews_keep_data_sets_apart_and_say_how_many_students_they_draw() -> None:
+    class MoreClasses(SyntheticRecords):
+        """CIFAR-100 has more classes than the others: one for each example."""
+
+        def labels(self, run_id: str) -> Any:
+            ours = super().labels(run_id)
+            name = self.record(run_id).config["data"]["train"]["dataset"]["name"]
+            return np.arange(len(ours)) if ours is not None and name == "cifar100" else ours
+
+    records, few = MoreClasses(examples=60), {"method": ["soft_labels", "hint"], "teacher": ["same"]}
+    for sweep in ("methods_digits", "methods_cifar100"):
+        records.add(sweep, world, only={**few, "trial": [0, 1]})
+    records.add("text_transformer", world, only={"trial": 0, "method": "soft_labels"})
+    students = {run_id: record for run_id, record in records.made.items() if record.teachers}
+    names = [record.config["data"]["train"]["dataset"]["name"] for record in students.values()]
+    for run_id in [list(students)[names.index("digits")], list(students)[-1]]:
+        del records.logits[run_id]
+    tables = StudyTables(records)
+    shown = ["methods: cifar100\n4 students", "methods: digits\n3 of 4 students", "text_transformer\n1 student"]
+    for name in ("by_class", "by_teacher_confidence", "reliability", "learning_curves", "fidelity_vs_generalization"):
+        figure = find_figure(name)
+        assert figure.draw is not None
+        picture = figure.draw(figure.evidence(tables, "short"))
+        if name == "fidelity_vs_generalization":
+            found = [str(line.get_label()).split(" (")[0] for line in picture.axes[0].lines[:3]]
+            assert found == [title.split("\n")[0] for title in shown]
+            continue
+        every = name == "learning_curves"  # which needs no predictions
+        assert [axes.get_title(loc="left") for axes in picture.axes] == [
+            title.replace("3 of 4", "4") if every else title for title in shown
+        ]
+        assert texts(picture).count("not in the records") == (0 if every else 1)
+
+
+def test_a_small_study_is_not_drawn_on_the_edge_because_another_is_large() -> None:
+    def worlds(sweep: str, settings: object) -> Truth:  # noqa: ARG001
+        return Truth(agreement=0.78, ece=0.05) if sweep == "digits" else Truth(accuracy=0.65, agreement=0.6, ece=0.2)
+
+    records = SyntheticRecords(examples=60).add("digits", worlds, only={"images": 100, "trial": list(range(20))})
+    records.add("text_transformer", worlds, only={"trial": 0, "method": "soft_labels"})
+    tables, figure = StudyTables(records), find_figure("fidelity_vs_generalization")
+    (row,) = tables("text_transformer", "short").rows.to_dict("records")
+    above = 100 * (row["student_accuracy"] - row["teacher_accuracy"])
+    assert figure.draw is not None
+    for axes, value in zip(
+        figure.draw(figure.evidence(tables, "short")).axes, (above, row["student_ece"]), strict=True
+    ):
+        mark = axes.lines[1]
+        assert np.array(mark.get_xdata()).tolist() == [100 * row["student_agreement"]]
+        assert np.array(mark.get_ydata()).tolist() == [value]
 
 
 def test_fidelity_is_drawn_against_a_students_gain_over_its_teacher(tables: StudyTables) -> None:

@@ -362,9 +362,9 @@ def test_an_export_holds_a_run_and_one_copy_of_it(disagreeing: Path, capsys: pyt
         assert re.search(message, capsys.readouterr().err) and not out.exists()
     other = SyntheticRecords(examples=50).add("digits", WORLD, only={"trial": 0})
     write_export(other, [(run_id, "") for run_id in other.ids()], disagreeing / "c" / "records.npz")
-    runs = ["preset=short", "--runs", str(disagreeing), "--out", str(out)]
-    assert main(["export", "sweeps/augmentation.yaml", *runs]) == 2 and not out.exists()
-    assert main(["export", "sweeps/digits.yaml", *runs]) == 0  # about whose runs they agree
+    of_sweep = ["preset=short", "--runs", str(disagreeing), "--out", str(out)]
+    assert main(["export", "sweeps/augmentation.yaml", *of_sweep]) == 2 and not out.exists()
+    assert main(["export", "sweeps/digits.yaml", *of_sweep]) == 0  # about whose runs they agree
     assert set(open_records(out).ids()) == set(other.ids())
 
 

@@ -18,7 +18,7 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, _draw_study, "teacher's accuracy on the class", "agreement on the class")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
     pairs = zip(students["run_id"], students["teacher_key"], strict=True)
     found = [by_class for pair in pairs if (by_class := agreement_by_class(records, *pair)) is not None]
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, zorder=1)
@@ -27,7 +27,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
         size = 5 if len(accuracy) <= 20 else 3
         axes.plot(accuracy, agreement, "o", color=BLUE, markersize=size, alpha=0.7, label="a class, mean over students")
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
-    return bool(found)
+    return len(found)
 
 
 def agreement_by_class(records: Records, student: str, teacher: str) -> Floats | None:
@@ -48,8 +48,8 @@ def agreement_by_class(records: Records, student: str, teacher: str) -> Floats |
 FIGURE = PaperFigure(
     name="by_class",
     title="Do students agree less on classes that their teachers find hard?",
-    caption="A dot is a class, averaged over all students of a study. On the line, agreement equals the teacher's "
-    "accuracy.",
+    caption="A dot is a class, averaged over the students that its panel counts. On the line, agreement equals the "
+    "teacher's accuracy.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,

@@ -22,14 +22,14 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, _draw_study, "teacher's confidence", "test agreement")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
     centers = (np.arange(BINS) + 0.5) / BINS
     curves = [
         binned_agreement(records, *pair) for pair in zip(students["run_id"], students["teacher_key"], strict=True)
     ]
     found = np.array([curve for curve in curves if curve is not None])
     if not len(found):
-        return False
+        return 0
     for index, (label, color, marker, line) in enumerate(
         [("where the teacher is right", BLUE, "o", "-"), ("where the teacher is wrong", VERMILLION, "s", "--")]
     ):
@@ -39,7 +39,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
         low, high = np.clip(mean - sd, 0, 1), np.clip(mean + sd, 0, 1)
         axes.fill_between(centers, low, high, color=color, alpha=0.15, linewidth=0)
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
-    return True
+    return len(found)
 
 
 def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:
@@ -62,7 +62,7 @@ def binned_agreement(records: Records, student: str, teacher: str) -> Floats | N
 FIGURE = PaperFigure(
     name="by_teacher_confidence",
     title="Where do students agree with their teachers?",
-    caption="Mean ± standard deviation (band, cut at 0 and 1) over the students of a study; "
+    caption="Mean ± standard deviation (band, cut at 0 and 1) over the students that a panel counts; "
     f"bins of {LEAST} test examples or more.",
     sweeps=student_sweeps(),
     overview=True,

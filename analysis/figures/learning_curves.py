@@ -22,19 +22,21 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, _draw_study, "share of the training", "agreement with the teacher")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
+    drawn = 0
     for split, color, marker, line in [("train", GREEN, "^", "--"), ("test", STUDENT.color, "o", "-")]:
         curves = [learning_curve(records, run_id, f"{split}/agreement") for run_id in students["run_id"]]
         found = np.array([curve for curve in curves if curve is not None])
         if not len(found):
             continue
+        drawn = max(drawn, len(found))
         faint = {"colors": color, "linewidths": 0.4, "alpha": max(0.04, 0.35 / len(found) ** 0.5), "zorder": 1}
         axes.add_collection(LineCollection([np.column_stack([SHARES, curve]) for curve in found], **faint))
         label = "on the distillation data" if split == "train" else "on test"
         axes.plot(SHARES, found.mean(axis=0), color=color, marker=marker, linestyle=line, markersize=3, label=label)
     axes.set_xlim(0, 1.04)
     axes.autoscale(axis="y")
-    return len(axes.lines) > 0
+    return drawn
 
 
 def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
@@ -54,7 +56,7 @@ def learning_curve(records: Records, run_id: str, metric: str) -> Floats | None:
 FIGURE = PaperFigure(
     name="learning_curves",
     title="Does agreement still grow when training ends?",
-    caption="Bold: mean over all students of a study, from where all are measured. Faint: each student. The last point "
+    caption="Bold: mean over the students of a panel, from where all are measured. Faint: each student. The last point "
     "is the reported value.",
     sweeps=student_sweeps(),
     overview=True,

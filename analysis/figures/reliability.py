@@ -22,7 +22,7 @@ def draw(evidence: Evidence) -> Figure:
     return draw_by_study(evidence, _draw_study, "confidence", "accuracy")
 
 
-def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
+def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, label="calibrated", zorder=1)
     for label, look, keys in [
         ("teachers", TEACHER, list(students["teacher_key"].unique())),
@@ -33,7 +33,7 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> bool:
             confidence, accuracy = np.ma.masked_invalid(np.array(curves)).mean(axis=0).filled(np.nan)
             axes.plot(confidence, accuracy, label=label, **(look.line_style() | {"markersize": 3}))
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    return len(axes.lines) > 1
+    return len(curves)  # the students' own, which come last
 
 
 def reliability(records: Records, key: str) -> Floats | None:
@@ -55,7 +55,8 @@ def reliability(records: Records, key: str) -> Floats | None:
 FIGURE = PaperFigure(
     name="reliability",
     title="Are teachers and students as right as they are confident?",
-    caption=f"Means over the networks of a study, in {ECE_BINS} bins of confidence with {LEAST} test examples or more.",
+    caption="Means over the students that a panel counts and over their teachers, in "
+    f"{ECE_BINS} bins of confidence with {LEAST} test examples or more.",
     sweeps=student_sweeps(),
     overview=True,
     draw=draw,
