@@ -120,6 +120,8 @@ def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any
                 "ha": "center",
                 "va": "bottom",
                 "rotation": 90,
+                "zorder": 4,
+                "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             }
             axes.text(place, 0.04, NOT_RUN, color=PALE, fontsize=SMALL, **at)
     low, high = min(places.values()), max(places.values())
