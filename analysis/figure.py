@@ -27,6 +27,8 @@ PRESET_NOTES = {
     "smoke": "Preset smoke: a test of the machinery, not a result",
 }
 
+NETWORK = r"(LeNet|ResNet|VGG)-\d+|Transformer|LSTM"
+"""A network in a figure's title."""
 NOTE_WIDTH = 96
 """Characters that fit on a line under the title."""
 MOST_COMMANDS = 4
@@ -77,16 +79,24 @@ class PaperFigure:
         """The finished figure."""
         use_style()
         figure = self.draw(evidence) if self.draw else draw_grid(self.panels, evidence, self.row_height, self.share_y)
-        finish(figure, self.title, self.notes(evidence, preset))
+        finish(figure, self.heading(evidence.changes), self.notes(evidence, preset))
         return figure
+
+    def heading(self, changes: Changes) -> str:
+        """The title, without the networks that it names if the changes replace them."""
+        if not any("model" in key.split(".") for key in changes.values):
+            return self.title
+        return re.sub(NETWORK, "[changed network]", re.sub(rf" \(({NETWORK})\)", "", self.title))
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """The header's lines: protocol, error bars and numbers of trials, what is missing and how to make it."""
         spread = _spread(self._trials(evidence), dots=not self.name.startswith("table")) if self.panels else ""
-        changed = f"All runs with {evidence.changes}." if evidence.changes else ""
+        protocol = f"{PRESET_NOTES[preset]}."
+        if evidence.changes:
+            protocol = f"Preset {preset}, but all runs with {evidence.changes}."
         if evidence.left_out:
-            changed += f" Left out, because their runs cannot have this change: {', '.join(evidence.left_out)}."
-        text = " ".join(filter(None, [f"{PRESET_NOTES[preset]}.", changed, spread, self.caption]))
+            protocol += f" Left out, because their runs cannot have this change: {', '.join(evidence.left_out)}."
+        text = " ".join(filter(None, [protocol, spread, self.caption]))
         whole = re.sub(r"n = (\d+)", "n\xa0=\xa0\\1", text)  # stays on one line
         lines = [line.replace("\xa0", " ") for line in textwrap.wrap(whole, NOTE_WIDTH)]
         done, expected = evidence.counts

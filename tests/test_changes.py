@@ -13,7 +13,7 @@ from synthetic_records import SyntheticRecords, Truth, everywhere
 from analysis.changes import UNCHANGED, Changes
 from analysis.claims import Tables
 from analysis.claims.optimization import c10
-from analysis.figures import find_figure
+from analysis.figures import NAMES, find_figure
 from analysis.report import render
 from analysis.report.contents import gather
 from analysis.tables import StudyTable, StudyTables, study_table
@@ -84,7 +84,9 @@ def test_a_figure_says_what_is_changed_and_what_makes_the_rest(records: Syntheti
     figure = find_figure("6a")
     evidence = figure.evidence(StudyTables(records, CHANGES), "short")
     notes = figure.notes(evidence, "short")
-    assert "All runs with precision=bfloat16, teachers.evaluate_every=6." in " ".join(notes)
+    said = " ".join(notes)
+    assert said.startswith("Preset short, but all runs with precision=bfloat16, teachers.evaluate_every=6. Mean")
+    assert figure.notes(evidence, "paper")[0].startswith("Preset paper, but all runs with precision=bfloat16")
     assert notes[-1].strip() == f"repro launch sweeps/optimizer.yaml preset=short {ARGUMENTS}"
     long = find_figure("6c").notes(find_figure("6c").evidence(StudyTables(records, CHANGES), "short"), "short")
     assert max(map(len, long)) <= 100
@@ -92,6 +94,17 @@ def test_a_figure_says_what_is_changed_and_what_makes_the_rest(records: Syntheti
     (launch, *_) = find_figure("6c").commands(StudyTables(records, CHANGES))
     assert shlex.split(command) == shlex.split(launch.replace("preset=paper", "preset=short"))
     assert set(evidence.table["run_id"]) == set(study_table(records, "optimizer", "short", CHANGES).rows["run_id"])
+
+
+def test_a_title_names_no_network_that_did_not_run() -> None:
+    nine, one = find_figure("9"), find_figure("1b")
+    for key in ("model.name=lenet5", "teachers.model.depth=8"):
+        changes = Changes.parse([key])
+        assert nine.heading(changes) == "Figure 9: the teachers' training images again, or fresh ones?"
+        assert "three [changed network] distilled into one" in one.heading(changes)
+    for figure in map(find_figure, NAMES):
+        assert figure.heading(CHANGES) == figure.heading(UNCHANGED) == figure.title
+        assert not re.search(r"Net|VGG|former|LSTM", figure.heading(changes)), figure.name
 
 
 @pytest.mark.slow

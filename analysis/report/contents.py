@@ -141,7 +141,7 @@ def _section(figure: PaperFigure, tables: StudyTables) -> Section:
             pictures.append(_picture(figure, figure.evidence(tables, preset), tables, preset))
     return Section(
         anchor=file_stem(figure.name),
-        title=figure.title,
+        title=figure.heading(tables.changes),
         about=() if figure.overview else _about(figure),
         pictures=pictures,
         commands=figure.commands(tables),
@@ -155,7 +155,7 @@ def _picture(figure: PaperFigure, evidence: Evidence, tables: StudyTables, prese
     done, expected = evidence.counts
     return Picture(
         preset=preset,
-        alternative_text=f"{figure.title}, preset {preset}. The values are in the table below.",
+        alternative_text=f"{figure.heading(tables.changes)}, preset {preset}. The values are in the table below.",
         png=base64.b64encode(drawn).decode(),
         comparisons=against_paper(figure, evidence, own_tables),
         provenance=None if figure.overview else _provenance(evidence, own_tables),
