@@ -14,6 +14,7 @@ from figure_records import series
 from runs import runner
 from scipy import stats
 
+from analysis import choose_methods
 from analysis.choose_methods import best, scores_of, source
 from analysis.fidelity_row import remember
 from analysis.figures.methods import FIGURE
@@ -221,11 +222,34 @@ def test_the_best_try_is_the_first_of_the_highest_and_never_one_that_diverged() 
 def test_tries_are_all_needed_before_one_is_chosen(work: Runner) -> None:
     assert scores_of("digits", "smoke", work.store) == {}
     with pytest.raises(BadInput, match="no tuning run is done"):
-        source("smoke", work.store)
+        source("smoke", work.store, choose_methods.MODULE.read_text())
     point = Methods(preset="smoke", data="digits", method="hint", tuning=2)
     run_here(parents_first([Request("try", point.config())]), work)
     with pytest.raises(BadInput, match=r"label_smoothing .* is not done; run `repro launch sweeps/methods_tries.yaml"):
         scores_of("digits", "smoke", work.store)
+
+
+def test_choices_are_written_whole_and_those_of_data_sets_without_tries_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = choose_methods.MODULE.read_text()
+    module = tmp_path / "choices.py"
+    monkeypatch.setattr(choose_methods, "MODULE", module)
+    module.write_text(committed)
+    arguments = ["--preset", "smoke", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit, match="no tuning run is done"):
+        choose_methods.main(arguments)
+    assert module.read_text() == committed
+    scores: dict[str, list[float | None]] = {"hint": [None, 0.5, 0.25]}
+    monkeypatch.setattr(choose_methods, "scores_of", lambda data, *_: scores if data == "digits" else {})
+    choose_methods.main(arguments)
+    made = module.read_text()
+    assert '    "digits": {  # preset smoke\n        "hint": 1,  # - 50.0 25.0\n    },\n' in made
+    kept = committed.index('    "mnist"')
+    assert made.endswith(committed[kept:]) and made.startswith(committed[: committed.index('    "digits"')])
+    module.write_text(committed.replace("    ", "  "))
+    with pytest.raises(SystemExit, match=r"choices.py: differs in form .*; restore it"):
+        choose_methods.main(arguments)
 
 
 OWN = """
