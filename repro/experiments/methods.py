@@ -91,7 +91,8 @@ class Methods(Study):
     Controls: `independent` (true labels) and `label_smoothing` learn from the teachers' images and labels, and are
     compared with teachers they never saw. So do the schemes without a trained teacher, `mutual_learning` and
     `codistillation` (peers) and `own_exits`; these are also compared with their peers or exits. Their own controls are
-    `independent_peers` and `independent_exits`, which are the same except that none learns from another.
+    `independent_peers` and `independent_exits`, in which none learns from another. These are otherwise the same, except
+    on digits: there the chosen schemes have three peers and the control has two, which train 1.5 times as many epochs.
 
     Budget: passes of one image through one network. A student's forward pass counts as one, its backward pass as two,
     and each teacher's forward pass as one, whether it is computed once and kept or not. A step thus costs 4 passes per
@@ -100,8 +101,10 @@ class Methods(Study):
     and of the methods' own modules is not counted, but measured (seconds).
 
     Settings: for each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with
-    one teacher `same`. Held-out train images decide (`repro/experiments/method_choices.py`), never test images.
-    Methods that compare hidden layers add them to soft labels at temperature 1.
+    one teacher `same`. Held-out train images decide (`repro/experiments/method_choices.py`), never test images. So it
+    was done on digits and MNIST at preset `short`, and these choices also hold at `paper`. On CIFAR-100 it was not, and
+    every method takes its first setting, that of its authors. Methods that compare hidden layers add them to soft
+    labels at temperature 1.
     """
 
     name: Literal["methods"] = "methods"
