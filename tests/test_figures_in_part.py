@@ -252,8 +252,10 @@ def test_a_line_is_broken_where_only_other_series_have_a_run() -> None:
     assert not np.isnan(constant[1]).any()
     assert constant[0] == scaled[0] == (0.0, 2.0, 3.0)  # 0.125 has no run at all, and the axis says so
     assert {text.get_text() for text in axes.texts} == {"not run"}
-    highest = max(line.get_zorder() for line in axes.lines)  # the paper's line goes through there
+    highest = max(line.get_zorder() for line in axes.lines)
     assert all(text.get_bbox_patch() is not None and text.get_zorder() > highest for text in axes.texts)
+    # At 0.125 the paper has 80 %, at the bottom; at 0.5, 0.75 and 1 it has 100 %.
+    assert {text.get_position() for text in axes.texts} == {(1.0, 0.96), (4.0, 0.04), (5.0, 0.04), (6.0, 0.04)}
 
 
 def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:

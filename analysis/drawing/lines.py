@@ -25,13 +25,16 @@ def draw_lines(axes: Axes, panel: Panel, scale: Scale, here: Evidence) -> None:
         # Side by side, since marks at the same x often coincide.
         points = 1.6 * (index - (len(drawn) - 1) / 2)
         _draw_line(axes, panel, scale, series, places, done, points)
-    _x_axis(axes, scale, places, done)
+    _x_axis(axes, scale, places)
     axes.set_ylabel(panel.metric.label)
     if not places:
         return
     format_axis(axes.yaxis, panel.metric, ticks=5)
     axes.margins(y=0.1)
     axes.autoscale_view(scalex=False)
+    for x in (x for x in places if x not in done):
+        stated = pd.concat([series.cells.loc[series.cells[scale.column] == x, "paper"] for series in drawn])
+        _write_not_run(axes, places[x], stated.dropna())
 
 
 def _draw_line(
@@ -101,8 +104,8 @@ def _make_room(axes: Axes, values: pd.Series) -> None:
     axes.update_datalim([(0.0, value) for value in values], updatex=False)
 
 
-def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any]) -> None:
-    """Tick every x that should have a value, and write `not run` where there is none."""
+def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float]) -> None:
+    """Tick every x that should have a value."""
     axes.set_xlabel(scale.label)
     if not places:
         axes.text(0.5, 0.5, NOT_RUN, transform=axes.transAxes, ha="center", va="center", color=PALE)
@@ -113,17 +116,6 @@ def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any
     axes.xaxis.set_minor_locator(NullLocator())
     names = {place: _count(x) for x, place in places.items()}
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names[min(names, key=lambda place: abs(place - x))]))
-    for x, place in places.items():
-        if x not in done:
-            at: dict[str, Any] = {
-                "transform": axes.get_xaxis_transform(),
-                "ha": "center",
-                "va": "bottom",
-                "rotation": 90,
-                "zorder": 4,
-                "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            }
-            axes.text(place, 0.04, NOT_RUN, color=PALE, fontsize=SMALL, **at)
     low, high = min(places.values()), max(places.values())
     if scale.spacing == "log":
         room = (high / low) ** 0.08 if high > low else 1.5
@@ -131,6 +123,21 @@ def _x_axis(axes: Axes, scale: Scale, places: Mapping[Any, float], done: set[Any
     else:
         room = 0.08 * (high - low) or 0.5
         axes.set_xlim(low - room, high + room)
+
+
+def _write_not_run(axes: Axes, place: float, stated: "pd.Series[float]") -> None:
+    """Write `not run` over lines that pass, at the bottom or, if one of the paper's values is there, at the top."""
+    low, high = axes.get_ylim()
+    on_top = bool((stated < low + 0.35 * (high - low)).any())
+    at: dict[str, Any] = {
+        "transform": axes.get_xaxis_transform(),
+        "ha": "center",
+        "va": "top" if on_top else "bottom",
+        "rotation": 90,
+        "zorder": 4,
+        "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    }
+    axes.text(place, 0.96 if on_top else 0.04, NOT_RUN, color=PALE, fontsize=SMALL, **at)
 
 
 def _count(value: float) -> str:
