@@ -101,6 +101,8 @@ def test_a_title_names_no_network_that_did_not_run() -> None:
     for key in ("model.name=lenet5", "teachers.model.depth=8"):
         changes = Changes.parse([key])
         assert nine.heading(changes) == "Figure 9: the teachers' training images again, or fresh ones?"
+        text = find_figure("text_transformer").heading(changes)
+        assert text == "Text: [changed network] distilled into [changed network], film reviews"
         assert "three [changed network] distilled into one" in one.heading(changes)
     for figure in map(find_figure, NAMES):
         assert figure.heading(CHANGES) == figure.heading(UNCHANGED) == figure.title
