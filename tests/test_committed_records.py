@@ -36,6 +36,7 @@ def test_committed_records_without_examples_make_a_table() -> None:
         ("init_interpolation", "init_interpolation", "short", BFLOAT16, 30),
         # 12 students, likewise.
         ("init_interpolation_lenet", "init_interpolation", "paper", f"{LENET} {SIZED.format(10_000)}", 15),
+        ("optimizer_lenet", "optimizer", "paper", f"{LENET} {SIZED.format(10_000)}", 6),
         ("text", "text", "short", "", 6),
         ("text_transformer", "text_transformer", "short", "", 2),
     ],
