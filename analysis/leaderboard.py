@@ -53,9 +53,7 @@ Values are mean ± standard deviation over the trials, on the test images where 
   what its intervals cover; test images are included where the records hold them one by one.
 - *CKA*: between each stage and the teacher's, where there is one teacher.
 """
-NOT_CHOSEN = """Settings were not chosen on
-held-out train images, so every method takes its first one, that of its authors. (Choices at preset `short`, as for the
-other data sets, also hold at `paper`.)"""
+NOT_CHOSEN = "No settings were chosen for it on held-out train images: every method takes its first one."
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def leaderboard(records: Records) -> str:
                 what = f"Students see {protocol.images:,} images, for {protocol.epochs} epochs with one teacher; "
                 what += f"teachers learn from {protocol.labeled:,} of these images."
                 found.append("\n".join([f"## {data}, preset {preset}", "", what, "", *sections]))
-        chosen = "" if data in CHOICES else f" {NOT_CHOSEN}"
+        chosen = "" if data in CHOICES else f"\n{NOT_CHOSEN}"
         parts += found or [f"## {data}\n\nNot run: `repro launch sweeps/methods_{data}.yaml`.{chosen}\n"]
     return "\n".join(parts)
 

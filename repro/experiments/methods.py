@@ -101,10 +101,9 @@ class Methods(Study):
     and of the methods' own modules is not counted, but measured (seconds).
 
     Settings: for each method four settings are tried (`tuning`, `repro/experiments/method_tries.py`) on trial 0 with
-    one teacher `same`. Held-out train images decide (`repro/experiments/method_choices.py`), never test images. So it
-    was done on digits and MNIST at preset `short`, and these choices also hold at `paper`. On CIFAR-100 it was not, and
-    every method takes its first setting, that of its authors. Methods that compare hidden layers add them to soft
-    labels at temperature 1.
+    one teacher `same`. Held-out train images decide (`repro/experiments/method_choices.py`), never test images. This
+    was done on digits and MNIST at preset `short`; `paper` takes the same choices. It was not done on CIFAR-100, where
+    every method takes its first setting. Methods that compare hidden layers add them to soft labels at temperature 1.
     """
 
     name: Literal["methods"] = "methods"
