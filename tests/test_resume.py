@@ -179,6 +179,22 @@ def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int, devic
         assert torch.equal(tensor, second.network.state_dict()[name]), name
 
 
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_on_a_gpu_a_run_goes_on_from_a_checkpoint_of_the_other_kind_of_device(before: str, after: str) -> None:
+    def fresh(kind: str) -> Trainer:
+        torch.manual_seed(0)
+        teacher = Ensemble([RANDOM_STUDENT.teachers[0].model.build(10, SMALL.input_shape)])
+        return Trainer(RANDOM_STUDENT, {SMALL: SMALL.load(Path())}, teacher, torch.device(kind))
+
+    first, second = fresh(before), fresh(after)
+    first.advance(lambda: first.step >= 3)
+    second.load_state_dict(first.state_dict())
+    assert second.step == 3
+    assert second.advance(lambda: False) and second.losses.isfinite().all()
+
+
 def test_dropout_is_drawn_from_the_restored_stream() -> None:
     dataset = Digits(image_size=32)
     config = small_teacher(
