@@ -148,7 +148,7 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         ),
         (
             network(lambda: Network(10).append(nn.Linear(9, 10))),
-            r"^model preresnet, for inputs \(1, 8, 8\): RuntimeError: .* cannot be multiplied .* \(features.py, line",
+            r"^model preresnet, for inputs \(1, 8, 8\): RuntimeError: .* cannot be multiplied .* \(stages.py, line",
         ),
         (network(fails), r"inputs \(1, 8, 8\): RuntimeError: no such kernel \(test_check_parts.py, line \d+\)$"),
         (network(lambda: InTraining(lambda logits: [logits])), "model preresnet, in training mode, gives list for 3"),

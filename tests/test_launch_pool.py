@@ -316,7 +316,7 @@ def test_on_a_terminal_there_is_a_bar_for_all_runs_and_one_for_each_that_is_made
     shown = screen.getvalue()
     assert "runs:   0%" in shown and "| 1/2 [" in shown
     for number in (0, 1):
-        assert f"run {number}: " in shown
+        assert f"] run {number}" in shown
     assert "accuracy" not in shown.replace("\r", "\n").splitlines()[-1], "the last bar is not wiped away"
 
 
