@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from processes import has_argument, outlive
+from processes import has_argument, outlive, report_of_its_process
 from torch.utils.data import DataLoader
 
 from repro.bench import BENCHES, floor, lenet, resnet, run_benches, workers
@@ -261,15 +261,10 @@ def test_on_a_gpu_runs_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(speed > 0 for by_round in of.values() for speed in by_round)
 
 
-def _report_of_its_process() -> Report:
-    return Report("a report", {"process": os.getpid()})
-
-
-@pytest.mark.slow
 def test_each_of_several_benches_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bench that keeps freed memory would change what the next one measures."""
     for name in BENCHES:
-        monkeypatch.setitem(BENCHES, name, _report_of_its_process)
+        monkeypatch.setitem(BENCHES, name, report_of_its_process)
     several = json.loads(run_benches(["lenet", "resnet", "lenet"], as_json=True, say=print))
     assert list(several) == ["lenet", "resnet"]
     assert len({os.getpid(), *(numbers["process"] for numbers in several.values())}) == 3
