@@ -128,7 +128,7 @@ def test_a_pair_is_decided_by_a_paired_test_that_holds_for_all_pairs_together() 
 def test_the_page_says_what_was_not_run(work: Runner) -> None:
     page = leaderboard(RunFolder(work.store))
     assert "Not run: `repro launch sweeps/methods_digits.yaml`.\n" in page  # smoke is no result
-    assert "Not run: `repro launch sweeps/methods_cifar100.yaml`. Settings were not chosen on" in page
+    assert "Not run: `repro launch sweeps/methods_cifar100.yaml`.\nNo settings were chosen for it on held-out" in page
 
 
 @pytest.mark.slow
