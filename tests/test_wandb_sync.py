@@ -232,3 +232,16 @@ def test_sync_tells_the_truth_with_its_exit_code(
     refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr.startswith("repro: W&B: WANDB_BASE_URL: ") and refused.stderr.count("\n") == 1
+
+
+def test_sync_keeps_the_records_ids_where_variables_of_an_agent_or_a_user_name_others(
+    finished: list[RunDirectory], server: StandInServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "another")
+    monkeypatch.setenv("WANDB_FORK_FROM", "another?_step=1")
+    shutil.copytree(finished[0].path, tmp_path / finished[0].run_id)
+    # The client of a process reads the variables once: another needs another process.
+    command = [sys.executable, "-m", "repro", "wandb", "sync", "--runs", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {run_id: run.project for run_id, run in server.runs.items()} == {finished[0].run_id: PROJECT}

@@ -17,6 +17,7 @@ from repro.store import RunDirectory, Store
 from repro.tracking.description import destination
 from repro.tracking.label import Label
 from repro.tracking.offline import why_offline
+from repro.tracking.under_agent import FOREIGN
 
 
 def sync(options: argparse.Namespace) -> None:
@@ -87,7 +88,8 @@ def records_folder(options: argparse.Namespace) -> Path:
 
 def _prepare_client(*packages: str) -> None:
     """Configure the client before it is imported. Raises BadInput if one of `packages` is not installed."""
-    os.environ.pop("WANDB_SERVICE", None)  # do not share the service of a parent process such as an agent
+    for name in FOREIGN:
+        os.environ.pop(name, None)
     os.environ.setdefault("WANDB_SILENT", "true")
     for package in packages:
         if importlib.util.find_spec(package) is None:

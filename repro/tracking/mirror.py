@@ -19,15 +19,12 @@ from typing import IO, Literal
 from repro.store import RunDirectory
 from repro.tracking.label import Label
 from repro.tracking.offline import why_offline
-from repro.tracking.under_agent import point_of_agent
+from repro.tracking.under_agent import FOREIGN, point_of_agent
 
 Mode = Literal["online", "offline", "disabled", "auto"]
 
 END_SECONDS = 30.0
 """The longest that a command waits for its mirror at the end. It waits only while there is something left to send."""
-
-FOREIGN = ("WANDB_SERVICE", "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")
-"""Set by an agent for its runs. The client would share the agent's service, and show each run under another id."""
 
 STOPPED_SECONDS = 5.0
 """Replaces `END_SECONDS` if the command was asked to stop or failed, since it should then end soon."""

@@ -11,6 +11,17 @@ import yaml
 
 REPORT = "REPRO_AGENT_REPORT"
 """The environment variable with the file to which every `repro` command under the agent reports start and success."""
+FOREIGN = (
+    "WANDB_SERVICE",
+    "WANDB_SWEEP_ID",
+    "WANDB_RUN_ID",
+    "WANDB_SWEEP_PARAM_PATH",
+    "WANDB_DIR",
+    "WANDB_FORK_FROM",
+    "WANDB_RESUME_FROM",
+)
+"""Of the process that an agent, or the user, started. The client would share the agent's service, and show each run
+under another id and in another project."""
 
 
 @contextlib.contextmanager
