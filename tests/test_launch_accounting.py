@@ -53,6 +53,18 @@ def test_accounting_says_how_the_last_job_of_each_run_ended(slurm: PretendSlurm)
     )
 
 
+def test_of_an_array_cancelled_in_parts_every_task_is_known(
+    slurm: PretendSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_BITSTR_LEN", raising=False)
+    full, cut = "8_[1-5:2,8]", "8_[1-5:2,..."  # if every second task is left; and what sacct makes of a long list
+    script = f"""echo "repro-x-1|$([ "$SLURM_BITSTR_LEN" = 0 ] && echo '{full}' || echo '{cut}')|CANCELLED by 1000"\n"""
+    slurm.script("sacct", f"#!/bin/bash\n{script}")
+    runs = [[name] for name in "abcdefghi"]
+    found = ends_of([entry("1", *runs, job_id="8")], "abcdefghi")
+    assert {run_id: end.job_id for run_id, end in found.items()} == {"b": "8_1", "d": "8_3", "f": "8_5", "i": "8_8"}
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"])
 def test_a_job_that_has_left_the_queue_but_to_accounting_has_not_ended_is_lost(slurm: PretendSlurm, state: str) -> None:
     slurm.answers("sacct", [f"repro-x-1|8|{state}"])

@@ -71,12 +71,16 @@ def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
 
 
 def _tasks(job_id: str) -> Iterator[tuple[int, str]]:
-    """Index and id of every task in one JobID of sacct: `7`, `7_2`, or `7_[2-5,9%2]` for tasks that never started."""
+    """Index and id of every task in one JobID of sacct.
+
+    `7`, `7_2`, or, for tasks that never started, `7_[2-5,9%2]`; `7_[0-8:2]` if every second one of them is left.
+    """
     array, _, index = job_id.partition("_")
     if not index:
         yield 0, array
         return
     for part in re.sub(r"\[|%\d+|\]", "", index).split(","):
-        first, _, last = part.partition("-")
-        for number in range(int(first), int(last or first) + 1):
+        numbers, _, step = part.partition(":")
+        first, _, last = numbers.partition("-")
+        for number in range(int(first), int(last or first) + 1, int(step or 1)):
             yield number, f"{array}_{number}"

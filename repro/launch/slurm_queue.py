@@ -1,5 +1,6 @@
 """Find our submissions in Slurm's queue, and cancel them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -115,8 +116,11 @@ def call(*command: str) -> str:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"SLURM_BITSTR_LEN": "0"}  # lists of an array's tasks in full, of any length
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=environment
+        )
     except FileNotFoundError as error:
         raise BadInput(f"there is no Slurm on this machine: {command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
