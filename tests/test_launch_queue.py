@@ -70,6 +70,16 @@ def test_the_queue_is_read_by_the_names_of_jobs_never_by_their_ids(slurm: Preten
     assert "--array --name=repro-x-1,repro-x-2,repro-x-3 " in slurm.read("asked_squeue")
 
 
+def test_jobs_that_the_users_own_defaults_would_hide_are_seen(
+    slurm: PretendSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shows = 'echo "repro-x-1|8|N/A|PENDING|Resources|"'
+    slurm.script("squeue", f'#!/bin/bash\n[ -n "$SQUEUE_STATES$SQUEUE_USERS" ] || {shows}\n')
+    for name, value in (("SQUEUE_STATES", "RUNNING"), ("SQUEUE_USERS", "me")):
+        monkeypatch.setenv(name, value)
+        assert set(queued_runs([entry("1", ["a"])])) == {"a"}
+
+
 def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert queued_runs([]) == {}
     slurm.fails("squeue", "slurm_load_jobs error: Unable to contact")

@@ -12,6 +12,8 @@ from repro.launch.ledger import Submission
 from repro.progress import counted
 
 PATIENCE_SECONDS = 60.0
+DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_")
+"""Beginnings of the variables with which users change what these commands show or cancel: not what we ask for."""
 FORMAT = "%j|%F|%K|%T|%r|%N"  # name, array's job id, task, state, reason, nodes
 GIVEN_UP = ("DependencyNeverSatisfied", "JobHoldMaxRequeue", "launch failed requeued held")
 """Reasons for which a job stays pending forever through no fault of its own; a new job in its place may well run."""
@@ -116,7 +118,8 @@ def call(*command: str) -> str:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"SLURM_BITSTR_LEN": "0"}  # lists of an array's tasks in full, of any length
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS)}
+    environment["SLURM_BITSTR_LEN"] = "0"  # lists of an array's tasks in full, of any length
     try:
         return subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=environment
