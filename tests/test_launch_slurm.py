@@ -3,6 +3,7 @@
 Slurm itself is in test_slurm_*.py. Here its commands are scripts that note what they are given.
 """
 
+import os
 import re
 import resource
 from collections.abc import Callable
@@ -205,6 +206,34 @@ def test_a_job_takes_along_what_it_needs_wherever_it_starts(
     script = notes.read("script_0")
     assert f"PYTHONPATH='{folder}/code'${{PYTHONPATH:+:$PYTHONPATH}}\n" in script
     assert " --cpus-per-task=8 " in script[script.index("\nsrun ") :]
+
+
+def test_neither_the_users_defaults_nor_the_job_that_one_launches_from_change_what_a_profile_asks_for(
+    tmp_path: Path, pretend: Callable[[int], PretendSlurm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm = pretend(9)
+    slurm.script("sbatch", f"#!/bin/bash\nenv > {slurm.folder}/environment; echo Submitted batch job 7\n")
+    seen = {"SLURM_CONF": "c", "SBATCH_ACCOUNT": "mine", "SBATCH_RESERVATION": "r"}  # on which the profile is silent
+    hidden = {
+        "SBATCH_PARTITION": "short",
+        "SBATCH_TIMELIMIT": "5",
+        "SBATCH_MEM_PER_NODE": "1G",
+        "SBATCH_NO_REQUEUE": "1",
+    }
+    inherited = {"SLURM_MEM_PER_CPU": "400", "SLURM_NTASKS": "2"}
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name, value in (seen | hidden | inherited).items():
+        monkeypatch.setenv(name, value)
+
+    def variables() -> dict[str, str]:
+        submit(submitter(tmp_path, Profile(partition="long")), plan(1)[:1], {})
+        lines = [line.partition("=") for line in slurm.read("environment").splitlines()]
+        return {name: value for name, _, value in lines if name in {*seen, *hidden, *inherited, "SLURM_JOB_ID"}}
+
+    assert variables() == seen | inherited  # outside of a job, the user's own
+    monkeypatch.setenv("SLURM_JOB_ID", "3")
+    assert variables() == seen
+    assert os.environ["SBATCH_PARTITION"] == "short" and os.environ["SLURM_JOB_ID"] == "3"
 
 
 def test_the_name_of_a_job_is_one_that_squeue_can_look_for(

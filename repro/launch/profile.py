@@ -101,8 +101,8 @@ class Profile(Schema):
                 raise ValueError(f"'{name}' is set by the launcher: leave it out")
             if options[name] is False:
                 raise ValueError(f"'{name}' is false: to turn an option off, leave it out")
-            if name.replace("-", "_") in cls.model_fields or name in _KEY_OF_OPTION:
-                raise ValueError(f"'{name}' has a key of its own: {_KEY_OF_OPTION.get(name, name)}")
+            if name.replace("-", "_") in cls.model_fields or name in KEY_OF_OPTION:
+                raise ValueError(f"'{name}' has a key of its own: {KEY_OF_OPTION.get(name, name)}")
             if name == "gres" and GPUS_IN_GRES.search(str(options[name])):
                 raise ValueError(f"'gres: {options[name]}' requests GPUs, which have keys of their own: gpus, gpu_type")
         return options
@@ -153,7 +153,7 @@ class Profile(Schema):
         return max(1, self.cpus // (self.runs_at_once * self.processes_per_run))
 
 
-_KEY_OF_OPTION = {
+KEY_OF_OPTION = {
     "cpus-per-gpu": "cpus",
     "cpus-per-task": "cpus",
     "gpus-per-node": "gpus",
@@ -164,6 +164,7 @@ _KEY_OF_OPTION = {
     "mem-per-gpu": "memory",
     "signal": "warning_seconds",
 }
+"""sbatch options that a key of the profile takes the place of."""
 
 
 def profile_folders() -> list[Path]:

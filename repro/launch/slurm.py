@@ -2,10 +2,11 @@
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from repro.errors import BadInput, RunFailed
 from repro.launch.job import Job
 from repro.launch.ledger import Ledger, Submission, new_token
-from repro.launch.profile import Profile
+from repro.launch.profile import KEY_OF_OPTION, OWN_OPTIONS, Profile
 from repro.launch.request import Request, order
 from repro.launch.scratch import VARIABLE as SCRATCH
 from repro.launch.slurm_queue import Task, cancel_by_name
@@ -23,6 +24,10 @@ from repro.tracking.mirror import Mode
 
 SAFE_NAME = re.compile(r"[^\w.-]")
 """Characters in a job name that squeue could not search for or print unambiguously."""
+OPTION_OF_VARIABLE = {"timelimit": "time", "mem-per-node": "mem", "array-inx": "array"}
+"""sbatch options whose environment variable has another name than theirs."""
+OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
+"""Environment variables that say where Slurm is, in a job as anywhere else."""
 MAX_TIMEOUTS = 100
 """How often a job may time out and be requeued. For time limits up to ten minutes, submitit counts preemptions too."""
 
@@ -83,6 +88,33 @@ def sbatch_parameters(profile: Profile, name: str, parallelism: int, after_ids: 
     # requeue: after a node failure. kill-on-invalid-dep: a job whose dependency can never be met must not wait forever.
     others = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
     return {key: value for key, value in parameters.items() if value is not None} | {"additional_parameters": others}
+
+
+@contextlib.contextmanager
+def _only_what_is_asked(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Hide environment variables that would change jobs with these parameters.
+
+    These are the user's defaults, such as SBATCH_PARTITION, for options that the parameters set: to sbatch, they count
+    more than the script. And, if this process is in a job itself, what Slurm told that job (SLURM_MEM_PER_CPU): the new
+    jobs would inherit it, and their srun would obey it.
+    """
+    ours = {key.replace("_", "-") for key in parameters} | {*parameters["additional_parameters"]}
+    ours |= {*OWN_OPTIONS, *KEY_OF_OPTION, "gpus"}
+
+    def is_hidden(variable: str) -> bool:
+        if variable.startswith("SBATCH_"):
+            option = variable.removeprefix("SBATCH_").lower().replace("_", "-")
+            return OPTION_OF_VARIABLE.get(option, option) in ours
+        return "SLURM_JOB_ID" in before and variable.startswith("SLURM_") and variable not in OF_THE_CLUSTER
+
+    before = dict(os.environ)
+    hidden = {variable: value for variable, value in before.items() if is_hidden(variable)}
+    for variable in hidden:
+        del os.environ[variable]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 class Refused(BadInput):
@@ -170,7 +202,10 @@ class Submitter:
             executor.update_parameters(
                 **parameters, setup=self._setup(), srun_args=[f"--cpus-per-task={self.profile.cpus}"]
             )
-            with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats its error messages there
+            with (
+                contextlib.redirect_stderr(io.StringIO()),  # submitit repeats its error messages there
+                _only_what_is_asked(parameters),
+            ):
                 jobs = executor.submit_array([self.job(requests) for requests in array.jobs])
         except (FailedJobError, FailedSubmissionError) as error:
             raise Refused(f"Slurm refused the jobs: {_in_one_line(error)}") from error
