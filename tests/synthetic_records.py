@@ -29,12 +29,10 @@ from repro.metrics.fidelity import evaluate_fidelity
 from repro.metrics.generalization import evaluate
 from repro.records import Record, RunFolder
 from repro.records.folder import LabelledLogits
-from repro.records.record import Shown, teacher_key
+from repro.records.record import teacher_key
 from repro.store import Store
 
 TEACHER_ACCURACY = 0.72
-TRAIN_INDICES = np.arange(3, 43, 4)
-"""The training images of every run's train sample; what it says of them is twice its logits of the first on test."""
 EPOCHS = 10
 
 
@@ -98,10 +96,8 @@ class SyntheticRecords(RunFolder):
             LabelledLogits(self.logits[run_id], torch.from_numpy(self.true_labels)) if run_id in self.logits else None
         )
 
-    def shown_train(self, run_id: str) -> Shown | None:
-        if run_id not in self.logits:
-            return None
-        return Shown(TRAIN_INDICES[:8], 2 * self.logits[run_id][: len(TRAIN_INDICES)].numpy()[:8])
+    def shown_train(self, run_id: str) -> NDArray[np.float32] | None:
+        return 2 * self.logits[run_id][:8].numpy() if run_id in self.logits else None
 
     # -- making runs ----------------------------------------------------------------------------------------------
 
@@ -225,10 +221,9 @@ class SyntheticRecords(RunFolder):
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in record.metrics))
             if run_id in self.logits:
                 tensors = {"test_logits": self.logits[run_id], "test_labels": torch.from_numpy(self.true_labels)}
-                train = 2 * self.logits[run_id][: len(TRAIN_INDICES)]
                 if record.config.get("merge") is not None:
                     tensors["test_teacher_logits"] = self._test_set(teacher_key(record.teachers)).logits  # type: ignore[union-attr]
-                tensors |= {"train_logits": train.flip(0), "train_indices": torch.from_numpy(TRAIN_INDICES).flip(0)}
+                tensors["shown_train_logits"] = 2 * self.logits[run_id][:8]
                 save_file(tensors, folder / "predictions.safetensors")
         return Store(root)
 

@@ -224,6 +224,8 @@ def test_a_sample_is_seen_as_in_training_and_always_the_same(data: LabeledData) 
     assert data.reader is not None
     centre = as_input(data.reader.read(int(indices[0]), None).unsqueeze(0))
     assert not torch.equal(once[:1], centre)
+    (first,) = batches.first(4).stream([indices[:1]])
+    assert torch.equal(first, centre)
     assert to_unit_interval(torch.tensor([255], dtype=torch.uint8)).item() == 1.0 >= once.max()
 
 

@@ -76,9 +76,7 @@ def test_an_export_says_what_the_run_directories_say(folder: Path, export: Path,
         np.testing.assert_array_equal(runs.labels(run_id), exported.labels(run_id))
         for source in (runs, exported):
             np.testing.assert_array_equal(source.shown_logits(run_id), made.logits[run_id][:8].numpy())
-        for shown in (runs.shown_train(run_id), exported.shown_train(run_id)):
-            assert shown is not None and shown.indices.tolist() == list(range(3, 35, 4))
-            np.testing.assert_array_equal(shown.logits, 2 * made.logits[run_id][:8].numpy())
+            np.testing.assert_array_equal(source.shown_train(run_id), 2 * made.logits[run_id][:8].numpy())
 
 
 def test_tables_and_intervals_are_the_same_from_runs_and_export(folder: Path, export: Path) -> None:

@@ -236,6 +236,15 @@ def test_the_train_sample_is_what_training_sees_and_stays_the_same(digits: Label
     assert mixed.train_sample.labels is None
 
 
+def test_networks_of_the_same_images_keep_their_logits_on_the_same_few(digits: LabeledData) -> None:
+    """Whatever their seeds, unlike those on their train samples: an ensemble's prediction needs all members'."""
+    for seed in (1, 2):
+        config = small_teacher(seed=seed, augmentation=(RandomCrop(padding=2),))
+        trainer = Trainer(config, {SMALL: digits}, None, CPU)
+        kept = trainer.result().tensors["predictions"]["shown_train_logits"]
+        torch.testing.assert_close(kept, predict(trainer.network, trainer.examples.inputs)[:8])
+
+
 def test_the_train_sample_of_what_mixes_images_has_as_many_mixtures_as_training_has_batches() -> None:
     """Of images that are black or white, a mixture shows how much of its first image was taken."""
     labels = torch.arange(10).repeat_interleave(20)

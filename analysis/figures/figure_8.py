@@ -20,7 +20,7 @@ CLASSES = 10
 """How many classes of each image are shown, the most probable ones."""
 TEACHERS = ((20, 1), (20, 5), (56, 1), (56, 5))
 """Depth and ensemble size."""
-NOT_SHARED = "no image that\nall members keep"
+NOT_KEPT = "not in\nthe records"
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -29,10 +29,13 @@ def draw(evidence: Evidence) -> Figure:
     for row, (depth, members) in zip(grid, TEACHERS, strict=True):
         row[0].set_ylabel(f"ResNet-{depth}\nm = {members}")
         runs = member_runs(evidence, depth, members)
-        on_train, on_test = train_logits(evidence, runs), test_logits(evidence, runs)
+        on_train, on_test = (
+            ensemble([shown(run_id) for run_id in runs])
+            for shown in (evidence.records.shown_train, evidence.records.shown_logits)
+        )
         for example, (ours, theirs) in enumerate(zip(row[:EXAMPLES], row[EXAMPLES:], strict=True)):
-            _draw_example(ours, on_train, example, NOT_RUN if not runs else NOT_SHARED)
-            _draw_example(theirs, on_test, example, NOT_RUN)
+            _draw_example(ours, on_train, example, NOT_KEPT if runs else NOT_RUN)
+            _draw_example(theirs, on_test, example, NOT_KEPT if runs else NOT_RUN)
     for column, axes in enumerate(grid[0]):
         number = column % EXAMPLES + 1
         axes.set_title(f"train {number}" if column < EXAMPLES else f"test {number}", loc="left")
@@ -65,39 +68,20 @@ def member_runs(evidence: Evidence, depth: int, members: int) -> list[str]:
     return list(chosen["run_id"]) if len(chosen) == members else []
 
 
-def test_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
-    """The ensemble's logits for the first test images; None if they are not known."""
-    found = [evidence.records.shown_logits(run_id) for run_id in runs]
-    known = [logits for logits in found if logits is not None]
-    return _ensemble(known) if known and len(known) == len(found) else None
-
-
-def train_logits(evidence: Evidence, runs: Sequence[str]) -> Floats | None:
-    """The ensemble's logits for the first training images that all members' records keep; None if there are none.
-
-    Each member saw an image under its own augmentation.
-    """
-    found = [evidence.records.shown_train(run_id) for run_id in runs]
-    known = [shown for shown in found if shown is not None]
-    if not known or len(known) < len(found):
+def ensemble(logits: "Sequence[np.ndarray[Any, Any] | None]") -> Floats | None:
+    """The log of the members' mean probability; None if there are no members, or if one of them is not known."""
+    known = [one for one in logits if one is not None]
+    if not known or len(known) < len(logits):
         return None
-    shared = sorted(set.intersection(*(set(shown.indices.tolist()) for shown in known)))
-    if not shared:
-        return None
-    return _ensemble([shown.logits[[shown.indices.tolist().index(image) for image in shared]] for shown in known])
-
-
-def _ensemble(logits: "Sequence[np.ndarray[Any, Any]]") -> Floats:
-    """The log of the members' mean probability."""
-    mean: Floats = logsumexp(log_softmax(np.array(logits, dtype=np.float64), axis=-1), axis=0) - np.log(len(logits))
+    mean: Floats = logsumexp(log_softmax(np.array(known, dtype=np.float64), axis=-1), axis=0) - np.log(len(known))
     return mean
 
 
 FIGURE = PaperFigure(
     name="8",
     title="Figure 8: how much does a teacher say besides its top class?",
-    caption=f"Probabilities of the {CLASSES} most probable classes: {EXAMPLES} training images as the teacher saw "
-    f"them, and the first {EXAMPLES} test images; trial 0.",
+    caption=f"Probabilities of the {CLASSES} most probable classes: the first {EXAMPLES} training images, without "
+    f"augmentation, and the first {EXAMPLES} test images; trial 0.",
     sweeps=("teacher_distributions",),
     draw=draw,
 )

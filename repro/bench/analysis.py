@@ -23,7 +23,7 @@ from repro.bench.timing import Report
 from repro.experiments.study import Preset, Study
 from repro.launch.sweep import all_sweeps, find_sweep, sweep_studies
 from repro.records import Pair, Predictions, Record, open_records, write_export
-from repro.records.record import Floats, Labels, PredictionArrays, Shown, rounded
+from repro.records.record import Floats, Labels, PredictionArrays, rounded
 from repro.training.hardware import describe
 
 EXAMPLES, CLASSES = 10_000, 100
@@ -92,8 +92,8 @@ class RandomRecords:
     def shown_logits(self, run_id: str) -> NDArray[np.float32]:  # noqa: ARG002
         return np.zeros((8, CLASSES), dtype=np.float32)
 
-    def shown_train(self, run_id: str) -> Shown:  # noqa: ARG002
-        return Shown(np.arange(8), np.zeros((8, CLASSES), dtype=np.float32))
+    def shown_train(self, run_id: str) -> NDArray[np.float32]:  # noqa: ARG002
+        return np.zeros((8, CLASSES), dtype=np.float32)
 
     def attachment(self, run_id: str, name: str) -> bytes | None:  # noqa: ARG002
         return None

@@ -6,7 +6,7 @@
     <key>/top_class, /confidence, /nll    (n,): predictions of a run or an ensemble on its test set
     <run id>/kl/<teacher key>             (n,): KL per example of a student to its own or another trial's teacher
     <run id>/shown_logits                 (8, classes): logits of the first test examples
-    <run id>/shown_train/indices, /logits (8,), (8, classes): some training images and their logits
+    <run id>/shown_train_logits           (8, classes): logits of the first training images, without augmentation
 
 `<run id>/<file>` are copies of some small files of the run.
 """
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from repro.atomic import DAMAGED_ZIP, make_folder, write_atomically
 from repro.errors import BadInput, Damaged
-from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, Shown, rounded
+from repro.records.record import Floats, Labels, Pair, Predictions, Record, Records, rounded
 from repro.store import ATTACHMENTS
 
 FORMAT = 1
@@ -146,10 +146,7 @@ def _line(
         line["test_set"] = archive.add_labels(labels)
     archive.add_predictions(records, record.run_id)
     archive.add(f"{record.run_id}/shown_logits", records.shown_logits(record.run_id))
-    shown = records.shown_train(record.run_id)
-    if shown is not None:
-        archive.add(f"{record.run_id}/shown_train/indices", shown.indices)
-        archive.add(f"{record.run_id}/shown_train/logits", shown.logits)
+    archive.add(f"{record.run_id}/shown_train_logits", records.shown_train(record.run_id))
     if len(record.teachers) > 1:
         archive.ensembles[record.teacher_key] = records.scores(record.teacher_key)
         archive.add_predictions(records, record.teacher_key)
@@ -233,9 +230,8 @@ class ExportFile:
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._array(f"{run_id}/shown_logits")
 
-    def shown_train(self, run_id: str) -> Shown | None:
-        indices, logits = (self._array(f"{run_id}/shown_train/{name}") for name in ("indices", "logits"))
-        return None if indices is None or logits is None else Shown(indices, logits)
+    def shown_train(self, run_id: str) -> NDArray[np.float32] | None:
+        return self._array(f"{run_id}/shown_train_logits")
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         member = f"{run_id}/{name}"

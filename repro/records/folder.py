@@ -24,7 +24,6 @@ from repro.records.record import (
     PredictionArrays,
     Predictions,
     Record,
-    Shown,
     rounded,
 )
 from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, Store
@@ -126,16 +125,15 @@ class RunFolder:
         test_set = self._test_set(run_id)
         return None if test_set is None else test_set.logits[:SHOWN_EXAMPLES].numpy()
 
-    def shown_train(self, run_id: str) -> Shown | None:
+    def shown_train(self, run_id: str) -> NDArray[np.float32] | None:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
         with reading(path), safe_open(path, "pt") as file:
-            if "train_indices" not in file.keys():  # noqa: SIM118  (no mapping)
+            if "shown_train_logits" not in file.keys():  # noqa: SIM118  (no mapping)
                 return None
-            indices = file.get_tensor("train_indices")
-            first = indices.argsort()[:SHOWN_EXAMPLES]
-            return Shown(indices[first].numpy(), file.get_tensor("train_logits")[first].numpy())
+            logits: NDArray[np.float32] = file.get_tensor("shown_train_logits").numpy()
+            return logits
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         path = self.store.run(run_id).path / name

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from repro.records.export import ExportFile
 from repro.records.folder import RunFolder
-from repro.records.record import TEACHER_JOINT, Floats, Labels, Pair, Predictions, Record, Records, Shown
+from repro.records.record import TEACHER_JOINT, Floats, Labels, Pair, Predictions, Record, Records
 from repro.store import Store
 
 Answer = TypeVar("Answer")
@@ -99,7 +99,7 @@ class Merged:
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         return self._first(lambda source, own: source.shown_logits(own), run_id)
 
-    def shown_train(self, run_id: str) -> Shown | None:
+    def shown_train(self, run_id: str) -> NDArray[np.float32] | None:
         return self._first(lambda source, own: source.shown_train(own), run_id)
 
     def attachment(self, run_id: str, name: str) -> bytes | None:

@@ -96,14 +96,6 @@ class Pair:
     kl: float
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Logits of a few training images, (n, classes), and the `indices` of these images in the split, (n,)."""
-
-    indices: NDArray[np.int64]
-    logits: NDArray[np.float32]
-
-
 class Records(Protocol):
     """A source of records. `record` raises KeyError for an unknown run; other methods return None for what is unknown.
 
@@ -140,9 +132,8 @@ class Records(Protocol):
     def shown_logits(self, run_id: str) -> NDArray[np.float32] | None:
         """The run's logits for the first SHOWN_EXAMPLES test examples, (examples, classes)."""
 
-    def shown_train(self, run_id: str) -> Shown | None:
-        """The run's logits for SHOWN_EXAMPLES training images as it saw them: those of its train sample with the
-        lowest indices."""
+    def shown_train(self, run_id: str) -> NDArray[np.float32] | None:
+        """The run's logits for its first training images, without augmentation, (examples, classes)."""
 
     def attachment(self, run_id: str, name: str) -> bytes | None:
         """The content of one of ATTACHMENTS, small files that only some kinds of run have."""

@@ -1,7 +1,7 @@
 """A finished record as a single file of its run in W&B, so that the analysis can be done from W&B alone.
 
 The file holds what `repro.records` reads: config, rows, summary, attempts, small attachments, and all predictions on
-the test set. Of the predictions on training images it has only the first few, which figures show. It has no weights.
+the test set. Of the predictions on training images it has only the few that figures show. It has no weights.
 torch is not imported.
 """
 
@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from repro.atomic import DAMAGED_ZIP, reading, write_atomically
 from repro.errors import RunFailed
-from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, RunDirectory
+from repro.store import ATTACHMENTS, RunDirectory
 
 PREDICTIONS = "predictions.safetensors"
 SMALL = ("config.json", "environment.json", "metrics.jsonl", *ATTACHMENTS, "summary.json")
@@ -67,8 +67,5 @@ def unpack(content: bytes, record: RunDirectory) -> None:
 def _predictions(record: RunDirectory) -> bytes:
     path = record.path / PREDICTIONS
     with reading(path), safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
-    if "train_indices" in tensors:
-        shown = tensors["train_indices"].argsort()[:SHOWN_EXAMPLES]
-        tensors = {name: tensor[shown] if name.startswith("train_") else tensor for name, tensor in tensors.items()}
-    return save(tensors)
+        kept = [name for name in file.keys() if not name.startswith("train_")]  # noqa: SIM118  (it is not a mapping)
+        return save({name: file.get_tensor(name) for name in kept})

@@ -141,6 +141,10 @@ class Batches:
         """All inputs as stored, if batches consist of exactly these (no augmentation, no streams); else None."""
         return None if self.augmentation or self.streams else self.examples.inputs
 
+    def first(self, count: int) -> Inputs:
+        """At most `count` of the run's own examples, the first ones, as stored."""
+        return self.examples.inputs[:count]
+
     def sample(self, count: int, seed: int) -> tuple[Inputs, Tensor]:
         """At most `count` random examples of the run's own, as training sees them (before `as_input`), and their
         ascending indices."""

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -67,6 +68,10 @@ class FileBatches(Batches):
 
     def extra_pass(self, seed: int) -> Iterator[Tensor]:
         return self._inputs_of(self.examples.inputs, seed).stream(self._shuffled(seed))
+
+    def first(self, count: int) -> FileInputs:
+        """Like `Batches.first`, in the view of the test set."""
+        return replace(self._inputs_of(self.examples.inputs[:count], 0), augmentation=(), seed=None)
 
     def sample(self, count: int, seed: int) -> tuple[FileInputs, Tensor]:
         indices = self._sampled(count, seed)

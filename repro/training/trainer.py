@@ -34,6 +34,9 @@ from repro.training.training import Metrics, Result, Training
 
 TRAIN_SAMPLE = 10_000
 """The fixed sample for train metrics has at most this many training images, augmented once as in training."""
+SHOWN_TRAIN = 8
+"""Of so many training images, the first ones, the record holds the logits without augmentation: unlike samples, they
+are the same for all networks that learn from the same images, so that figures can show ensembles."""
 
 
 class Trainer(Training):
@@ -225,6 +228,7 @@ class Trainer(Training):
             "train_logits": train_logits,
             "train_labels": self.examples.labels[self.train_sample_indices],
             "train_indices": self.train_sample_indices,
+            "shown_train_logits": predict(self.network, self.batches.first(SHOWN_TRAIN), self.ranks),
         }
         if self.train_sample.teacher_logits is not None:
             predictions["train_teacher_logits"] = self.train_sample.teacher_logits
