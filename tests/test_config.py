@@ -236,6 +236,12 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
             "teacher 2 is the same run as teacher 0: give it a seed of its own (teachers.2.seed)",
         ),
         (
+            {"teachers.0.data.train.half": "D0", "data.train.half": "D1", "data.train.size": 100},
+            "the config",
+            "D1 and its teacher's D0 are halves of different images, and may overlap: data.train.size is 100, its "
+            "teacher's is None; give both the same",
+        ),
+        (
             {"micro_batch_size": 16, "data.streams": [{"name": "noise", "share": 0.5}]},
             "the config",
             "micro_batch_size does not work with streams, which would be cut into unequal mixtures",
@@ -264,6 +270,7 @@ def test_values_that_do_not_go_together_are_refused_with_the_rule(
         {"objective.alpha": 0.5, "augmentation": [{"name": "random_crop"}]},
         {"data.pools": [{"dataset": {"name": "emnist"}}]},  # other classes than the student's: labels are not used
         {"teachers.0.data.train.dataset": {"name": "mnist"}},
+        {"teachers.0.data.train": {"dataset": {"name": "digits"}, "half": "D0"}, "data.train.half": "D1"},
         {"teachers.0.model": {"name": "lenet5"}},
     ],
 )

@@ -12,6 +12,7 @@ from repro.distill.hidden import HiddenObjective
 from repro.distill.initialization import Interpolated, Pretrained, Random
 
 if TYPE_CHECKING:
+    from repro.config.data import Selection
     from repro.config.schema import GeneratorConfig, StudentConfig, TrainingConfig
 
 
@@ -170,6 +171,19 @@ def _check_teachers(config: "StudentConfig") -> None:
             )
         if problem := own.mismatch(dataset):
             raise ValueError(f"its teacher's data do not fit: {problem}")
+        _check_halves(config.data.train, teacher.data.train)
+
+
+def _check_halves(own: "Selection", teachers: "Selection") -> None:
+    """D1 holds images that are not in D0 only if both are halves of the same images."""
+    if own.half is None or teachers.half is None or own.dataset != teachers.dataset:
+        return
+    for key in ("size", "fraction", "seed"):
+        if (ours := getattr(own, key)) != (theirs := getattr(teachers, key)):
+            raise ValueError(
+                f"{own.half} and its teacher's {teachers.half} are halves of different images, and may overlap: "
+                f"data.train.{key} is {ours}, its teacher's is {theirs}; give both the same"
+            )
 
 
 def _check_hidden_layers(config: "StudentConfig") -> None:
