@@ -1,5 +1,6 @@
 """Config keys that are changed in all runs that an analysis looks at, written as for `repro launch`."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from repro.config import RunConfig
 from repro.errors import BadInput
 from repro.experiments.study import Study
 from repro.launch.sweep import changed_config, parse_settings
+
+NETWORK = r"(?:an? )?(?:(?:LeNet|ResNet|VGG)-\d+|Transformer|LSTM)"
+"""A network in a figure's title or in a claim."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Changes:
     def arguments(self) -> str:
         """The changes as arguments of a command, each preceded by a space."""
         return "".join(f" {shlex.quote(text)}" for text in self.texts)
+
+    def rename_networks(self, text: str) -> str:
+        """A title or claim, without the networks that it names if the changes replace them."""
+        if not any("model" in key.split(".") for key in self.values):
+            return text
+        return re.sub(NETWORK, "[changed network]", re.sub(rf" \({NETWORK}\)", "", text))
 
     def config(self, study: Study) -> RunConfig:
         """The study's config with the changes.

@@ -27,8 +27,6 @@ PRESET_NOTES = {
     "smoke": "Preset smoke: a test of the machinery, not a result",
 }
 
-NETWORK = r"(?:an? )?(?:(?:LeNet|ResNet|VGG)-\d+|Transformer|LSTM)"
-"""A network in a figure's title."""
 NOTE_WIDTH = 96
 """Characters that fit on a line under the title."""
 MOST_COMMANDS = 4
@@ -84,9 +82,7 @@ class PaperFigure:
 
     def heading(self, changes: Changes) -> str:
         """The title, without the networks that it names if the changes replace them."""
-        if not any("model" in key.split(".") for key in changes.values):
-            return self.title
-        return re.sub(NETWORK, "[changed network]", re.sub(rf" \({NETWORK}\)", "", self.title))
+        return changes.rename_networks(self.title)
 
     def notes(self, evidence: Evidence, preset: Preset) -> list[str]:
         """The header's lines: protocol, error bars and numbers of trials, what is missing and how to make it."""

@@ -11,19 +11,21 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.changes import UNCHANGED, Changes
-from analysis.claims import Tables
+from analysis.claims import CLAIMS, Tables, judge, statement
+from analysis.claims.data import c2
 from analysis.claims.optimization import c10
 from analysis.figures import NAMES, find_figure
 from analysis.report import render
 from analysis.report.contents import gather
 from analysis.tables import StudyTable, StudyTables, study_table
 from repro.cli import main
-from repro.records import RunFolder
+from repro.records import RunFolder, open_records
 from repro.store import Store
 
 CHANGES = Changes.parse(["precision=bfloat16", "teachers.evaluate_every=6"])
 ARGUMENTS = "precision=bfloat16 teachers.evaluate_every=6"
 WORLD = everywhere(Truth())
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,17 @@ def test_a_title_names_no_network_that_did_not_run() -> None:
     for figure in map(find_figure, NAMES):
         assert figure.heading(CHANGES) == figure.heading(UNCHANGED) == figure.title
         assert not re.search(r"Net|VGG|former|LSTM", figure.heading(changes)), figure.name
+
+
+def test_a_verdict_is_on_no_network_that_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes.parse(["model.name=lenet5"])
+    assert not any(re.search(r"[a-z]Net-\d", changes.rename_networks(statement(claim))) for claim in CLAIMS)
+    monkeypatch.setattr("analysis.claims.CLAIMS", {"C2": c2})
+    keys = [f"{run}{key}" for key in ("model.name=lenet5", "data.train.size=10000") for run in ("", "teachers.")]
+    records = open_records(RESULTS / "optimizer_lenet" / "records.npz")
+    (judgement,) = judge(StudyTables(records, Changes.parse(keys)), "paper")
+    assert judgement.verdict == "supported"
+    assert judgement.statement.startswith("Self-distilled [changed network] students beat their teacher")
 
 
 @pytest.mark.slow

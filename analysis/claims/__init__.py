@@ -39,8 +39,9 @@ CLAIMS: dict[str, Callable[[Evidence], list[Test]]] = {
 class Judgement:
     """The verdict on one claim at one preset.
 
-    statement: the claim in words. n: trials behind it, the fewest of any test that was run; 0 if none was. missing: the
-    commands of the runs that it asks for and that are not done.
+    statement: the claim in words, without the networks that changes to the configs replace. n: trials behind it, the
+    fewest of any test that was run; 0 if none was. missing: the commands of the runs that it asks for and that are not
+    done.
     """
 
     claim: str
@@ -65,7 +66,8 @@ def judge(study_tables: StudyTables, preset: Preset) -> list[Judgement]:
         tables.missing.clear()
         verdict, parts = judge_tests(tests_of(tables))
         n = min((part.interval.trials for part in parts if part.interval.trials), default=0)
-        judgements.append(Judgement(claim, statement(claim), preset, verdict, n, parts, tuple(tables.missing)))
+        words = study_tables.changes.rename_networks(statement(claim))
+        judgements.append(Judgement(claim, words, preset, verdict, n, parts, tuple(tables.missing)))
     return judgements
 
 

@@ -124,14 +124,14 @@ def _claims(tables: StudyTables, presets: Sequence[Preset]) -> list[Judgement]:
     rows = []
     for claim in CLAIMS:
         found = [by_claim[claim] for by_claim in judged.values() if by_claim[claim].n]
-        rows += found or [_not_run(claim, judged)]
+        rows += found or [_not_run(claim, judged, tables.changes)]
     return rows
 
 
-def _not_run(claim: str, judged: Mapping[Preset, Mapping[str, Judgement]]) -> Judgement:
+def _not_run(claim: str, judged: Mapping[Preset, Mapping[str, Judgement]], changes: Changes) -> Judgement:
     for by_claim in judged.values():
         return by_claim[claim]
-    return Judgement(claim, statement(claim), "paper", "not run", 0, (), ())
+    return Judgement(claim, changes.rename_networks(statement(claim)), "paper", "not run", 0, (), ())
 
 
 def _section(figure: PaperFigure, tables: StudyTables) -> Section:
