@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from scipy.special import softmax
 
-from analysis.drawing.panels import Evidence, Names, Panel
+from analysis.drawing.panels import Evidence, Names, Panel, Scale
 from analysis.drawing.series import NOT_RUN
 from analysis.drawing.small_multiples import student_sweeps
 from analysis.drawing.style import SMALL, VERMILLION, WIDTH, as_png
@@ -26,6 +26,8 @@ from analysis.figures import NAMES, find_figure
 from analysis.figures.figure_8 import member_runs
 from analysis.tables import StudyTables
 from repro.errors import Damaged
+from repro.experiments.optimizer import OptimizerStudy
+from repro.experiments.self_distillation import SelfDistillation
 from repro.launch.sweep import find_sweep, study_of
 from repro.records import open_records, write_export
 
@@ -142,6 +144,15 @@ def test_a_figure_fixes_the_settings_that_the_paper_does() -> None:
         assert [one for index, one in enumerate(fixed) if one not in fixed[:index]] == (
             FIXED.get(figure.name, [{}] if panels else [])
         ), figure.name
+
+
+def test_an_axis_says_where_a_preset_scales_the_setting_that_it_shows() -> None:
+    (images,) = SelfDistillation(preset="short", gan_images=50_000).config().data.generated
+    assert images.images == 10_000 and OptimizerStudy(preset="short", epochs=300).config().epochs == 18
+    panels = [panel for figure in map(find_figure, NAMES) for row in figure.panels for panel in row]
+    scaled = [panel.along for panel in panels if panel.along.column in ("gan_images", "epochs")]
+    assert len(scaled) == 8
+    assert all(isinstance(along, Scale) and along.label.endswith("(the paper's scale)") for along in scaled)
 
 
 def test_the_panels_show_the_means_of_the_tables_of_all_their_sweeps(

@@ -3,7 +3,7 @@
 from analysis.drawing.panels import ACCURACY, AGREEMENT, Panel, Scale
 from analysis.figure import PaperFigure, main
 
-IMAGES = Scale("gan_images", "GAN images added to CIFAR-100")
+IMAGES = Scale("gan_images", "GAN images added (the paper's scale)")
 
 FIGURE = PaperFigure(
     name="1a",
