@@ -51,6 +51,28 @@ class InTraining(Network):
         return self.gives(logits) if self.training else logits  # type: ignore[return-value]
 
 
+class Unused(Network):
+    def __init__(self) -> None:
+        super().__init__(10, stages=("1", "extra"))
+        self.extra = nn.Linear(10, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self[1](self[0](inputs))
+        return self.extra(logits) if self.training else logits
+
+
+class Viewing(nn.Sequential):
+    stages = ("0",)
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 6, 3), nn.Linear(6 * 6 * 6, 10))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        maps: Tensor = self[0](inputs)
+        logits: Tensor = self[1](maps.view(len(maps), -1))  # which needs channels first
+        return logits
+
+
 def fails(*_: object) -> Tensor:
     raise RuntimeError("no such kernel\nand so on")
 
@@ -140,6 +162,13 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (network(lambda: Network(10, stages=None)), "Network does not name its stages"),
         (network(lambda: Network(10, stages=("boddy",))), "Network has no submodule 'boddy'"),
         (network(lambda: Network(10, stages="body")), r"Network: its stages are the text 'body'; .* \('body',\)"),  # type: ignore[arg-type]
+        (network(lambda: Network(10, stages=nn.ModuleList())), "Network: its stages are a ModuleList, not a tuple of"),  # type: ignore[arg-type]
+        (network(Unused), "preresnet: its stage 'extra' is not called when the network is evaluated"),
+        (network(Viewing), r"^model preresnet, in training mode: .* Use .reshape\(...\) instead. \(test_check"),
+        (
+            network(lambda: Network(10).append(nn.LazyLinear(10))),
+            "^model preresnet, in training mode: ValueError: Attempted to use an uninitialized parameter",
+        ),
         (network(lambda: None), "preresnet: build gives NoneType, not an nn.Module"),
         (network(Several), "preresnet: its stage '1' gives list, not a tensor"),
         (
@@ -169,6 +198,7 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (hidden(lambda *_: None), "hint: hidden_distance is NoneType"),
         (hidden(lambda _, other: other.mean()), "hint: hidden_distance has no gradient"),
         (hidden(lambda own, _: own.mean() / 0), "hint: hidden_distance is -?inf"),
+        (hidden(lambda own, _: own.view(len(own), -1).mean()), r"^objective hint: .* Use .reshape\(...\) instead."),
         (companions(lambda: []), "mutual_learning: companions gives list, not an nn.ModuleDict"),
         (companions(nn.ModuleDict), "mutual_learning: companions gives an empty one"),
         (

@@ -29,6 +29,11 @@ def capture_stages(network: nn.Module) -> Iterator[dict[str, Tensor]]:
             f"{type(network).__name__}: its stages are the text '{network.stages}'; a tuple of one name is written "
             f"with a comma: ('{network.stages}',)"
         )
+    if isinstance(network.stages, nn.Module):
+        raise BadInput(
+            f"{type(network).__name__}: its stages are a {type(network.stages).__name__}, not a tuple of the names of "
+            f"submodules: give that submodule another name"
+        )
     submodules = dict(network.named_modules())
     for stage in network.stages:
         if stage not in submodules:
@@ -56,7 +61,7 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     The network is built and sees one input, on the CPU: a text network needs the values of a text's tokens to find its
     length, and torch's meta device, where nothing is computed, first loads torch's compiler, which takes longer. The
     state of torch's global generator is preserved. Raises BadInput as `Model.build` does, or if the network has no
-    stages or does not return logits (batch, num_classes).
+    stages, does not call one of them, or does not return logits (batch, num_classes).
     """
     images = model.input_kind == "images"
     inputs = torch.zeros(1, *input_shape) if images else torch.zeros(1, input_shape[0], dtype=torch.int64)
@@ -73,6 +78,10 @@ def stage_shapes(model: Model, num_classes: int, input_shape: tuple[int, ...]) -
     if not isinstance(logits, Tensor) or (logits.dtype, logits.shape) != (torch.float32, (1, num_classes)):
         found = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise BadInput(f"{model.name}: for one input it returns {found}, not logits torch.float32 (1, {num_classes})")
+    assert isinstance(network, Staged)
+    for stage in network.stages:
+        if stage not in outputs:
+            raise BadInput(f"{model.name}: its stage '{stage}' is not called when the network is evaluated")
     for stage, output in outputs.items():
         if not isinstance(output, Tensor):
             raise BadInput(f"{model.name}: its stage '{stage}' gives {type(output).__name__}, not a tensor")

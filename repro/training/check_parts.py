@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from repro.config import StudentConfig, TrainingConfig
 from repro.data.augmentation import Augmentation
-from repro.data.dataset import Dataset
+from repro.data.dataset import Dataset, as_input
 from repro.distill.companions import CompanionObjective
 from repro.distill.divergences import DivergenceObjective
-from repro.distill.hidden import HiddenObjective
+from repro.distill.hidden import HiddenObjective, Shape
 from repro.distill.objective import DistillationObjective
 from repro.errors import BadInput, blamed_on
 from repro.models.stages import capture_stages, stage_shapes
@@ -44,7 +44,7 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
     dataset, name = config.data.train.dataset, config.model.name
     stage_shapes(config.model, dataset.num_classes, dataset.input_shape)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), blamed_on(f"model {name}, in training mode"):
-        network = build_network(config)
+        network = build_network(config).to(memory_format=torch.channels_last)
         classifier = config.model.classifier
         if (config.frozen_trunk or config.source is not None) and classifier not in dict(network.named_modules()):
             raise BadInput(
@@ -64,9 +64,16 @@ def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
 
 
 def _inputs(dataset: Dataset, count: int) -> Tensor:
-    """Inputs of zeros: black images, or texts without tokens."""
-    images = dataset.input_kind == "images"
-    return torch.zeros(count, *dataset.input_shape) if images else torch.zeros(count, dataset.input_shape[0]).long()
+    """Inputs as a network takes them: grey images, with channels last, or texts without tokens."""
+    if dataset.input_kind == "images":
+        return as_input(torch.full((count, *dataset.input_shape), 0.5))
+    return torch.zeros(count, dataset.input_shape[0]).long()
+
+
+def _made_up_layer(count: int, shape: Shape, generator: torch.Generator) -> Tensor:
+    """The outputs (count, *shape) of a hidden layer; maps with channels last, as networks give them in training."""
+    layer = torch.randn(count, *shape, generator=generator)
+    return layer.contiguous(memory_format=torch.channels_last) if len(shape) == 3 else layer
 
 
 def _check_objective(config: TrainingConfig, smallest_batch: int) -> None:
@@ -97,7 +104,7 @@ def _check_objective(config: TrainingConfig, smallest_batch: int) -> None:
         student, teacher = config.stage_shapes, config.teachers[0].stage_shapes
         pairs = objective.pairs(student, teacher)
         own, other = (
-            [torch.randn(min(3, smallest_batch), *shapes[name], generator=generator) for name in names]
+            [_made_up_layer(min(3, smallest_batch), shapes[name], generator) for name in names]
             for shapes, names in zip((student, teacher), zip(*pairs, strict=True), strict=True)
         )
         with torch.random.fork_rng(devices=[]):
@@ -116,7 +123,8 @@ def _check_companions(config: TrainingConfig, objective: CompanionObjective) -> 
         if not isinstance(companions, nn.ModuleDict) or not companions:
             found = "an empty one" if isinstance(companions, nn.ModuleDict) else type(companions).__name__
             raise BadInput(f"{objective.name}: companions gives {found}, not an nn.ModuleDict of companions")
-        network = build_network(config).eval()
+        companions.to(memory_format=torch.channels_last)
+        network = build_network(config).to(memory_format=torch.channels_last).eval()
         with capture_stages(network) as stages:
             network(inputs)
         for name, companion in companions.eval().items():
