@@ -8,9 +8,9 @@ Defining the class registers it, because every module of its package is imported
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from repro.errors import blamed_on
 
@@ -47,6 +47,16 @@ class Component(Schema):
     """
 
     registry: ClassVar[dict[str, type[Any]]] = {}
+
+    @model_validator(mode="after")
+    def _can_be_a_key(self) -> Self:
+        """Configs are compared and looked up by their options, which therefore must never change."""
+        for option in type(self).model_fields:
+            try:
+                hash(getattr(self, option))
+            except TypeError as error:
+                raise ValueError(f"{type(self).__name__}, option '{option}': {error}; declare it as a tuple") from error
+        return self
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -2,11 +2,12 @@
 
 import importlib
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from repro.component import Schema, discover
+from repro.component import Component, Schema, discover
 from repro.errors import BadInput
 
 FILE = """
@@ -94,3 +95,17 @@ def test_a_name_belongs_to_one_module(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(TypeError, match="second_of_two and first_of_two both define the component 'choice'"):
         importlib.import_module("second_of_two")
     assert importlib.reload(first).Kind.registry["choice"].__module__ == "first_of_two"
+
+
+def test_an_option_that_could_change_is_refused() -> None:
+    """The suite looks configs up by their options, which a list cannot do."""
+
+    class Kind(Component):
+        name: str
+
+    class Choice(Kind):
+        name: Literal["choice"] = "choice"
+        widths: list[int] = [16, 8]  # noqa: RUF012
+
+    with pytest.raises(ValidationError, match="Choice, option 'widths': unhashable type: 'list'; declare it as a tup"):
+        Choice()
