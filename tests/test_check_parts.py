@@ -192,6 +192,10 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (divergence(lambda *_: None), "divergence gives NoneType for 3 inputs"),
         (divergence(lambda p, _: p.sum(-1)), "distance has no gradient"),
         (divergence(lambda p, q: (p - q).sum(-1) * math.nan), "distance is nan for three made-up inputs"),
+        (
+            distance(lambda own, _: (own + torch.randn_like(own)).square().mean()),
+            "logit_mse: equal generators give different losses: draw from `generator` alone",
+        ),
         (distance(lambda own, other: (own - other[0]).sum(-1)), r"distance has the shape \(3,\)"),
         (distance(lambda *_: None), "logit_mse: distance is NoneType; it must be a tensor"),
         (hidden(lambda own, other: (own - other).square()), r"hint: hidden_distance has the shape \(3, \d+"),
@@ -218,6 +222,11 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
         (augmentation(lambda images: images - 2), "from 0 to 1 it returns values from -2 to -1"),
         (augmentation(lambda images: images - 0.5), r"from 0 to 1 it returns values from -0\.\d+ to 0\."),
         (augmentation(lambda images: images * 1.5), r"from 0 to 1 it returns values from 0\.\d+ to 1\."),
+        (augmentation(torch.rand_like), "horizontal_flip: equal generators give different images: draw from `gen"),
+        (
+            augmentation(lambda images: 0.5 * (images + images.flip(0))),
+            r"horizontal_flip: .* depends on the others .* it needs `mixes_images: ClassVar\[bool\] = True`",
+        ),
     ],
 )
 def test_what_returns_something_else_is_refused(
@@ -256,4 +265,4 @@ def test_modules_of_hidden_layers_that_are_no_module_list_are_refused(given: obj
 
 
 def test_images_may_pass_their_range_by_rounding(tmp_path: Path) -> None:
-    runner(tmp_path).check([augmentation(lambda images: images / images.max() * (1 + 1e-6))])
+    runner(tmp_path).check([augmentation(lambda images: images.round() * (1 + 1e-6))])

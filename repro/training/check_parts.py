@@ -19,6 +19,8 @@ from repro.training.start import build_network, to_training_mode
 
 ROUNDING = 1e-4
 """How far an augmentation's images may exceed their range."""
+SEEDS = 8
+"""How often an augmentation is tried: a change that it rarely makes is not seen at once."""
 
 
 def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
@@ -92,14 +94,19 @@ def _check_objective(config: TrainingConfig, smallest_batch: int) -> None:
             raise BadInput(f"{objective.name}: divergence gives {found} for 3 inputs, not a distance for each, (3,)")
     if isinstance(objective, DistillationObjective):
         _check_loss(f"{objective.name}: distance", objective.distance(student_logits, teacher_logits, generator))
-    loss = objective.loss(
-        student_logits,
-        teacher_logits=teacher_logits if objective.needs_teacher else None,
-        labels=torch.arange(3) % classes if objective.needs_labels else None,
-        progress=0.0,
-        generator=generator,
+    loss, again = (
+        objective.loss(
+            student_logits,
+            teacher_logits=teacher_logits if objective.needs_teacher else None,
+            labels=torch.arange(3) % classes if objective.needs_labels else None,
+            progress=0.0,
+            generator=torch.Generator().manual_seed(0),
+        )
+        for _ in range(2)
     )
     _check_loss(f"{objective.name}: the loss", loss)
+    if not torch.allclose(loss, again):
+        raise BadInput(f"{objective.name}: equal generators give different losses: draw from `generator` alone")
     if isinstance(objective, HiddenObjective) and isinstance(config, StudentConfig):
         student, teacher = config.stage_shapes, config.teachers[0].stage_shapes
         pairs = objective.pairs(student, teacher)
@@ -154,13 +161,24 @@ def _check_loss(what: str, value: object) -> None:
 
 
 def _check_augmentation(augmentation: Augmentation, input_shape: tuple[int, ...]) -> None:
-    """Raise BadInput unless the augmentation returns images of the same number, shape and dtype, in [0, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(3, *input_shape, generator=generator)
-    changed = augmentation(images.clone(), generator)
-    if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
-        found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
-        raise BadInput(f"{augmentation.name}: for images {images.dtype} {tuple(images.shape)} it returns {found}")
-    if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
-        found = f"{changed.min():.3g} to {changed.max():.3g}"
-        raise BadInput(f"{augmentation.name}: for images from 0 to 1 it returns values from {found}")
+    """Raise BadInput unless the augmentation returns images of the same number, shape and dtype, in [0, 1], which
+    follow from its generator and, unless it says that it mixes images, each from its own image."""
+    images = torch.rand(3, *input_shape, generator=torch.Generator().manual_seed(0))
+    others = torch.cat([images[:2], 1 - images[2:]])
+    for seed in range(SEEDS):
+        changed, again, among_others = (
+            augmentation(given.clone(), torch.Generator().manual_seed(seed)) for given in (images, images, others)
+        )
+        if not isinstance(changed, Tensor) or (changed.dtype, changed.shape) != (images.dtype, images.shape):
+            found = f"{changed.dtype} {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+            raise BadInput(f"{augmentation.name}: for images {images.dtype} {tuple(images.shape)} it returns {found}")
+        if not -ROUNDING <= changed.min() <= changed.max() <= 1 + ROUNDING:
+            found = f"{changed.min():.3g} to {changed.max():.3g}"
+            raise BadInput(f"{augmentation.name}: for images from 0 to 1 it returns values from {found}")
+        if not torch.allclose(changed, again, atol=ROUNDING):
+            raise BadInput(f"{augmentation.name}: equal generators give different images: draw from `generator` alone")
+        if not augmentation.mixes_images and not torch.allclose(changed[:2], among_others[:2], atol=ROUNDING):
+            raise BadInput(
+                f"{augmentation.name}: what it makes of an image depends on the others of the batch: "
+                f"it needs `mixes_images: ClassVar[bool] = True`"
+            )
