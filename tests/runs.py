@@ -1,5 +1,6 @@
-"""Small run configs and a runner for tests."""
+"""Small run configs for tests, a runner for them, and what a trainer must do whatever it trains."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from repro.progress import Lines
 from repro.runner import Runner
 from repro.stop import StopRequest
 from repro.store import Store
+from repro.training.trainer import Trainer
 
 SMALL = Digits(image_size=8)
 
@@ -84,3 +86,27 @@ def network(seed: int, depth: int = 8) -> PreResNetNetwork:
     """A network for these digits, at its start."""
     torch.manual_seed(seed)
     return PreResNet(depth=depth).build(10, SMALL.input_shape)
+
+
+def finished(trainer: Trainer) -> Trainer:
+    """The trainer at the end of its run."""
+    while not trainer.finished:
+        trainer.advance(lambda: False)
+    return trainer
+
+
+def assert_goes_on_to_the_bit(fresh: Callable[[], Trainer], stop_at: int) -> Trainer:
+    """A trainer that goes on from the state of one stopped after `stop_at` steps ends like one that never stopped.
+
+    Returns the latter.
+    """
+    uninterrupted, first = finished(fresh()), fresh()
+    while first.step < stop_at:
+        first.advance(lambda: first.step >= stop_at)
+    torch.manual_seed(99)  # whatever happened meanwhile
+    second = fresh()
+    second.load_state_dict(first.state_dict())
+    assert second.step == stop_at
+    torch.testing.assert_close(finished(second).state_dict(), uninterrupted.state_dict(), rtol=0.0, atol=0.0)
+    assert second.row() == uninterrupted.row()
+    return uninterrupted

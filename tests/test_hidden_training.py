@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, network, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, finished, network, runner, small_student, small_teacher
 
 from repro.config import DataConfig, Selection, StudentConfig, parse_config
 from repro.data.augment_geometric import RandomCrop
@@ -29,10 +29,7 @@ CPU = torch.device("cpu")
 
 
 def trained(config: StudentConfig, digits: LabeledData, *members: torch.nn.Module) -> Trainer:
-    trainer = Trainer(config, {SMALL: digits}, Ensemble(members), CPU)
-    while not trainer.finished:
-        trainer.advance(lambda: False)
-    return trainer
+    return finished(Trainer(config, {SMALL: digits}, Ensemble(members), CPU))
 
 
 def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits: LabeledData) -> None:
@@ -93,20 +90,8 @@ WITH_MODULES = small_student(
 
 def test_a_run_with_modules_goes_on_from_its_checkpoint_to_the_bit(digits: LabeledData) -> None:
     members = network(5), network(6)
-    uninterrupted = trained(WITH_MODULES, digits, *members)
-    first = Trainer(WITH_MODULES, {SMALL: digits}, Ensemble(members), CPU)
-    while first.step < 9:
-        first.advance(lambda: first.step >= 9)
-    state = first.state_dict()
-    torch.manual_seed(99)
-    second = Trainer(WITH_MODULES, {SMALL: digits}, Ensemble(members), CPU)
-    second.load_state_dict(state)
-    while not second.finished:
-        second.advance(lambda: False)
-    assert uninterrupted.beside is not None and second.beside is not None
-    for one, other in ((uninterrupted.network, second.network), (uninterrupted.beside, second.beside)):
-        for name, tensor in one.state_dict().items():
-            assert torch.equal(tensor, other.state_dict()[name]), name
+    ended = assert_goes_on_to_the_bit(lambda: Trainer(WITH_MODULES, {SMALL: digits}, Ensemble(members), CPU), 9)
+    assert ended.state_dict()["beside"]
 
 
 def test_modules_are_no_part_of_the_student_and_do_not_touch_its_random_streams(digits: LabeledData) -> None:

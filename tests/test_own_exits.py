@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, small_teacher
+from runs import SMALL, finished, small_teacher
 from scipy import special
 from torch import nn
 
@@ -47,10 +47,7 @@ def config(**changes: object) -> TeacherConfig:
 
 
 def trained(config: TeacherConfig, digits: LabeledData) -> Trainer:
-    trainer = Trainer(config, {SMALL: digits}, None, torch.device("cpu"))
-    while not trainer.finished:
-        trainer.advance(lambda: False)
-    return trainer
+    return finished(Trainer(config, {SMALL: digits}, None, torch.device("cpu")))
 
 
 def test_exits_and_the_stages_below_them_are_trained_together_like_in_a_plain_loop(digits: LabeledData) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, finished, runner, small_student, small_teacher
 from scipy import special
 
 from repro.config import DataConfig, Selection, TeacherConfig, TrainingConfig
@@ -100,10 +100,7 @@ def trainer_of(config: TrainingConfig, digits: LabeledData) -> Trainer:
 
 
 def trained(config: TrainingConfig, digits: LabeledData) -> Trainer:
-    trainer = trainer_of(config, digits)
-    while not trainer.finished:
-        trainer.advance(lambda: False)
-    return trainer
+    return finished(trainer_of(config, digits))
 
 
 def peers_of(trainer: Trainer) -> list[torch.nn.Module]:
@@ -144,21 +141,8 @@ def test_peers_are_trained_together_like_in_a_plain_loop(digits: LabeledData) ->
 
 def test_a_run_with_peers_goes_on_from_its_checkpoint_to_the_bit(digits: LabeledData) -> None:
     config = alone(objective=Codistillation(peers=3, burn_in=0.5), augmentation=(RandomCrop(padding=1),))
-    uninterrupted = trained(config, digits)
-    first = trainer_of(config, digits)
-    while first.step < 9:
-        first.advance(lambda: first.step >= 9)
-    state = first.state_dict()
-    torch.manual_seed(99)
-    second = trainer_of(config, digits)
-    second.load_state_dict(state)
-    while not second.finished:
-        second.advance(lambda: False)
-    assert uninterrupted.result().metrics == second.result().metrics
-    assert uninterrupted.beside is not None and second.beside is not None
-    for one, other in ((uninterrupted.network, second.network), (uninterrupted.beside, second.beside)):
-        for name, tensor in one.state_dict().items():
-            assert torch.equal(tensor, other.state_dict()[name]), name
+    ended = assert_goes_on_to_the_bit(lambda: trainer_of(config, digits), 9)
+    assert ended.state_dict()["beside"]
 
 
 def test_without_weight_the_student_is_the_independent_one_and_peers_are_no_part_of_it(digits: LabeledData) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, lenet_teacher, runner, small_student, small_teacher
 from test_models_contract import Build, build, case, images  # noqa: F401  (fixtures: every architecture)
 from torch import Tensor, nn
 
@@ -106,27 +106,12 @@ MODES_OF_RESUME = {
 
 @pytest.mark.parametrize("config", MODES_OF_RESUME.values(), ids=MODES_OF_RESUME.keys())
 def test_a_run_in_bfloat16_goes_on_from_its_checkpoint_to_the_bit(config: StudentConfig, small: LabeledData) -> None:
-    def trained(trainer: Trainer) -> Trainer:
-        while not trainer.finished:
-            trainer.advance(lambda: False)
-        return trainer
-
-    def fresh() -> Trainer:
-        return Trainer(config, {SMALL: small}, Ensemble([network(5)]), CPU)
-
-    uninterrupted, first = trained(fresh()), fresh()
-    while first.step < 9:
-        first.advance(lambda: first.step >= 9)
-    state = first.state_dict()
-    torch.manual_seed(99)
-    second = fresh()
-    second.load_state_dict(state)
-    ours, theirs = uninterrupted.state_dict(), trained(second).state_dict()
-    for part in ("network", *(["beside"] if "beside" in ours else [])):
-        for name, tensor in ours[part].items():
-            assert torch.equal(tensor, theirs[part][name]), name
+    ended = assert_goes_on_to_the_bit(lambda: Trainer(config, {SMALL: small}, Ensemble([network(5)]), CPU), 9)
+    state = ended.state_dict()
+    for part in ("network", *(["beside"] if "beside" in state else [])):
+        for name, tensor in state[part].items():
             assert tensor.dtype != torch.bfloat16, name
-    momenta = [of["momentum_buffer"] for of in ours["optimizer"]["state"].values()]
+    momenta = [of["momentum_buffer"] for of in state["optimizer"]["state"].values()]
     assert momenta and all(momentum.dtype == torch.float32 for momentum in momenta)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, lenet_teacher, runner, small_student, small_teacher
 
 from repro import clock
 from repro.config import DataConfig, RunConfig, Selection
@@ -163,20 +163,7 @@ def test_a_trainer_continued_from_its_state_goes_on_to_the_bit(steps: int, devic
 
     torch.manual_seed(0)
     weights = config.teachers[0].model.build(10, SMALL.input_shape).state_dict()
-    uninterrupted, first = fresh(), fresh()
-    while not uninterrupted.finished:
-        uninterrupted.advance(lambda: False)
-    while first.step < steps:
-        first.advance(lambda: first.step >= steps)
-    state = first.state_dict()
-    torch.manual_seed(12345)  # whatever happened meanwhile
-    second = fresh()
-    second.load_state_dict(state)
-    assert second.step == steps
-    while not second.finished:
-        second.advance(lambda: False)
-    for name, tensor in uninterrupted.network.state_dict().items():
-        assert torch.equal(tensor, second.network.state_dict()[name]), name
+    assert_goes_on_to_the_bit(fresh, steps)
 
 
 @pytest.mark.gpu

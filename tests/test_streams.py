@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, finished, runner, small_student, small_teacher
 from torch import Tensor
 
 from repro.config import DataConfig, DatasetStream, NoiseStream, Selection, StudentConfig, canonical_json, parse_config
@@ -55,9 +55,7 @@ def trainer(config: StudentConfig, data: LabeledData) -> Trainer:
 
 
 def run_to_the_end(training: Trainer) -> dict[str, Tensor]:
-    while not training.finished:
-        training.advance(lambda: False)
-    return training.network.state_dict()
+    return finished(training).network.state_dict()
 
 
 # -- proportions ---------------------------------------------------------------------------------------------
@@ -245,13 +243,7 @@ def test_a_run_with_streams_continued_from_its_state_goes_on_to_the_bit(digits: 
         augmentation=(RandomCrop(padding=1), HorizontalFlip()),
         objective=HardLabels(labels_from="sample", temperature=2),
     )
-    uninterrupted, first, second = (trainer(config, digits) for _ in range(3))
-    expected = run_to_the_end(uninterrupted)
-    while first.step < steps:
-        first.advance(lambda: first.step >= steps)
-    second.load_state_dict(first.state_dict())
-    for name, tensor in run_to_the_end(second).items():
-        assert torch.equal(tensor, expected[name]), name
+    assert_goes_on_to_the_bit(lambda: trainer(config, digits), steps)
 
 
 def test_the_plan_counts_the_images_that_the_run_then_sees(digits: LabeledData) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from runs import runner, small_student, small_teacher
+from runs import assert_goes_on_to_the_bit, finished, runner, small_student, small_teacher
 
 from repro.config import DataConfig, Selection, StudentConfig
 from repro.data.dataset import Dataset, LabeledData, Split
@@ -44,22 +44,7 @@ def test_a_student_of_texts_leaves_the_same_record_as_one_of_images(tmp_path: Pa
 def test_a_trainer_continued_from_its_state_goes_on_to_the_bit() -> None:
     config = small_teacher(**SETTINGS)
     datasets: dict[Dataset, LabeledData] = {TEXTS: TEXTS.load(Path())}
-
-    def fresh() -> Trainer:
-        return Trainer(config, datasets, None, torch.device("cpu"))
-
-    uninterrupted, first = fresh(), fresh()
-    while not uninterrupted.finished:
-        uninterrupted.advance(lambda: False)
-    while first.step < 5:
-        first.advance(lambda: first.step >= 5)
-    second = fresh()
-    second.load_state_dict(first.state_dict())
-    while not second.finished:
-        second.advance(lambda: False)
-    assert uninterrupted.row() == second.row()
-    for name, weights in uninterrupted.network.state_dict().items():
-        assert torch.equal(weights, second.network.state_dict()[name]), name
+    assert_goes_on_to_the_bit(lambda: Trainer(config, datasets, None, torch.device("cpu")), 5)
 
 
 def test_the_test_split_changes_no_weight() -> None:
@@ -68,9 +53,7 @@ def test_the_test_split_changes_no_weight() -> None:
     poisoned = LabeledData(data.train, Split(data.test.inputs.flip(1), 1 - data.test.labels))
 
     def weights(content: LabeledData) -> torch.Tensor:
-        trainer = Trainer(config, {TEXTS: content}, None, torch.device("cpu"))
-        while not trainer.finished:
-            trainer.advance(lambda: False)
+        trainer = finished(Trainer(config, {TEXTS: content}, None, torch.device("cpu")))
         return torch.nn.utils.parameters_to_vector(trainer.network.parameters())
 
     assert torch.equal(weights(data), weights(poisoned))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, lenet_teacher, network, small_student, small_teacher
+from runs import SMALL, finished, lenet_teacher, network, small_student, small_teacher
 from test_metrics_cka import hsic_from_formula, ratio
 
 from repro.config import DataConfig, Selection
@@ -61,8 +61,7 @@ def test_training_equals_a_plain_loop_written_from_the_paper(digits: LabeledData
                     g = g + 1e-2 * p
                     v.mul_(0.9).add_(g)
                     p.sub_(rate * (g + 0.9 * v))
-    while not trainer.finished:
-        trainer.advance(lambda: False)
+    finished(trainer)
     for (name, ours), theirs in zip(trainer.network.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-5, msg=partial("{}: {}".format, name))
 

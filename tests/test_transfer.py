@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from prepared_arrays import arrays_for, write
-from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, lenet_teacher, runner, small_student, small_teacher
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -159,21 +159,9 @@ def test_every_network_has_the_classifier_its_model_names(model: Any) -> None:
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
-    digits: LabeledData, teacher: Ensemble, source: nn.Module, tmp_path: Path
+    digits: LabeledData, teacher: Ensemble, source: nn.Module
 ) -> None:
-    config = small_student(**FROZEN)
-    whole = open_trainer(config, digits, teacher, source)
-    while not whole.finished:
-        whole.advance(lambda: False)
-    first = open_trainer(config, digits, teacher, source)
-    assert not first.advance(lambda: first.position == 3)
-    torch.save(first.state_dict(), tmp_path / "checkpoint.pt")
-    second = open_trainer(config, digits, teacher, source)
-    second.load_state_dict(torch.load(tmp_path / "checkpoint.pt"))
-    while not second.finished:
-        second.advance(lambda: False)
-    assert equal(dict(second.network.state_dict()), dict(whole.network.state_dict()))
-    assert second.row() == whole.row()
+    assert_goes_on_to_the_bit(lambda: open_trainer(small_student(**FROZEN), digits, teacher, source), 3)
 
 
 def test_without_test_images_a_run_is_tested_on_train_images_that_are_held_out(tmp_path: Path) -> None:
