@@ -121,6 +121,7 @@ def _make(requests: list[Request], runner: Runner, devices: Sequence[str], worke
     """Train the runs and their teachers; return the ids of those that diverged. RunFailed if one failed otherwise."""
     plan = parents_first(requests)
     missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
+    runner.check(request.config for request in missing)
     try:
         if missing:
             make_side_by_side(missing, runner, devices, workers, code=None)

@@ -40,6 +40,7 @@ def demo(options: argparse.Namespace) -> None:
     with ledger.lock(runner.progress.say):
         ledger.remember_sweep("digits", {}, plan)
     missing = [request for request in plan if not runner.store.run(request.run_id).is_done()]
+    runner.check(request.config for request in missing)
     runner.progress.say(
         f"{len(plan)} runs on scikit-learn's digits: {len(plan) - len(missing)} done, {len(missing)} to make"
     )

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from runs import SMALL, lenet_teacher, runner, small_student, small_teacher
 
+from repro.cli import main
 from repro.config import DataConfig, RunConfig, Selection
 from repro.data.prepared import MNIST
 from repro.errors import BadInput
-from repro.launch.local import make_in_turn, make_side_by_side, run_here
+from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.sweep import find_sweep
 
 BAD: dict[str, tuple[RunConfig, str]] = {
     "too few images": (
@@ -39,8 +41,15 @@ def test_nothing_is_written_on_bad_input(name: str, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     with pytest.raises(BadInput, match=message):
         run_here(plan, runner(root))
-    with pytest.raises(BadInput, match=message):
-        make_in_turn(plan, runner(root))
-    with pytest.raises(BadInput, match=message):
-        make_side_by_side(plan, runner(root), ["cpu"], workers=2, code=None)
     assert not root.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_launch_on_this_machine_writes_nothing_either(
+    workers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, runs = str(find_sweep("digits")), tmp_path / "runs"
+    bad = "data.train.size=5000"
+    assert main(["launch", sweep, "preset=smoke", bad, "--workers", workers, "--runs", str(runs)]) == 2
+    assert "data set digits: 5000 images asked for, 1200 are there" in capsys.readouterr().err
+    assert not runs.exists()

@@ -26,12 +26,12 @@ def make_checked(plan: Sequence[Request], runner: Runner) -> None:
 
 
 def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
-    """Make the requested runs one after another. If some fail, the others are still made where possible.
+    """Make the requested runs, which `runner` has checked, one after another. If some fail, the others are still made
+    where possible.
 
     Runs that another process is making are left for the end, then looked at again.
     Raises RunFailed at the end if any run is not done; Interrupted is raised at once.
     """
-    runner.check(request.config for request in requests)
     unfinished: dict[str, str] = {}
     told = False
     waiting = [(number, request, order(request)) for number, request in enumerate(requests, start=1)]
@@ -71,12 +71,11 @@ def make_in_turn(requests: Sequence[Request], runner: Runner) -> None:
 def make_side_by_side(
     requests: Sequence[Request], runner: Runner, devices: Sequence[str], workers: int, code: Path | None
 ) -> None:
-    """Make the requested runs in `workers` processes at a time, each run after its parents.
+    """Make the requested runs, which `runner` has checked, in `workers` processes at a time, each after its parents.
 
     CPUs are divided evenly among the workers, and devices are assigned in turn. Workers run the package in `code`.
     Raises RunFailed at the end if any run is not done.
     """
-    runner.check(request.config for request in requests)
     threads = max(1, processors() // workers)
     pool = Pool(Workplace(runner.store, runner.data_directory, devices, workers, threads, code), runner.stop)
     with runner.stop.listening():
