@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from runs import SMALL, assert_goes_on_to_the_bit, finished, network, runner, small_student, small_teacher
 
-from repro.config import DataConfig, Selection, StudentConfig, parse_config
+from repro.config import DataConfig, Selection, StudentConfig
 from repro.data.augment_geometric import RandomCrop
 from repro.data.dataset import LabeledData
 from repro.data.synthetic import Synthetic
@@ -201,10 +201,3 @@ def test_a_data_set_with_other_options_may_be_of_the_same_images() -> None:
     held_out = small_student(data=data, teachers=(teacher,))
     with pytest.raises(BadInput, match="data set synthetic is trained on with other options, so its images may be"):
         with_validation(held_out, {one: one.load(Path()) for one in (train, pool)})
-
-
-def test_new_options_leave_the_ids_of_old_runs_alone() -> None:
-    """Ids of these runs before hidden layers, validation and wide LeNets were there."""
-    content = small_student().model_dump(mode="json")
-    assert content["data"].pop("validation") is None
-    assert parse_config(content).run_id == small_student().run_id == "990709ba86b3"
