@@ -29,11 +29,11 @@ class Artifacts:
         found = [(key, one) for key, one in self.artifacts.items() if one.name == wanted and one.committed]
         return found[-1] if found else None
 
-    def _ArtifactType(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _ArtifactType(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         found = self._find(variables["name"])
         return {"project": {"artifact": None if found is None else {"artifactType": {"name": "model"}}}}
 
-    def _CreateArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CreateArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         given = variables["input"]
         name = given["artifactCollectionName"]
         latest = self._find(name)
@@ -45,19 +45,19 @@ class Artifacts:
         sequence = {"latestArtifact": None if latest is None else {"id": latest[0]}}
         return {"createArtifact": {"artifact": {"id": key, "state": state, "artifactSequence": sequence}}}
 
-    def _CreateArtifactManifest(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CreateArtifactManifest(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         file = self._file(variables["artifactID"], "wandb_manifest.json")
         return {"createArtifactManifest": {"artifactManifest": {"id": "manifest", "file": file}}}
 
-    def _UpdateArtifactManifest(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _UpdateArtifactManifest(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"updateArtifactManifest": {"artifactManifest": {"id": "manifest", "file": None}}, **variables}
 
-    def _CreateArtifactFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CreateArtifactFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         given = variables["input"]["artifactFiles"] if "input" in variables else variables["artifactFiles"]
         edges = [{"node": self._file(one["artifactID"], one["name"])} for one in given]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
-    def _CommitArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CommitArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         artifact = self.artifacts[variables["artifactID"]]
         artifact.committed = True
         return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": artifact.digest}}}
@@ -74,10 +74,10 @@ class Artifacts:
             "artifact": {"id": artifact},
         }
 
-    def _ArtifactByID(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _ArtifactByID(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"artifact": self._fragment(variables["id"])}
 
-    def _ArtifactMembershipByName(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _ArtifactMembershipByName(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         found = self._find(variables["name"])
         if found is None:
             return {"project": {"artifactCollectionMembership": None}}
@@ -93,7 +93,7 @@ class Artifacts:
         }
         return {"project": {"artifactCollectionMembership": membership}}
 
-    def _UseArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _UseArtifact(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         self.artifacts[variables["artifactID"]].used_by.add(variables["runName"])
         return {"useArtifact": {"artifact": {"id": variables["artifactID"]}}}
 

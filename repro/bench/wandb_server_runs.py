@@ -50,14 +50,14 @@ class Runs:
     def _exists(self, project: str) -> bool:
         return any(run.project == project for run in self.runs.values())
 
-    def _Viewer(self, _: dict[str, Any], __: str) -> dict[str, Any]:  # noqa: N802  (the operation's name)
+    def _Viewer(self, _: dict[str, Any], __: str) -> dict[str, Any]:
         teams = {"edges": [{"node": {"name": ENTITY}}]}
         return {"viewer": {"id": "1", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": teams}}
 
-    def _GetDefaultEntity(self, _: dict[str, Any], __: str) -> dict[str, Any]:  # noqa: N802
+    def _GetDefaultEntity(self, _: dict[str, Any], __: str) -> dict[str, Any]:
         return {"viewer": {"id": "1", "entity": ENTITY}}
 
-    def _UpsertBucket(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _UpsertBucket(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         if variables["name"] in self.deleted:
             raise FileExistsError(f"run {variables['name']} was previously created and deleted; try a new run name")
         run = self.known(variables["project"], variables["name"])
@@ -75,7 +75,7 @@ class Runs:
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
 
-    def _RunResumeStatus(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _RunResumeStatus(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         run = self.runs.get(variables["name"])
         if run is None or not run.upserts:
             return {"model": None}
@@ -100,12 +100,12 @@ class Runs:
         }
         return {"model": {"id": "p", "name": variables["project"], "entity": {"name": ENTITY}, "bucket": bucket}}
 
-    def _CreateRunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CreateRunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         run = variables["run"]
         files = [{"name": name, "uploadUrl": f"{self.url}/upload/{run}/{name}"} for name in variables["files"]]
         return {"createRunFiles": {"runID": f"id-{run}", "uploadHeaders": [], "files": files}}
 
-    def _RunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _RunFiles(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         run = self.runs[variables["name"]]
         found = [name for name in sorted(run.files) if name in (variables["fileNames"] or run.files)]
         nodes = [
@@ -125,13 +125,13 @@ class Runs:
         page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
         return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": page}}}
 
-    def _Run(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _Run(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"project": {"run": self._node(variables["name"])}}
 
-    def _RunHistoryKeys(self, variables: dict[str, Any], query: str) -> dict[str, Any]:  # noqa: N802
+    def _RunHistoryKeys(self, variables: dict[str, Any], query: str) -> dict[str, Any]:
         return self._Run(variables, query)
 
-    def _Runs(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _Runs(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         if not self._exists(variables["project"]):
             return {"project": None}
         nodes = [self._node(name) for name, run in sorted(self.runs.items()) if run.project == variables["project"]]
@@ -168,12 +168,12 @@ class Runs:
             "user": {"name": ENTITY, "username": ENTITY},
         }
 
-    def _RunParquetHistory(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _RunParquetHistory(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         lines = self.runs[variables["runName"]].lines.get("wandb-history.jsonl", {})
         live = [json.loads(line) for _, line in sorted(lines.items())]
         return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
 
-    def _HistoryPage(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _HistoryPage(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         low, high = int(variables["minStep"]), int(variables["maxStep"])
         lines = self.runs[variables["run"]].lines.get("wandb-history.jsonl", {})
         rows = [line for _, line in sorted(lines.items()) if low <= json.loads(line)["_step"] < high]

@@ -24,7 +24,7 @@ class Sweeps:
     sweeps: dict[str, StoredSweep]
     agents: dict[str, str]
 
-    def _UpsertSweep(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _UpsertSweep(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         name = f"sweep{len(self.sweeps)}"
         config = yaml.safe_load(variables["config"])
         self.sweeps[name] = StoredSweep(config, _grid(config["parameters"]))
@@ -32,17 +32,17 @@ class Sweeps:
         project = {"id": "1", "name": variables["projectName"], "entity": entity}
         return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
 
-    def _SweepWithRuns(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _SweepWithRuns(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         sweep = self.sweeps[variables["sweep"]]
         found = {"id": variables["sweep"], "name": variables["sweep"], "state": "RUNNING", "runs": {"edges": []}}
         return {"project": {"sweep": {**found, "config": yaml.safe_dump(sweep.config)}}}
 
-    def _CreateAgent(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _CreateAgent(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         agent = f"agent{len(self.agents)}"
         self.agents[agent] = variables["sweep"]
         return {"createAgent": {"agent": {"id": agent}}}
 
-    def _Heartbeat(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _Heartbeat(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         sweep = self.sweeps[self.agents[variables["id"]]]
         commands: list[dict[str, Any]] = []
         if not json.loads(variables["runState"]):

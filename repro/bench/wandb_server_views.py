@@ -10,7 +10,7 @@ class SavedViews(Runs):
 
     views: dict[str, dict[str, Any]]
 
-    def _upsertView(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _upsertView(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         view_id = variables.get("id")
         if view_id is not None:
             self.views[view_id]  # updating a view that does not exist is an error
@@ -23,10 +23,10 @@ class SavedViews(Runs):
 
     _UpsertView2 = _upsertView
 
-    def _View(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _View(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"project": self._views(variables["name"], variables["viewType"], variables.get("viewName"))}
 
-    def _ProjectViews(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _ProjectViews(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"project": self._views(variables["project"], "runs", variables.get("viewName"))}
 
     def _views(self, project: str, kind: str, name: str | None) -> dict[str, Any] | None:
@@ -40,14 +40,14 @@ class SavedViews(Runs):
         edges = [{"node": {**view, "user": {}, "createdAt": view["updatedAt"]}, "cursor": view["id"]} for view in found]
         return {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
 
-    def _GetProjects(self, _: dict[str, Any], __: str) -> dict[str, Any]:  # noqa: N802
+    def _GetProjects(self, _: dict[str, Any], __: str) -> dict[str, Any]:
         names = sorted({run.project for run in self.runs.values()})
         edges = [{"node": {**_PROJECT, "id": name, "name": name}} for name in names]
         return {
             "models": {"edges": edges, "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}
         }
 
-    def _ProjectInternalId(self, variables: dict[str, Any], _: str) -> dict[str, Any]:  # noqa: N802
+    def _ProjectInternalId(self, variables: dict[str, Any], _: str) -> dict[str, Any]:
         return {"project": {"internalId": "1"} if self._exists(variables["projectName"]) else None}
 
 
