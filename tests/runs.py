@@ -95,18 +95,25 @@ def finished(trainer: Trainer) -> Trainer:
     return trainer
 
 
-def assert_goes_on_to_the_bit(fresh: Callable[[], Trainer], stop_at: int) -> Trainer:
-    """A trainer that goes on from the state of one stopped after `stop_at` steps ends like one that never stopped.
+def stopped(trainer: Trainer, steps: int) -> Trainer:
+    """The trainer after so many steps."""
+    while trainer.step < steps:
+        trainer.advance(lambda: trainer.step >= steps)
+    return trainer
+
+
+def assert_goes_on_to_the_bit(fresh: Callable[[], Trainer], *stops: int) -> Trainer:
+    """A trainer that goes on from the state of one stopped after so many steps ends like one that never stopped.
 
     Returns the latter.
     """
-    uninterrupted, first = finished(fresh()), fresh()
-    while first.step < stop_at:
-        first.advance(lambda: first.step >= stop_at)
-    torch.manual_seed(99)  # whatever happened meanwhile
-    second = fresh()
-    second.load_state_dict(first.state_dict())
-    assert second.step == stop_at
-    torch.testing.assert_close(finished(second).state_dict(), uninterrupted.state_dict(), rtol=0.0, atol=0.0)
-    assert second.row() == uninterrupted.row()
+    uninterrupted = finished(fresh())
+    for steps in stops:
+        first = stopped(fresh(), steps)
+        torch.manual_seed(99)  # whatever happened meanwhile
+        second = fresh()
+        second.load_state_dict(first.state_dict())
+        assert second.step == steps
+        torch.testing.assert_close(finished(second).state_dict(), uninterrupted.state_dict(), rtol=0.0, atol=0.0)
+        assert second.row() == uninterrupted.row()
     return uninterrupted

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import SMALL, runner, small_student, small_teacher
+from runs import SMALL, runner, small_student, small_teacher, stopped
 from torch import Tensor, nn
 
 from repro.cli import main
@@ -67,12 +67,6 @@ def trainer(config: StudentConfig, images: LabeledData) -> Trainer:
     return Trainer(config, {SMALL: images}, teacher(), CPU)
 
 
-def train(trainer: Trainer, until: int) -> Trainer:
-    while trainer.step < until:
-        trainer.advance(lambda: trainer.step >= until)
-    return trainer
-
-
 @pytest.mark.slow
 @can_compile
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -80,18 +74,18 @@ def test_a_compiled_run_computes_the_same_by_fused_kernels_and_goes_on_from_its_
     precision: str, small: LabeledData
 ) -> None:
     config = student(precision=precision, compiled=True)
-    eager = train(trainer(student(precision=precision), small), 14)
-    ours = train(trainer(config, small), 14)
-    full = eager if precision == "float32" else train(trainer(student(), small), 14)
+    eager = stopped(trainer(student(precision=precision), small), 14)
+    ours = stopped(trainer(config, small), 14)
+    full = eager if precision == "float32" else stopped(trainer(student(), small), 14)
     weights, eager_weights = ours.state_dict()["network"], eager.state_dict()["network"]
     assert any(not torch.equal(value, eager_weights[name]) for name, value in weights.items())
     torch.testing.assert_close(ours.losses, full.losses, rtol=1e-4 if precision == "float32" else 0.05, atol=0.0)
     # Asked to stop before the short batch: what goes on meets that shape first, and the full one after it.
-    state = copy.deepcopy(train(trainer(config, small), 6).state_dict())
+    state = copy.deepcopy(stopped(trainer(config, small), 6).state_dict())
     torch.manual_seed(99)
     second = trainer(config, small)
     second.load_state_dict(state)
-    resumed = train(second, 14).state_dict()
+    resumed = stopped(second, 14).state_dict()
     for name, value in weights.items():
         assert torch.equal(value, resumed["network"][name]), name
     assert torch.equal(ours.losses, second.losses)
@@ -100,7 +94,7 @@ def test_a_compiled_run_computes_the_same_by_fused_kernels_and_goes_on_from_its_
 @pytest.mark.slow
 @can_compile
 def test_metrics_of_a_compiled_run_are_those_of_its_weights(small: LabeledData) -> None:
-    ours = train(trainer(student(compiled=True, precision="bfloat16"), small), 7)
+    ours = stopped(trainer(student(compiled=True, precision="bfloat16"), small), 7)
     plain = trainer(student(), small)
     plain.load_state_dict(ours.state_dict())
     theirs = {name: value for name, value in plain.row().items() if name != "train/loss"}
@@ -210,8 +204,8 @@ def test_on_a_gpu_too(small: LabeledData) -> None:
 
     def losses(compiled: bool, stop_at: int) -> torch.Tensor:
         first, second = (Trainer(student(compiled=compiled), {SMALL: small}, teacher(), cuda) for _ in range(2))
-        second.load_state_dict(train(first, stop_at).state_dict())
-        return train(second, 14).losses.cpu()
+        second.load_state_dict(stopped(first, stop_at).state_dict())
+        return stopped(second, 14).losses.cpu()
 
     assert torch.equal(losses(True, 6), losses(True, 0))
     torch.testing.assert_close(losses(True, 0), losses(False, 0), rtol=1e-3, atol=0.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import SMALL, assert_goes_on_to_the_bit, lenet_teacher, runner, small_student, small_teacher
+from runs import SMALL, assert_goes_on_to_the_bit, lenet_teacher, runner, small_student, small_teacher, stopped
 from test_models_contract import Build, build, case, images  # noqa: F401  (fixtures: every architecture)
 from torch import Tensor, nn
 
@@ -273,9 +273,7 @@ def test_on_a_gpu_a_mode_rounds_and_goes_on_from_its_checkpoint_like_an_uninterr
 
     def losses(precision: str, stop_at: int) -> Tensor:
         config = small_student(precision=precision, epochs=1, model=PreResNet(depth=8))
-        trainer = Trainer(config, {SMALL: small}, Ensemble([network(5)]), cuda)
-        while trainer.step < stop_at:
-            trainer.advance(lambda: trainer.step >= stop_at)
+        trainer = stopped(Trainer(config, {SMALL: small}, Ensemble([network(5)]), cuda), stop_at)
         second = Trainer(config, {SMALL: small}, Ensemble([network(5)]), cuda)
         second.load_state_dict(trainer.state_dict())
         second.advance(lambda: False)
