@@ -74,7 +74,9 @@ class Runner:
             if batches not in smallest:
                 smallest[batches] = smallest_batch(config, datasets)
                 with_validation(config, datasets)
-            parts = (config.model, config.objective, config.augmentation, config.data.train.dataset)
+            parts: tuple[object, ...] = (config.model, config.objective, config.augmentation, config.data.train.dataset)
+            if isinstance(config, StudentConfig):
+                parts += (config.merge, config.known_classes, *(teacher.model for teacher in config.teachers))
             seen = (parts, config.frozen_trunk, config.source is not None, smallest[batches])
             if seen not in checked:
                 check_parts(config, smallest[batches])

@@ -266,3 +266,9 @@ def test_modules_of_hidden_layers_that_are_no_module_list_are_refused(given: obj
 
 def test_images_may_pass_their_range_by_rounding(tmp_path: Path) -> None:
     runner(tmp_path).check([augmentation(lambda images: images.round() * (1 + 1e-6))])
+
+
+def test_a_rule_that_merges_teachers_is_tried_although_its_other_parts_have_been(tmp_path: Path) -> None:
+    config = merge(fails)
+    with pytest.raises(BadInput, match=r"^merge weighted_mean: RuntimeError: no such kernel"):
+        runner(tmp_path).check([config.model_copy(update={"merge": None}), config])
