@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,7 +67,8 @@ def _place_of(error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '').name}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
+    libraries = ("<", sysconfig.get_path("stdlib"))
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(libraries)]
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
 
 

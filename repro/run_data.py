@@ -13,7 +13,7 @@ SEPARATOR = " and "
 
 def fingerprint_all(config: RunConfig, directory: Path) -> dict[Dataset, str]:
     """The fingerprint of every data set of the run. Raises BadInput if one is missing or damaged."""
-    return {dataset: dataset.fingerprint(directory) for dataset in config.data.datasets}
+    return {dataset: dataset.fingerprint_checked(directory) for dataset in config.data.datasets}
 
 
 def as_recorded(fingerprints: Mapping[Dataset, str]) -> dict[str, str]:

@@ -58,3 +58,29 @@ def test_images_texts_files_and_empty_splits_are_read(tmp_path: Path) -> None:
     assert len(Returned(image_size=8).returning(IMAGES[:0], LABELS[:0], "test").load_checked(tmp_path).test) == 0
     assert len(SyntheticTexts().load_checked(tmp_path).train) == 200
     assert len(TINY.load_checked(write_images(tmp_path)).train) == 24
+
+
+class Failing(Digits):
+    """Reads a file that is not there, and numbers its data."""
+
+    def load(self, directory: Path) -> LabeledData:
+        return torch.load(directory / "my_images.pt")  # type: ignore[no-any-return]
+
+    def fingerprint(self, directory: Path) -> str:
+        if directory == Path():
+            return 12  # type: ignore[return-value]
+        return str(len((directory / "my_images.pt").read_bytes()))
+
+
+def test_whatever_a_data_set_raises_is_told_in_a_line(tmp_path: Path) -> None:
+    dataset = Failing(image_size=8)
+    told = r"^data set digits: FileNotFoundError: .*my_images.pt' \(test_dataset.py, line \d+\)$"
+    with pytest.raises(BadInput, match=told):
+        dataset.load_checked(tmp_path)
+    with pytest.raises(BadInput, match=told):
+        dataset.fingerprint_checked(tmp_path)
+    with pytest.raises(BadInput, match=r"^data set digits: its fingerprint is int, not a text$"):
+        dataset.fingerprint_checked(Path())
+    torch.save((IMAGES, LABELS), tmp_path / "my_images.pt")
+    with pytest.raises(BadInput, match=r"^data set digits: load gives tuple, not LabeledData$"):
+        dataset.load_checked(tmp_path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.component import Component
-from repro.errors import BadInput
+from repro.errors import BadInput, blamed_on
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,12 @@ class Dataset(Component):
     def load_checked(self, directory: Path) -> LabeledData:
         """`load`, then check the result, since a user-defined class may return anything.
 
-        Raises BadInput as `load` does, or if types, shapes or labels are wrong.
+        Raises BadInput as `load` does or instead of any other error, or if types, shapes or labels are wrong.
         """
-        data = self.load(directory)
+        with blamed_on(f"data set {self.name}"):
+            data = self.load(directory)
+        if not isinstance(data, LabeledData):
+            raise BadInput(f"data set {self.name}: load gives {type(data).__name__}, not LabeledData")
         dtype, shape = torch.uint8, self.input_shape
         if data.reader is not None:
             dtype, shape = torch.int64, ()
@@ -129,6 +132,15 @@ class Dataset(Component):
         cover what the options make of the stored images: that follows from the config. Raises BadInput as `load`
         does, except that only `load` notices damage inside an array.
         """
+
+    def fingerprint_checked(self, directory: Path) -> str:
+        """`fingerprint`, which may be the user's own. Raises BadInput as it does, instead of any other error, or if it
+        is not a text."""
+        with blamed_on(f"data set {self.name}"):
+            fingerprint = self.fingerprint(directory)
+        if not isinstance(fingerprint, str):
+            raise BadInput(f"data set {self.name}: its fingerprint is {type(fingerprint).__name__}, not a text")
+        return fingerprint
 
 
 def as_channels_first(images: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def _check(standings: Sequence[Standing], wanted: Sequence[Request], runner: Run
 def check_data(plan: Sequence[Request], directory: Path) -> None:
     """Raise BadInput, before the first run starts, if a data set that any of the runs reads is missing."""
     for dataset in sorted({d for request in plan for d in request.config.data.datasets}, key=lambda d: d.name):
-        dataset.fingerprint(directory)
+        dataset.fingerprint_checked(directory)
 
 
 def _count(standings: Sequence[Standing]) -> str:
