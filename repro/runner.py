@@ -22,7 +22,7 @@ from repro.store import RunDirectory, SharedRun, Store
 from repro.training import hardware
 from repro.training.accumulation import check_shares
 from repro.training.batches import smallest_batch
-from repro.training.check_parts import check_parts
+from repro.training.check_parts import check_optimization, check_parts
 from repro.training.compiled import check_compiler
 from repro.training.distributed import ALONE, Ranks
 from repro.training.examples import lineage, select_all, with_validation
@@ -60,6 +60,7 @@ class Runner:
                 continue
             check_precision(config, self.device)
             check_compiler(config)
+            check_optimization(config)
             for dataset in config.data.datasets:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load_checked(self.data_directory)

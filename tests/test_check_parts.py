@@ -1,7 +1,7 @@
 """Networks, objectives and augmentations of one's own that return something else are refused before a run is begun."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from repro.distill.mutual_learning import MutualLearning
 from repro.distill.weighted_mean import WeightedMean
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
+from repro.optimization import SGD, Linear
 from repro.training.check_parts import check_parts
 
 
@@ -152,9 +153,29 @@ def augmentation(makes: Callable[[Tensor], Tensor | None]) -> TeacherConfig:
     return small_teacher().model_copy(update={"augmentation": (Own(),)})
 
 
+def optimizer(makes: Callable[[Iterable[nn.Parameter]], object]) -> TeacherConfig:
+    class Own(SGD):
+        def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            return makes(parameters)  # type: ignore[return-value]
+
+    return small_teacher().model_copy(update={"optimizer": Own(learning_rate=0.1)})
+
+
+def schedule(gives: Callable[[float], object]) -> TeacherConfig:
+    class Own(Linear):
+        def _decay(self, peak: float, progress: float) -> float:  # noqa: ARG002
+            return gives(progress)  # type: ignore[return-value]
+
+    return small_teacher().model_copy(update={"schedule": Own(), "epochs": 4})
+
+
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
+        (optimizer(torch.optim.LBFGS), r"^optimizer sgd: TypeError: .*'closure' \(check_parts.py, line \d+\)$"),
+        (optimizer(list), "^sgd: build gives list, not a torch Optimizer$"),
+        (schedule(fails), r"^schedule linear: RuntimeError: no such kernel \(test_check_parts.py, line"),
+        (schedule(lambda progress: 1 - 2 * progress), r"^linear: its learning rate in epoch 3 is -0\.5; it must be"),
         (
             network(lambda: Network(11)),
             r"preresnet: for one input it returns torch.float32 \(1, 11\), not .* \(1, 10\)",

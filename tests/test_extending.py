@@ -107,6 +107,10 @@ def _follow_the_page(page: str, process: "subprocess.Popen[str]", tmp_path: Path
     augmented = repro(*shlex.split(command), "--runs", "augmented")
     assert augmented.returncode == 0, augmented.stderr
 
+    (command,) = re.findall(r"^repro (run digits .*optimizer=.*)$", page, flags=re.MULTILINE)
+    optimized = repro(*shlex.split(command), "--runs", "optimized")
+    assert optimized.returncode == 0, optimized.stderr
+
     hidden = repro("run", "stripes_study", "preset=smoke", "objective.name=vector_distance", "--runs", "runs")
     assert hidden.returncode == 0, hidden.stderr
 

@@ -1,12 +1,14 @@
-"""Checks, before a run is started, that it can be trained with its network, objective and augmentations.
+"""Checks, before a run is started, that it can be trained with its network, objective, optimizer and augmentations.
 
 These may be user-defined classes, which could return anything.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from repro.config import StudentConfig, TrainingConfig
+from repro.config import GeneratorConfig, StudentConfig, TrainingConfig
 from repro.data.augmentation import Augmentation
 from repro.data.dataset import Dataset, as_input
 from repro.distill.companions import CompanionObjective
@@ -38,6 +40,24 @@ def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
     for augmentation in config.augmentation:
         with blamed_on(f"augmentation {augmentation.name}"):
             _check_augmentation(augmentation, config.data.train.dataset.input_shape)
+
+
+def check_optimization(config: TrainingConfig | GeneratorConfig) -> None:
+    """Raise BadInput if the optimizer cannot take a step as the engine asks for it, or if the schedule gives no
+    learning rate for an epoch."""
+    parameter = nn.Parameter(torch.ones(3, 3))
+    parameter.grad = torch.ones(3, 3)
+    with blamed_on(f"optimizer {config.optimizer.name}"):
+        optimizer = config.optimizer.build(iter([parameter]))
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise BadInput(f"{config.optimizer.name}: build gives {type(optimizer).__name__}, not a torch Optimizer")
+        optimizer.step()
+    name, peak = config.schedule.name, config.optimizer.learning_rate
+    with blamed_on(f"schedule {name}"):
+        for epoch in range(config.epochs):
+            rate = config.schedule.learning_rate(peak, step=epoch, steps_per_epoch=1, epochs=config.epochs)
+            if not (isinstance(rate, float | int) and 0 <= rate < math.inf):
+                raise BadInput(f"{name}: its learning rate in epoch {epoch} is {rate}; it must be a number from 0 on")
 
 
 def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
