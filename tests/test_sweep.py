@@ -1,13 +1,16 @@
 """Sweep files: what they expand to, how their faults are told, and that W&B reads them the same way."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from repro.config import StudentConfig
 from repro.errors import BadInput
+from repro.experiments.digits import DigitsStudy
 from repro.experiments.lenet_mnist import LenetMnist
 from repro.experiments.study import find_study
 from repro.launch.plan import parents_first
@@ -312,3 +315,24 @@ def test_a_change_mends_a_wrong_value_of_the_file(sweep: Path) -> None:
     sweep.write_text(sweep.read_text().replace("smoke", "smok"))
     assert "did you mean 'smoke'" in refusal(sweep)
     assert len(read_sweep(sweep, {"preset": "smoke"})) == 4
+
+
+@pytest.mark.parametrize(
+    ("makes", "problem"),
+    [
+        (lambda: 1 / 0, r"^study digits: ZeroDivisionError: division by zero \(test_sweep.py, line \d+\)$"),
+        (lambda: None, "^study digits: config gives NoneType, not the config of a run$"),
+        (
+            lambda: DigitsStudy().config().model_validate({**dict(DigitsStudy().config()), "epochs": 0}),
+            "^study digits: its config.epochs: Input should be greater than or equal to 1$",
+        ),
+    ],
+)
+def test_whatever_a_study_of_ones_own_does_is_told_in_a_line(makes: Callable[[], Any], problem: str) -> None:
+    class Own(DigitsStudy):
+        def config(self) -> StudentConfig:
+            config: StudentConfig = makes()
+            return config
+
+    with pytest.raises(BadInput, match=problem):
+        request_run(Own, {"preset": "smoke"})

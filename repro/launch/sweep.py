@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from repro.component import Schema
-from repro.config import RunConfig
+from repro.config import BaseRunConfig, RunConfig
 from repro.config.override import override
-from repro.errors import BadInput, did_you_mean
+from repro.errors import BadInput, blamed_on, did_you_mean
 from repro.experiments.study import Study, find_study, parse_study
 from repro.launch.request import Request
 from repro.launch.yaml_file import Loader, read_mapping
@@ -63,7 +64,15 @@ def request_run(study: type[Study], settings: dict[str, Any]) -> Request:
 
 def changed_config(study: Study, changes: Mapping[str, Any]) -> RunConfig:
     """The config of the study's run, with `changes` (by dotted key) applied. Raises BadInput."""
-    config = study.config()
+    with blamed_on(f"study {study.name}"):
+        try:
+            config = study.config()
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(["its config", *map(str, first["loc"])])
+            raise BadInput(f"study {study.name}: {key}: {first['msg']}") from error
+    if not isinstance(config, BaseRunConfig):
+        raise BadInput(f"study {study.name}: config gives {type(config).__name__}, not the config of a run")
     fields = type(config).model_fields
     for key in changes:
         if key.split(".")[0] not in fields:
