@@ -16,7 +16,7 @@ FIGURE = PaperFigure(
     title="Table 1: does it help to start where the teacher started? (ResNet-20, test)",
     sweeps=("shared_init",),
     panels=PANELS,
-    caption=PAPER_IS_GREY,
+    caption=f"{PAPER_IS_GREY} Its CKA is not comparable: the original code averages it over channels and rows.",
     draw=lambda evidence: draw_table(PANELS, evidence),
 )
 
