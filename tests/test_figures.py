@@ -256,6 +256,7 @@ def test_figure_8_shows_training_images_beside_test_images(
         assert bar_heights(axes)[:10] == pytest.approx(
             sorted(softmax(factor * logits[0].astype(float)), reverse=True), rel=1e-5
         )
+    assert {bar.get_linewidth() for bar in picture.axes[0].patches[:10]} == {0}  # a white edge hides a few percent
     members = [softmax(2 * evidence.records.shown_logits(run)[1].astype(float)) for run in member_runs(evidence, 56, 5)]  # type: ignore[index]
     assert bar_heights(picture.axes[19])[0] == pytest.approx(np.mean(members, axis=0).max(), rel=1e-5)
 

@@ -258,6 +258,23 @@ def test_a_line_is_broken_where_only_other_series_have_a_run() -> None:
     assert {text.get_position() for text in axes.texts} == {(1.0, 0.96), (4.0, 0.04), (5.0, 0.04), (6.0, 0.04)}
 
 
+def test_what_is_not_run_has_no_axis_and_keeps_clear_of_the_paper() -> None:
+    halves = {"members": 1, "trial": 0}
+    figure = find_figure("5")
+    evidence = figure.evidence(
+        StudyTables(SyntheticRecords(examples=50).add("data_recycling", world, only=halves)), "short"
+    )
+    _, ensembles, done, policies = figure.picture(evidence, "short").axes
+    assert not len(ensembles.get_yticks()) and len(done.get_yticks())  # the paper has no values for three teachers
+    combined = [label.get_text() for label in policies.get_yticklabels()].index("Combined")
+    places = {round(-text.get_position()[1]): text.get_position()[0] for text in policies.texts}
+    assert places == {row: 0.97 if row == combined else 0.03 for row in range(11)}  # the paper has 60 %, at the left
+    transfer = find_figure("transfer")
+    frozen = SyntheticRecords(examples=50).add("transfer", world, only={"weights": "frozen", "trial": 0})
+    panels = transfer.picture(transfer.evidence(StudyTables(frozen), "short"), "short").axes
+    assert [len(axes.get_xticks()) > 0 for axes in panels] == [True, True, False, False]
+
+
 def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
     class Measured(Records):
         at: frozenset[str] = frozenset()

@@ -32,6 +32,8 @@ def draw_lines(axes: Axes, panel: Panel, scale: Scale, here: Evidence) -> None:
     format_axis(axes.yaxis, panel.metric, ticks=5)
     axes.margins(y=0.1)
     axes.autoscale_view(scalex=False)
+    if not axes.has_data() and len(axes.get_shared_y_axes().get_siblings(axes)) == 1:
+        axes.set_yticks([])  # else the axis would run from below zero, at any metric
     for x in (x for x in places if x not in done):
         stated = pd.concat([series.cells.loc[series.cells[scale.column] == x, "paper"] for series in drawn])
         _write_not_run(axes, places[x], stated.dropna())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -14,21 +15,19 @@ ABOVE = 0.12
 """Fraction of a row by which a control is drawn above its student, since the two may be equal."""
 BENEATH = 0.26
 """Fraction of a row between one series and the next below it, since they often coincide."""
+PAPER_COLUMNS = ["paper", "paper_low", "paper_high"]
 
 
 def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
     wanted = set(conditions(panel, here)[names.column])
     places = {value: -float(row) for row, value in enumerate(value for value in names.names if value in wanted)}
-    for series in all_series(panel, here):
+    drawn = list(all_series(panel, here))
+    for series in drawn:
         if series.role == "teacher":
             _draw_teacher(axes, panel, series)
         else:
             _draw_dots(axes, panel, series, places)
-    done = set(here.table[names.column]) if names.column in here.table else set()
-    for value, place in places.items():
-        if value not in done:
-            at: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
-            axes.text(0.03, place, NOT_RUN, color=PALE, fontsize=SMALL, **at)
+    is_empty = not axes.has_data()
     axes.set_yticks(list(places.values()), [names.names[value] for value in places])
     axes.set_ylim(min(places.values(), default=0) - 0.6, 0.6)
     axes.grid(visible=False, axis="y")
@@ -37,6 +36,24 @@ def draw_rows(axes: Axes, panel: Panel, names: Names, here: Evidence) -> None:
     axes.set_xlabel(panel.metric.label.replace(" (", "\n("))
     format_axis(axes.xaxis, panel.metric, ticks=3 if axes.get_position().width > 0.2 else 2)
     axes.margins(x=0.08)
+    if is_empty:
+        axes.set_xticks([])  # else the axis would run from below zero, at any metric
+    done = set(here.table[names.column]) if names.column in here.table else set()
+    for value in (value for value in places if value not in done):
+        stated = pd.concat([one.cells.loc[one.cells[names.column] == value, PAPER_COLUMNS].stack() for one in drawn])
+        _write_not_run(axes, places[value], stated)
+
+
+def _write_not_run(axes: Axes, place: float, stated: "pd.Series[float]") -> None:
+    """Write `not run` at the left of a row or, if one of the paper's values is there, at the right."""
+    low, high = axes.get_xlim()
+    on_right = bool((stated < low + 0.3 * (high - low)).any())
+    at: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "ha": "right" if on_right else "left",
+        "va": "center",
+    }
+    axes.text(0.97 if on_right else 0.03, place, NOT_RUN, color=PALE, fontsize=SMALL, **at)
 
 
 def _draw_dots(axes: Axes, panel: Panel, series: Series, places: Mapping[Any, float]) -> None:
