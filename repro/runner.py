@@ -125,7 +125,7 @@ class Runner:
                 try:
                     self._train(run, config, title, datasets, fingerprints, log)
                     self.ranks.wait_for_all()  # a parent's weights must exist before any process starts its child
-                except (Interrupted, BadInput):
+                except (Interrupted, BadInput, BrokenPipeError):  # the last if our output is closed, by `| head` say
                     raise
                 except Exception as caught:
                     log.exception("failed")

@@ -1,5 +1,7 @@
 """What one call of the runner does beside training: wait for others, save in time, and leave alone what it should."""
 
+import contextlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,6 +124,19 @@ def test_a_failure_is_left_alone_unless_forgiven_and_that_of_a_parent_is_none(tm
         assert run.last_failure() == failure
     work.make(CONFIG, "a teacher", forgiven=failure["time"])
     assert run.is_done() and run.failure() is None
+
+
+def test_a_run_whose_output_is_closed_has_not_failed_and_is_continued(tmp_path: Path) -> None:
+    """As in `repro launch SWEEP 2>&1 | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    made = runner(tmp_path)
+    with pytest.raises(BrokenPipeError), os.fdopen(writer, "w") as closed, contextlib.redirect_stderr(closed):
+        made.make(small_teacher(), "teacher")
+    run = made.store.run(small_teacher().run_id)
+    assert run.state() == "interrupted"
+    made.make(small_teacher(), "teacher")
+    assert run.is_done()
 
 
 def test_a_run_that_exceeds_the_memory_fails_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
