@@ -30,7 +30,7 @@ from repro.tracking.label import Label
 from repro.tracking.mirror import Mode, mirrored
 from repro.training.distributed import connected, ranks_of_this_job
 from repro.training.examples import assemble
-from repro.training.hardware import choose_device, keep_freed_memory
+from repro.training.hardware import choose_device, keep_freed_memory, use_exact_kernels
 
 
 def data_list(options: argparse.Namespace) -> None:
@@ -106,6 +106,7 @@ def sample_quality(options: argparse.Namespace) -> None:
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
         raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
     check_data_of_done(record, config, options.data)
+    use_exact_kernels()
     extract = inception(options.data, runner.device)
     datasets = {dataset: dataset.load_checked(options.data) for dataset in config.data.datasets}
     real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
