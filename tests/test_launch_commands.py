@@ -226,6 +226,9 @@ def test_logs_show_what_a_run_wrote_and_why_it_failed(repro: Repro) -> None:
     code, out, err = repro("logs", failed["run_id"][:6])
     assert (code, err) == (0, "")
     assert "starts at step 0 of" in out
+    with (Path("runs") / failed["run_id"] / "run.log").open("ab") as log:
+        log.write("é".encode()[:1])  # a disk that was full in the middle of a letter
+    assert "starts at step 0 of" in repro("logs", failed["run_id"]).out
     assert f"failed: {failed['error']}\nTraceback (most recent call last):\n" in out
     code, _, err = repro("logs", "zz")
     assert (code, err.count("\n")) == (2, 1)

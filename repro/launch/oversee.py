@@ -89,7 +89,7 @@ def logs(options: argparse.Namespace) -> None:
     (named,) = _find(options.what, options)
     run = named.run
     log = run.path / "run.log"
-    print(f"{log}\n" + (log.read_text() if log.exists() else "the run has not been started\n"), end="")
+    print(f"{log}\n" + (log.read_text(errors="replace") if log.exists() else "the run has not been started\n"), end="")
     failure = run.last_failure()
     if failure is not None:
         print(f"\nfailed: {failure['error']}\n{failure['traceback']}", end="")
