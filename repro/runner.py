@@ -60,7 +60,10 @@ class Runner:
                 continue
             check_precision(config, self.device)
             check_compiler(config)
-            check_optimization(config)
+            optimization = (config.optimizer, config.schedule, config.epochs)
+            if optimization not in checked:
+                check_optimization(config)
+                checked.add(optimization)
             for dataset in config.data.datasets:
                 if dataset not in datasets:
                     datasets[dataset] = dataset.load_checked(self.data_directory)

@@ -14,7 +14,8 @@ from repro.distill.supervised import CrossEntropy
 from repro.generative.sngan import SNGAN
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet, PreResNetNetwork
-from repro.optimization import SGD, Adam, Cosine, Linear
+from repro.optimization.optimizers import SGD, Adam
+from repro.optimization.schedules import Cosine, Linear
 from repro.progress import Lines
 from repro.runner import Runner
 from repro.stop import StopRequest

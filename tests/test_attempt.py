@@ -10,7 +10,7 @@ from repro.attempt import write_failure
 from repro.config import DataConfig, Selection
 from repro.data.synthetic import Synthetic
 from repro.errors import Interrupted, RunFailed
-from repro.optimization import SGD
+from repro.optimization.optimizers import SGD
 from repro.store import Store
 from repro.training.distributed import PeerLost
 

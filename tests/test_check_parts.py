@@ -21,7 +21,8 @@ from repro.distill.mutual_learning import MutualLearning
 from repro.distill.weighted_mean import WeightedMean
 from repro.errors import BadInput
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD, Linear
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Linear
 from repro.training.check_parts import check_parts
 
 
@@ -163,7 +164,7 @@ def optimizer(makes: Callable[[Iterable[nn.Parameter]], object]) -> TeacherConfi
 
 def schedule(gives: Callable[[float], object]) -> TeacherConfig:
     class Own(Linear):
-        def _decay(self, peak: float, progress: float) -> float:  # noqa: ARG002
+        def decay(self, peak: float, progress: float) -> float:  # noqa: ARG002
             return gives(progress)  # type: ignore[return-value]
 
     return small_teacher().model_copy(update={"schedule": Own(), "epochs": 4})

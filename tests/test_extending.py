@@ -40,7 +40,7 @@ def test_a_network_a_data_set_a_method_and_a_study_are_one_file_each(tmp_path: P
     shutil.copytree(ROOT / "repro", suite / "repro", ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for name, code in blocks:
         assert not (suite / name).exists()
         (suite / name).write_text(code)
@@ -107,9 +107,13 @@ def _follow_the_page(page: str, process: "subprocess.Popen[str]", tmp_path: Path
     augmented = repro(*shlex.split(command), "--runs", "augmented")
     assert augmented.returncode == 0, augmented.stderr
 
-    (command,) = re.findall(r"^repro (run digits .*optimizer=.*)$", page, flags=re.MULTILINE)
-    optimized = repro(*shlex.split(command), "--runs", "optimized")
-    assert optimized.returncode == 0, optimized.stderr
+    (command,) = re.findall(r"^repro (run digits .*schedule=.*)$", page, flags=re.MULTILINE)
+    scheduled = repro(*shlex.split(command), "--runs", "scheduled")
+    assert scheduled.returncode == 0, scheduled.stderr
+    configs = [json.loads(path.read_text())["config"] for path in (tmp_path / "scheduled").glob("*/config.json")]
+    assert {"name": "steps", "warmup_epochs": 0, "per": "epoch", "drops": [0.3, 0.6], "factor": 0.1} in [
+        config["schedule"] for config in configs
+    ]
 
     hidden = repro("run", "stripes_study", "preset=smoke", "objective.name=vector_distance", "--runs", "runs")
     assert hidden.returncode == 0, hidden.stderr

@@ -23,7 +23,7 @@ from repro.experiments.sngan import SNGANStudy
 from repro.generative.sampling import ImageSampler, generate, to_uint8
 from repro.launch.plan import count_work, images_to_train, parents_first
 from repro.launch.request import Request
-from repro.optimization import Linear
+from repro.optimization.schedules import Linear
 from repro.seeds import stream_seed
 from repro.training.accumulation import check_shares
 from repro.training.batches import smallest_batch

@@ -18,7 +18,7 @@ from repro.data.augment_geometric import HorizontalFlip
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.errors import BadInput, Interrupted, RunFailed
 from repro.generative.sngan import SNGAN
-from repro.optimization import Adam
+from repro.optimization.optimizers import Adam
 from repro.runner import Runner
 from repro.store import Store
 from repro.training.generator_trainer import SAMPLES, GeneratorTrainer

@@ -29,7 +29,7 @@ from repro.launch.pool import Pool, Workplace, _Worker
 from repro.launch.request import Order, Request, order
 from repro.launch.together import make_together
 from repro.launch.worker import _outcome
-from repro.optimization import SGD
+from repro.optimization.optimizers import SGD
 from repro.progress import Lines
 from repro.stop import StopRequest
 from repro.store import RunDirectory, Store

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
-from repro.optimization import SGD, Adam, AdamW, Constant, Cosine, Linear, Optimizer, Schedule
+from repro.optimization.optimizers import SGD, Adam, AdamW, Optimizer
+from repro.optimization.schedules import Constant, Cosine, Linear, Schedule
 
 PEAK, EPOCHS, STEPS_PER_EPOCH = 0.05, 30, 7
 

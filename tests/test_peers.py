@@ -19,7 +19,8 @@ from repro.distill.supervised import LabelSmoothing
 from repro.errors import BadInput
 from repro.models.base import count_parameters
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD, Constant
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Constant
 from repro.surface import make_surface
 from repro.training.companions import Companions
 from repro.training.trainer import Trainer

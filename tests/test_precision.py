@@ -23,7 +23,8 @@ from repro.distill.mutual_learning import MutualLearning
 from repro.errors import BadInput
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD, Constant
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Constant
 from repro.store import Store
 from repro.training.hardware import use_exact_kernels
 from repro.training.precision import Precision

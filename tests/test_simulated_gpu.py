@@ -32,7 +32,7 @@ from repro.launch.request import Request
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.models.base import Model
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD
+from repro.optimization.optimizers import SGD
 from repro.progress import Lines
 from repro.runner import Runner
 from repro.stop import StopRequest

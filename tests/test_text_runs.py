@@ -9,7 +9,7 @@ from repro.config import DataConfig, Selection, StudentConfig
 from repro.data.dataset import Dataset, LabeledData, Split
 from repro.data.synthetic_texts import SyntheticTexts
 from repro.models.lstm import LSTM
-from repro.optimization import Adam
+from repro.optimization.optimizers import Adam
 from repro.training.trainer import Trainer
 
 TEXTS = SyntheticTexts(texts=90, tokens=10, minimum_count=2, max_words=50)

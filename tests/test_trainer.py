@@ -21,7 +21,8 @@ from repro.distill.initialization import Interpolated
 from repro.errors import RunFailed
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD, Cosine
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Cosine
 from repro.training.batches import Batch
 from repro.training.evaluation import predict, stage_similarity
 from repro.training.examples import NO_LABEL, assemble

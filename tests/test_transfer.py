@@ -28,7 +28,8 @@ from repro.launch.request import Request
 from repro.models.preresnet import PreResNet
 from repro.models.resnet import ResNet
 from repro.models.vgg import VGG
-from repro.optimization import SGD, Constant
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Constant
 from repro.training.start import build_network, initial_network, to_training_mode
 from repro.training.trainer import Trainer
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor
 
-from repro import distill, generative, models
+from repro import distill, generative, models, optimization
 from repro.component import Schema, choices, discover
 from repro.config.data import DataConfig, GeneratedImages, GeneratedStream
 from repro.config.errors import explain
@@ -23,10 +23,11 @@ from repro.distill.objective import Objective
 from repro.generative.base import GenerativeModel
 from repro.models.base import Model
 from repro.models.stages import stage_shapes
-from repro.optimization import Optimizer, Schedule
+from repro.optimization.optimizers import Optimizer
+from repro.optimization.schedules import Schedule
 from repro.seeds import stream_seed
 
-for _package in (models, distill, generative):
+for _package in (models, distill, generative, optimization):
     discover(_package)
 
 if TYPE_CHECKING:

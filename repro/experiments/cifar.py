@@ -17,7 +17,8 @@ from repro.experiments.study import Preset
 from repro.generative.sngan import SNGAN
 from repro.models.base import Model
 from repro.models.preresnet import Norm, PreResNet
-from repro.optimization import Adam, Linear
+from repro.optimization.optimizers import Adam
+from repro.optimization.schedules import Linear
 
 BASELINE: tuple[Augmentation, ...] = (RandomCrop(padding=4), HorizontalFlip(p=0.5))
 MAX_MEMBERS = 12

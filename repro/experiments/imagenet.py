@@ -11,7 +11,8 @@ from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
 from repro.experiments.study import Preset, Study
 from repro.models.resnet import ResNet
-from repro.optimization import SGD, Cosine
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Cosine
 
 
 class Scale(NamedTuple):

@@ -22,7 +22,7 @@ from repro.experiments.study import Preset, Study
 from repro.models.base import Model
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
-from repro.optimization import SGD
+from repro.optimization.optimizers import SGD
 
 DataName = Literal["digits", "mnist", "cifar100"]
 COMMON_BATCH = 128

@@ -6,7 +6,7 @@ from repro.config import StudentConfig
 from repro.distill.divergences import ForwardCrossEntropy
 from repro.experiments.cifar import network, student, teachers
 from repro.experiments.study import Study
-from repro.optimization import SGD, Adam, Optimizer
+from repro.optimization.optimizers import SGD, Adam, Optimizer
 
 COMMON_EPOCHS = 300
 WEIGHT_DECAY = {300: 1e-4, 1000: 0.0, 5000: 0.0}

@@ -6,7 +6,8 @@ from repro.distill.initialization import Random
 from repro.distill.objective import Objective
 from repro.distill.supervised import CrossEntropy
 from repro.models.base import Model
-from repro.optimization import SGD, Cosine
+from repro.optimization.optimizers import SGD
+from repro.optimization.schedules import Cosine
 
 
 def teacher(

@@ -12,7 +12,8 @@ from repro.distill.initialization import Random
 from repro.distill.supervised import CrossEntropy
 from repro.experiments.study import Preset, Study
 from repro.models.lstm import LSTM
-from repro.optimization import SGD, Adam, Cosine, Optimizer
+from repro.optimization.optimizers import SGD, Adam, Optimizer
+from repro.optimization.schedules import Cosine
 
 MAX_MEMBERS = 5
 

@@ -11,7 +11,8 @@ from repro.distill.supervised import CrossEntropy, LabelSmoothing
 from repro.experiments.study import Preset, Study
 from repro.experiments.text import PRESETS as STUDENTS
 from repro.models.transformer import Transformer
-from repro.optimization import Adam, Cosine
+from repro.optimization.optimizers import Adam
+from repro.optimization.schedules import Cosine
 
 OBJECTIVES: dict[str, Objective] = {
     "independent": LabelSmoothing(smoothing=0.0),
