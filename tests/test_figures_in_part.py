@@ -57,6 +57,17 @@ def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
     assert texts(picture).split("\n").count("-") == 2 * 2 and "(dots)" not in texts(picture)
 
 
+def test_no_axis_counts_beyond_a_hundred_percent() -> None:
+    same = SyntheticRecords(examples=50, trial_std=0.0).add(
+        "digits", lambda *_: Truth(accuracy=None, agreement=1.0), only={"trial": 0}
+    )
+    figure = find_figure("digits")
+    axes = figure.picture(figure.evidence(StudyTables(same), "short"), "short").axes[0]
+    assert axes.get_ylim()[1] > 1.002
+    shown = [axes.yaxis.get_major_formatter()(tick, 0) for tick in axes.get_yticks()]
+    assert shown.index("100") == len([label for label in shown if label]) - 1 and shown[-1] == ""
+
+
 def test_no_axis_blows_up_hundredths_of_a_point() -> None:
     near = {"trial": 0, "method": ["soft_labels", "logit_mse"]}  # 0.3 points apart
     one = SyntheticRecords(examples=5000).add("text_transformer", world, only=near)

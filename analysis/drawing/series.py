@@ -84,5 +84,11 @@ def room(metric: Metric, deviation: "pd.Series[float]") -> "pd.Series[float]":
 
 
 def format_axis(axis: Any, metric: Metric, ticks: int) -> None:
+    """Round ticks in the metric's unit. Those above 100 % have no label: no share is there, only room for a mark."""
+
+    def label(value: float, _: int) -> str:
+        is_possible = metric.unit != "%" or value < 1 + 1e-9
+        return f"{metric.factor * value:.4g}" if is_possible else ""
+
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{metric.factor * value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(label))
