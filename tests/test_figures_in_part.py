@@ -286,6 +286,16 @@ def test_what_is_not_run_has_no_axis_and_keeps_clear_of_the_paper() -> None:
     assert [len(axes.get_xticks()) > 0 for axes in panels] == [True, True, False, False]
 
 
+def test_students_are_drawn_without_their_teachers_records() -> None:
+    """As after copying only a sweep's own runs from elsewhere."""
+    records = SyntheticRecords(examples=50).add("digits", world, only={"images": [300]})
+    for run_id in [run_id for run_id in records.ids() if records.record(run_id).kind == "teacher"]:
+        del records.made[run_id], records.logits[run_id]
+    figure = find_figure("fidelity_vs_generalization")
+    picture = figure.picture(figure.evidence(StudyTables(records), "short"), "short")
+    assert "teachers not in the records" in texts(picture)
+
+
 def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
     class Measured(Records):
         at: frozenset[str] = frozenset()

@@ -39,6 +39,10 @@ def draw(evidence: Evidence) -> Figure:
         gain.plot(shown["agreement"], shown["above"], label=f"{name} {rho}".strip(), clip_on=False, **style)
         calibration.plot(shown["agreement"], shown["ece"], clip_on=False, **style)
     gain.axhline(0, color=PALE, linewidth=0.8, zorder=1)
+    if evidence.table["teacher_accuracy"].isna().all():  # only the students' records are here
+        at = {"transform": gain.transAxes, "ha": "center", "va": "center"}
+        gain.text(0.5, 0.5, "teachers not in the records", color=PALE, **at)
+        gain.set_yticks([])
     gain.set(ylabel="accuracy above the teacher's (points)", ylim=limits["above"])
     gain.set_title("Generalization", loc="left")
     calibration.set(ylabel="student's test ECE ↓", ylim=limits["ece"])
@@ -55,6 +59,8 @@ def _points(students: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
 
 
 def _limits(values: "pd.Series[float]", of_studies: Sequence["pd.Series[float]"]) -> tuple[float, float]:
+    if values.isna().all():
+        return 0.0, 1.0
     low = min([values.quantile(BEYOND), *(own.quantile(0.25) for own in of_studies)])
     high = max([values.quantile(1 - BEYOND), *(own.quantile(0.75) for own in of_studies)])
     margin = 0.08 * (high - low) or 0.01
