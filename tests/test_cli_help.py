@@ -80,6 +80,8 @@ def test_folders_come_from_the_environment_unless_given(monkeypatch: pytest.Monk
         ({"WANDB_MODE": "offline"}, "offline"),
         ({"WANDB_SWEEP_ID": "abc"}, "online"),  # whose agent works on the sweep wants to see it
         ({"WANDB_SWEEP_ID": "abc", "WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_SWEEP_ID": "abc", "WANDB_MODE": ""}, "online"),
+        ({"WANDB_SWEEP_ID": ""}, "disabled"),
         ({"WANDB_MODE": "dryrun"}, "disabled"),  # a mode of the client's that is none of ours
     ],
 )

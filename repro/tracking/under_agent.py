@@ -53,7 +53,7 @@ class Point:
 def point_of_agent() -> Point | None:
     """Read the point that `wandb agent` passes in the environment; None if no agent started this process."""
     sweep = os.environ.get("WANDB_SWEEP_ID")
-    if sweep is None:
+    if not sweep:
         return None
     path = Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", ""))
     content = yaml.safe_load(path.read_text()) if path.is_file() else {}

@@ -94,8 +94,8 @@ def data_option(parser: Parser) -> None:
 
 def wandb_option(parser: Parser) -> None:
     modes = ["online", "offline", "disabled", "auto"]
-    # Whoever works on a W&B sweep wants to see it there.
-    default = os.environ.get("WANDB_MODE", "online" if "WANDB_SWEEP_ID" in os.environ else "disabled")
+    # Whoever works on a W&B sweep wants to see it there. The client, too, treats an empty variable as unset.
+    default = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_SWEEP_ID") else "disabled")
     parser.add_argument(
         "--wandb",
         choices=modes,
