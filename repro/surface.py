@@ -183,8 +183,10 @@ def make_surface(runner: Runner, config: RunConfig, title: str, points: int, ima
     for needed in (run, runner.store.run(teacher.run_id)):
         if not needed.is_done():
             raise BadInput(f"{title}: run {needed.run_id} is not done; `repro run` with the same settings makes it")
+    settings = {"run_id": run.run_id, "points": points, "images": images}
+    if _known(run, "surface.json", settings) is not None:  # before the lock: the folder may be read-only
+        return run.path / "surface.json"
     with run.lock(on_wait=lambda holder: runner.progress.say(f"{title}: waiting, {holder} is writing to its record")):
-        settings = {"run_id": run.run_id, "points": points, "images": images}
         if _known(run, "surface.json", settings) is None:
             surface = _open_surface(runner, config, title, run, images)
             _measure(surface, run, runner, title, settings)

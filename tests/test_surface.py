@@ -258,10 +258,14 @@ def test_interrupted_and_resumed_equals_uninterrupted_to_the_byte(root: Path) ->
     assert not (run.path / "surface_progress.json").exists()
 
 
-def test_a_surface_that_is_there_is_left_alone(root: Path) -> None:
+def test_a_surface_that_is_there_is_left_alone_even_where_nothing_can_be_written(root: Path) -> None:
     path = make_surface(runner(root), student(), "student", 2, 20)
     written = path.stat().st_mtime_ns
+    lock = path.with_name("lock")
+    lock.unlink()
+    lock.mkdir()  # cannot be opened for writing, by any user
     assert make_surface(runner(root), student(), "student", 2, 20) == path
+    lock.rmdir()
     assert path.stat().st_mtime_ns == written
 
 
