@@ -136,6 +136,21 @@ def test_thousands_of_jobs_are_cancelled_without_leaving_one_out(slurm: PretendS
     assert max(len(call) for call in calls) <= 500
 
 
+def test_jobs_count_as_cancelled_only_if_scancel_says_nothing_but_that_some_are_of_other_users(
+    slurm: PretendSlurm,
+) -> None:
+    mine, other = (Task("repro-x-1", job_id, job_id, "RUNNING", "None", "") for job_id in ("8", "9"))
+    denied = "scancel: error: Kill job error on job id 9: Access/permission denied"
+    said: list[str] = []
+    slurm.fails("scancel", denied)
+    assert cancel([mine, other], said.append) == {mine}
+    assert said == ["left in the queue: 1 job of repro-x-1 that another user owns and has to cancel"]
+    for script in (f"echo '{denied}\nscancel: error: Unable to contact slurm controller' >&2; exit 1", "exit 1"):
+        slurm.script("scancel", f"#!/bin/bash\n{script}\n")
+        with pytest.raises(BadInput, match="Slurm does not answer"):
+            cancel([mine, other], said.append)
+
+
 def test_submissions_are_kept_in_order_and_put_away_when_they_have_ended(ledger: Ledger) -> None:
     first, second = entry("1", ["a"], ["b"]), entry("2", ["b"])
     with ledger.lock(print):
