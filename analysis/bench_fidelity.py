@@ -49,6 +49,11 @@ def load_method(path: Path) -> str:
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         with blamed_on(f"{path} cannot be imported"):
             spec.loader.exec_module(sys.modules[spec.name])
+        if "repro.config" in sys.modules:
+            raise BadInput(
+                f"{path}: imports the schema of runs (repro.config, perhaps through another module), to which its "
+                "objective could then not be added: import that inside the function that uses it"
+            )
         found = sorted(set(Objective.registry) - before)
     if len(found) != 1:
         raise BadInput(

@@ -294,6 +294,7 @@ SESSION = """
     for file in ("none.py", "empty.py", "broken.py", "unfinished.py", sys.argv[1]):
         print(main(bench + ["--method", file]))
     print(main(bench + ["--method", "own.py"]))
+    print(main(bench + ["--method", "late.py"]))
     print(main(["bench", "lenet", "--method", "own.py"]))
 """
 
@@ -304,6 +305,7 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("1 / 0")
     (tmp_path / "unfinished.py").write_text(OWN.replace("def divergence", "def divergance").replace('"own"', '"other"'))
+    (tmp_path / "late.py").write_text("from repro.config import StudentConfig\n" + OWN.replace('"own"', '"late"'))
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(
@@ -315,12 +317,13 @@ def test_a_file_of_ones_own_earns_a_row(tmp_path: Path) -> None:
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[:6] == ["2"] * 6 and lines[-2:] == ["0", "2"]
+    assert lines[:6] == ["2"] * 6 and lines[-3:] == ["0", "2", "2"]
     problems = ["needs --method", "none.py: is not a Python file", "empty.py: defines 0", "ZeroDivisionError"]
     problems += ["Own must define divergence", "divergences.py: defines 6 objectives (brier, "]
+    problems += ["late.py: imports the schema of runs (repro.config, "]
     for problem in (*problems, "--method works only with"):
         assert problem in done.stderr
-    header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[6:-2]]
+    header, _, row = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[6:-3]]
     assert row[0] == "own" and len(row) == len(header)
     again = [sys.executable, "-m", "repro", "bench", "fidelity", "--preset", "smoke", "--runs", "runs"]
     again += ["--method", "own.py", "--json"]
