@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from scipy.special import softmax
 
-from analysis.drawing.panels import Evidence, Names, Panel, Scale
-from analysis.drawing.series import NOT_RUN
+from analysis.drawing.panels import AGREEMENT, Evidence, Names, Panel, Scale
+from analysis.drawing.series import NOT_RUN, format_axis
 from analysis.drawing.small_multiples import student_sweeps
 from analysis.drawing.style import SMALL, VERMILLION, WIDTH, as_png
 from analysis.figure import PaperFigure
@@ -316,3 +316,11 @@ def test_a_damaged_attachment_is_named(name: str, sweep: str, damage: Callable[[
     evidence = figure.evidence(StudyTables(Cut(examples=50).add(sweep, world)), "short")
     with pytest.raises(Damaged, match=r"(surface\.json|samples\.png) of run [0-9a-f]{12} is damaged .*; remove it"):
         figure.picture(evidence, "short")
+
+
+def test_the_numbers_at_an_axis_are_where_they_stand() -> None:
+    axes = Figure().subplots()
+    axes.set_ylim(0.9945, 0.9995)
+    format_axis(axes.yaxis, AGREEMENT, ticks=5)
+    shown = [float(text) for text in axes.yaxis.get_major_formatter().format_ticks(axes.get_yticks().tolist())]
+    assert shown == pytest.approx(100 * axes.get_yticks(), abs=1e-9)

@@ -88,7 +88,7 @@ def format_axis(axis: Any, metric: Metric, ticks: int) -> None:
 
     def label(value: float, _: int) -> str:
         is_possible = metric.unit != "%" or value < 1 + 1e-9
-        return f"{metric.factor * value:.4g}" if is_possible else ""
+        return f"{metric.factor * value:.6g}" if is_possible else ""
 
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(label))
