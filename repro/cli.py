@@ -1,6 +1,7 @@
 """The command line: parse, call, and turn the two kinds of failure into exit codes 1 and 2."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,9 @@ from pkgutil import resolve_name
 from repro.errors import BadInput, RunFailed
 from repro.tracking.under_agent import reported_to_agent
 from repro.usage import parse
+
+FAULTS_OF_A_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What no program causes, and network drives do at times."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +44,11 @@ def exit_code(work: Callable[[], None]) -> int:
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in FAULTS_OF_A_DISK:
+            raise
+        print(f"repro: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("repro: interrupted; no file is half-written, and the same command can be run again", file=sys.stderr)

@@ -63,3 +63,12 @@ def test_what_this_user_may_not_read_is_named(tmp_path: Path, capsys: pytest.Cap
     finally:
         os.seteuid(user)
     assert capsys.readouterr().err == f"repro: {path}: this user may not do that (Permission denied)\n"
+
+
+def test_a_fault_of_the_disk_is_one_line_and_any_other_error_of_the_system_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(lambda: print(Path("/proc/self/mem").read_bytes())) == 1  # nothing can be read at its start
+    assert capsys.readouterr().err == "repro: a file: Input/output error\n"
+    with pytest.raises(FileNotFoundError):
+        exit_code(lambda: print((tmp_path / "forgotten").read_text()))

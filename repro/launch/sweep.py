@@ -194,8 +194,9 @@ def _setting_at_fault(key: str | None, settings: Iterable[str]) -> str | None:
     """The most specific setting that sets the config key `key`, a part of its value, or something that contains it."""
 
     def parts(dotted: str) -> list[str]:
-        # Indices are dropped, because `teachers.epochs` sets `teachers.0.epochs`.
-        return [part for part in dotted.split(".") if not part.isdecimal()]
+        # Indices are dropped, because `teachers.epochs` sets `teachers.0.epochs`; `optimizer.name` decides what
+        # options there are in `optimizer`.
+        return [part for part in dotted.removesuffix(".name").split(".") if not part.isdecimal()]
 
     wanted = parts(key or "")
     fitting = [name for name in settings if all(a == b for a, b in zip(parts(name), wanted, strict=False))]
