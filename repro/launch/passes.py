@@ -14,7 +14,7 @@ from repro.launch.plan import examples_of, images_of_epoch, images_to_train
 from repro.metrics.cka import MINIMUM_BATCH
 from repro.training.generator_trainer import SAMPLES
 from repro.training.hidden_comparison import MOST_REMEMBERED, bytes_per_input
-from repro.training.trainer import TRAIN_SAMPLE
+from repro.training.trainer import SHOWN_TRAIN, TRAIN_SAMPLE
 
 Network: TypeAlias = tuple[str, tuple[int, ...], int]
 """What determines the speed of a network: its config as JSON, the shape of its images, the number of classes."""
@@ -80,7 +80,7 @@ def count_passes(config: RunConfig) -> Passes | None:
         found.trained[own] += images * (objective.networks if isinstance(objective, CompanionObjective) else 1)
     if objective.needs_teacher:
         found.asked.update(_times(theirs, examples if _asks_teachers_once(config, examples) else images))
-    found.evaluated[own] += (rows + 1) * shown  # once more for the stored predictions
+    found.evaluated[own] += (rows + 1) * shown + min(SHOWN_TRAIN, examples)  # once more for the stored predictions
     if config.init.reestimates_batch_norm:
         found.evaluated[own] += images // config.epochs
     found.evaluated.update(_times(theirs, shown))  # also for a student that does not learn from them
