@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One thread per process, because several run at once: three, since tests also wait, and two processors are common.
 # Tests are distributed by file, so that what the tests of a file share is made only once. Tests on a real Slurm mostly
-# wait, so they run in parallel with the others.
+# wait, so they run in parallel with the others. The suite is byte-compiled for the hundreds of processes that they start.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
 SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -15,6 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/repro demo
 
 test: $(VENV)/.installed
+	@$(BIN)/python -m compileall -q repro analysis slurm
 	@log=$$(mktemp); $(PYTEST) -m "slurm and not chaos" $$(grep -l mark.slurm tests/test_*.py) >$$log 2>&1 & slurm=$$!; \
 	$(PYTEST) $(SHARED) -m "not slurm"; others=$$?; \
 	wait $$slurm; on_slurm=$$?; cat $$log; rm $$log; exit $$((others | on_slurm))

@@ -17,6 +17,7 @@ from repro.distill.hidden import HiddenObjective, Shape
 from repro.distill.objective import DistillationObjective
 from repro.errors import BadInput, blamed_on
 from repro.models.stages import capture_stages, stage_shapes
+from repro.optimization import optimizers
 from repro.training.start import build_network, to_training_mode
 
 ROUNDING = 1e-4
@@ -45,19 +46,25 @@ def check_parts(config: TrainingConfig, smallest_batch: int) -> None:
 def check_optimization(config: TrainingConfig | GeneratorConfig) -> None:
     """Raise BadInput if the optimizer cannot take a step as the engine asks for it, or if the schedule gives no
     learning rate for an epoch."""
-    parameter = nn.Parameter(torch.ones(3, 3))
-    parameter.grad = torch.ones(3, 3)
-    with blamed_on(f"optimizer {config.optimizer.name}"):
-        optimizer = config.optimizer.build(iter([parameter]))
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise BadInput(f"{config.optimizer.name}: build gives {type(optimizer).__name__}, not a torch Optimizer")
-        optimizer.step()
+    # The suite's own are left out, since building any loads torch's compiler, which takes a second or two.
+    if type(config.optimizer).__module__ != optimizers.__name__:
+        _check_optimizer(config.optimizer)
     name, peak = config.schedule.name, config.optimizer.learning_rate
     with blamed_on(f"schedule {name}"):
         for epoch in range(config.epochs):
             rate = config.schedule.learning_rate(peak, step=epoch, steps_per_epoch=1, epochs=config.epochs)
             if not (isinstance(rate, float | int) and 0 <= rate < math.inf):
                 raise BadInput(f"{name}: its learning rate in epoch {epoch} is {rate}; it must be a number from 0 on")
+
+
+def _check_optimizer(optimizer: optimizers.Optimizer) -> None:
+    parameter = nn.Parameter(torch.ones(3, 3))
+    parameter.grad = torch.ones(3, 3)
+    with blamed_on(f"optimizer {optimizer.name}"):
+        built = optimizer.build(iter([parameter]))
+        if not isinstance(built, torch.optim.Optimizer):
+            raise BadInput(f"{optimizer.name}: build gives {type(built).__name__}, not a torch Optimizer")
+        built.step()
 
 
 def _check_network(config: TrainingConfig, smallest_batch: int) -> None:
