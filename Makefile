@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One thread per process, because several run at once: three, since tests also wait, and two processors are common.
 # Tests are distributed by file, so that what the tests of a file share is made only once. Tests on a real Slurm mostly
-# wait, so they run in parallel with the others. The suite is byte-compiled for the hundreds of processes that they start.
+# wait, so they run in parallel with the others. The suite is byte-compiled for the hundreds of processes that they
+# start.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -rs
 SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 
