@@ -89,6 +89,7 @@ def test_the_floor_counts_the_products_of_a_step() -> None:
     assert moved == (3 + resnet.MEMBERS) * 4 * (inputs + outputs)
 
 
+@pytest.mark.slow
 def test_the_machine_is_as_fast_as_its_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product of 2048 x 2048 matrices has 2 * 2048^3 FLOPs, a 3x3 convolution 2 * 9 for each pixel and pair of
     channels; a copy of 2^26 numbers reads and writes 4 bytes of each."""

@@ -22,6 +22,8 @@ from repro.cli import main
 from repro.records import RunFolder, open_records
 from repro.store import Store
 
+pytestmark = pytest.mark.slow
+
 CHANGES = Changes.parse(["precision=bfloat16", "teachers.evaluate_every=6"])
 ARGUMENTS = "precision=bfloat16 teachers.evaluate_every=6"
 WORLD = everywhere(Truth())

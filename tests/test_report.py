@@ -24,6 +24,8 @@ from analysis.tables import StudyTables
 from repro.cli import main
 from repro.records import open_records, write_export
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium")
 COMMITTED = Path(__file__).parents[1] / "results" / "report.html"
 
