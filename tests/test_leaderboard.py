@@ -37,6 +37,8 @@ from repro.records.folder import RunFolder
 from repro.runner import Runner
 from repro.store import Store
 
+pytestmark = pytest.mark.slow
+
 TRAINED: tuple[MethodName, ...] = ("independent", "soft_labels", "hint")
 
 

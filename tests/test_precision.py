@@ -167,6 +167,7 @@ def test_hidden_layers_are_compared_in_float32(small: LabeledData, monkeypatch: 
     assert seen == [torch.float32] * 4
 
 
+@pytest.mark.slow
 def test_every_architecture_trains_in_bfloat16(build: Build, images: Tensor) -> None:  # noqa: F811
     torch.manual_seed(0)
     net = build().train()
