@@ -23,7 +23,7 @@ class Protocol(NamedTuple):
 
 PRESETS: dict[Preset, Protocol] = {
     "paper": Protocol(teacher_epochs=100, student_steps=3000),
-    "short": Protocol(teacher_epochs=60, student_steps=900),
+    "short": Protocol(teacher_epochs=60, student_steps=300),
     "smoke": Protocol(teacher_epochs=2, student_steps=6),
 }
 
@@ -31,7 +31,7 @@ PRESETS: dict[Preset, Protocol] = {
 class DigitsStudy(Study):
     """LeNet-5 self-distillation on scikit-learn's digits with a growing distillation set (the demo; not in the paper).
 
-    Question: the paper's own, at a size that a laptop can answer in a minute. If a student has more images on which to
+    Question: the paper's own, at a size that a laptop can answer in half a minute. If a student has more images on which to
     imitate its teacher, does it match the teacher better (fidelity), and does it classify better (generalization)?
 
     Conditions: `images`, how many of the 1,200 train images the student is distilled on (100, 300, 1200). The
