@@ -171,6 +171,7 @@ def report() -> Report:
     return lenet.measure(count=512, rounds=2, seconds=0.02)
 
 
+@pytest.mark.slow
 def test_the_json_of_lenet_holds_every_number_that_is_documented(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ def test_the_json_of_lenet_holds_every_number_that_is_documented(
     assert set(numbers["ratios"]) == between | {f"kept / default, {name}" for name in CONTENDERS}
 
 
+@pytest.mark.slow
 def test_ours_pays_for_the_teachers_pass_and_the_headline_is_under_one_allocator(report: Report) -> None:
     kept = report.numbers["images_per_second"]["kept"]
     for ours, steps, once in zip(kept["ours"], kept["ours, steps"], kept["teacher pass"], strict=True):

@@ -15,6 +15,8 @@ from repro.cli import main
 from repro.launch.sweep import find_sweep
 from repro.store import RunDirectory, Store
 
+pytestmark = pytest.mark.slow  # the runs that they share take ten seconds to make
+
 THREADS = max(1, (os.cpu_count() or 1) // 2)
 """What `repro launch --workers 2` gives each worker: results promise to be equal only with as many threads."""
 
@@ -92,7 +94,6 @@ def test_one_run_makes_its_missing_parent_first_and_says_so(one: Done) -> None:
     assert shown == pytest.approx(student.read_json("summary.json")["metrics"], abs=5.1e-5)
 
 
-@pytest.mark.slow
 def test_a_run_made_by_a_worker_is_bit_identical_to_one_made_in_one_process(one: Done, two: Done) -> None:
     (run,) = of_kind(one.store, "student")
     again = two.store.run(run.run_id)

@@ -147,6 +147,7 @@ def test_a_run_stopped_on_the_gpu_resumes_bit_for_bit(tmp_path: Path, gpu: Simul
     assert_same_records(tmp_path, gpu, RANDOM_STUDENT, stop_once=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_on_gpu", [True, False])
 def test_a_run_stopped_on_one_kind_of_device_goes_on_on_the_other(
     first_on_gpu: bool, tmp_path: Path, gpu: SimulatedGPU, capsys: pytest.CaptureFixture[str]
@@ -200,6 +201,7 @@ def test_merged_teachers_never_make_the_host_wait(gpu: SimulatedGPU) -> None:
         assert torch.equal(merged, rule.merge(logits, known))
 
 
+@pytest.mark.slow
 def test_a_loss_surface_is_the_same(tmp_path: Path, gpu: SimulatedGPU) -> None:
     config = small_student(augmentation=(RandomCrop(padding=1),), epochs=1)
     make(tmp_path, CPU, config)

@@ -176,6 +176,7 @@ def test_more_texts_of_the_same_set_can_be_a_pool() -> None:
     assert parse_config(changed(text_student(), "data.pools", pool)).data.pools[0].half == "D1"
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_imdb_is_whole_and_keeps_all_of_its_frequent_words() -> None:
     directory = Path(os.environ.get("REPRO_DATA", "no data"))
