@@ -223,15 +223,20 @@ def test_sync_tells_the_truth_with_its_exit_code(
     }
     (shown,) = server.runs.values()
     assert (shown.project, shown.upserts[0]["entity"]) == ("another", "team")
+    monkeypatch.setenv("WANDB_PROJECT", "team/another")
+    assert main(command) == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith("repro: WANDB_PROJECT: ") and "'team/another'" in refused and refused.count("\n") == 1
+    monkeypatch.setenv("WANDB_PROJECT", "another")
     # The client of a process keeps the key it has once used: another needs another process.
     monkeypatch.setenv("WANDB_API_KEY", KEY.replace("a", "b"))
-    refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("repro: W&B: ") and refused.stderr.count("\n") == 1
+    ended = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("repro: W&B: ") and ended.stderr.count("\n") == 1
     monkeypatch.setenv("WANDB_BASE_URL", "example")
-    refused = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("repro: W&B: WANDB_BASE_URL: ") and refused.stderr.count("\n") == 1
+    ended = subprocess.run([sys.executable, "-m", "repro", *command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("repro: W&B: WANDB_BASE_URL: ") and ended.stderr.count("\n") == 1
 
 
 def test_sync_keeps_the_records_ids_where_variables_of_an_agent_or_a_user_name_others(

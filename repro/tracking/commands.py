@@ -14,7 +14,7 @@ from repro import progress
 from repro.errors import BadInput, RunFailed
 from repro.launch.ledger import Ledger
 from repro.store import RunDirectory, Store
-from repro.tracking.description import destination
+from repro.tracking.description import Destination, destination
 from repro.tracking.label import Label
 from repro.tracking.offline import why_offline
 from repro.tracking.under_agent import FOREIGN
@@ -26,6 +26,7 @@ def sync(options: argparse.Namespace) -> None:
     from repro.tracking.sync import sync as send
 
     store = Store(options.runs)
+    to = _destination(store.root)
     records = _of_sweep(store, options) if options.sweep is not None else _of_folder(store)
     begun = [(record, label) for record, label in records if (record.path / "environment.json").exists()]
     # Parents before children: a config contains its parents' configs, so it is larger.
@@ -35,7 +36,7 @@ def sync(options: argparse.Namespace) -> None:
     rows, problems = [], 0
     try:
         with _failures_of_w_and_b(), tqdm(total=len(begun), unit="run", disable=None, leave=False) as bar:
-            for one in send(begun, destination(store.root), options.models):
+            for one in send(begun, to, options.models):
                 bar.update()
                 problems += one.problem is not None
                 rows.append([one.run_id, one.label, one.rows, one.sent, one.problem or ("live" if one.live else "ok")])
@@ -51,10 +52,11 @@ def dashboard(options: argparse.Namespace) -> None:
     _prepare_client("wandb", "wandb_workspaces")
     from repro.tracking.dashboard import save_dashboards
 
+    to = _destination(Path())
     rows = []
     try:
         with _failures_of_w_and_b():
-            for saved in save_dashboards(destination(Path()), options.names):
+            for saved in save_dashboards(to, options.names):
                 rows.append([saved.kind, saved.name, saved.panels, saved.action, saved.url])
     finally:
         if rows:
@@ -78,12 +80,24 @@ def records_folder(options: argparse.Namespace) -> Path:
     _prepare_client("wandb")
     from repro.tracking.fetch import fetch
 
-    to = destination(Path())
+    to = _destination(Path())
     entity, project = to.entity, to.project
     if options.source != "wandb":
         entity, project = options.source.removeprefix("wandb:").split("/")
     with _failures_of_w_and_b():
         return fetch(entity, project, progress.for_this_output().say)
+
+
+def _destination(runs: Path) -> Destination:
+    """See `destination`. Raises BadInput if the client would refuse the project's name."""
+    import wandb
+
+    to = destination(runs)
+    try:
+        wandb.Settings(project=to.project)
+    except wandb.errors.UsageError as error:
+        raise BadInput(f"WANDB_PROJECT: {error}") from error
+    return to
 
 
 def _prepare_client(*packages: str) -> None:
