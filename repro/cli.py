@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 
 from repro.errors import BadInput, RunFailed
-from repro.tracking.under_agent import reported_to_agent
-from repro.usage import parse
 
 FAULTS_OF_A_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What no program causes, and network drives do at times."""
@@ -21,10 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
+    # Imported only now, so that Ctrl-C during it ends in one line, like later.
+    from repro.usage import parse
+
     options = parse(arguments)
     if os.environ.get("WORLD_SIZE", "1") != "1" and options.command != "repro.commands:run":
         raise BadInput("torchrun starts several processes for one run: use it only with `repro run`")
-    # Imported only now: most commands need torch, which `--help` does not.
+    # And these only now: most commands need torch, which `--help` does not.
+    from repro.tracking.under_agent import reported_to_agent
+
     command: Callable[[argparse.Namespace], None] = resolve_name(options.command)
     with reported_to_agent():
         command(options)

@@ -1,6 +1,7 @@
 """How commands end: with an exit code, and if they fail with one line."""
 
 import os
+import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,6 +35,24 @@ def test_ctrl_c_is_a_failure_in_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert exit_code(interrupted) == 1
     said = "repro: interrupted; no file is half-written, and the same command can be run again\n"
     assert capsys.readouterr() == ("", said)
+
+
+CTRL_C_DURING_IMPORT = """
+import signal, sys
+class Finder:
+    def find_spec(name, path, target):
+        if name == "repro.usage":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+from repro.cli import main
+sys.exit(main(["status"]))
+"""
+
+
+def test_ctrl_c_while_a_command_is_imported_is_a_failure_in_one_line() -> None:
+    ended = subprocess.run([sys.executable, "-c", CTRL_C_DURING_IMPORT], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("repro: interrupted; ") and ended.stderr.count("\n") == 1
 
 
 def test_a_command_whose_reader_has_gone_ends_without_a_word(tmp_path: Path) -> None:
