@@ -235,7 +235,7 @@ def test_without_a_terminal_nothing_but_what_is_said_is_shown(
     [
         ("cifra10", "no data set is called 'cifra10'; did you mean 'cifar10'?"),
         ("imagenet", "'imagenet' cannot be downloaded: lay out its files as docs/imagenet.md says"),
-        ("digits", "'digits' needs no file"),
+        ("digits", "'digits' has no prepared file"),
     ],
 )
 def test_a_name_that_cannot_be_prepared_is_refused_before_anything_is_written(

@@ -87,7 +87,7 @@ def prepare(name: str, directory: Path, say: Callable[[str], None]) -> Path:
         if name in Dataset.registry and Dataset.registry[name].stays_in_files:
             raise BadInput(f"the data set '{name}' cannot be downloaded: lay out its files as docs/imagenet.md says")
         if name in Dataset.registry:
-            raise BadInput(f"the data set '{name}' needs no file, so there is nothing to prepare")
+            raise BadInput(f"the data set '{name}' has no prepared file: its class alone says where its data are")
         raise BadInput(f"no data set is called '{name}'{did_you_mean(name, known)}")
     dataset = known[name](name=name)
     path = dataset.file(directory)
