@@ -11,7 +11,7 @@ AGREEMENT, ACCURACY = "student_agreement", "student_accuracy"
 def c1(evidence: Evidence) -> list[Test]:
     """LeNet-5 on MNIST: fidelity exceeds 99 % with enough data."""
     agreement = evidence.sample("lenet_mnist", AGREEMENT, pool=1.0)
-    return [Test("test agreement, distilled on MNIST and all of EMNIST", agreement, low=0.99)]
+    return [Test("test agreement, distilled on MNIST and all train images of the EMNIST file", agreement, low=0.99)]
 
 
 def c2(evidence: Evidence) -> list[Test]:
