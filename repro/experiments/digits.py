@@ -31,8 +31,9 @@ PRESETS: dict[Preset, Protocol] = {
 class DigitsStudy(Study):
     """LeNet-5 self-distillation on scikit-learn's digits with a growing distillation set (the demo; not in the paper).
 
-    Question: the paper's own, at a size that a laptop can answer in half a minute. If a student has more images on which to
-    imitate its teacher, does it match the teacher better (fidelity), and does it classify better (generalization)?
+    Question: the paper's own, at a size that a laptop can answer in half a minute. If a student has more images on
+    which to imitate its teacher, does it match the teacher better (fidelity), and does it classify better
+    (generalization)?
 
     Conditions: `images`, how many of the 1,200 train images the student is distilled on (100, 300, 1200). The
     teacher learns from 100 stratified images with labels, the same in every trial. The smallest distillation set
