@@ -286,6 +286,7 @@ def _write_result(run: RunDirectory, config: RunConfig, result: Result, clock: C
         **result.counts,
         "seconds": clock.seconds(),
         "data": data,
+        "test_set": result.test_set,
         "finished": now(),
     }
     run.write_json("summary.json", summary)

@@ -24,6 +24,7 @@ from repro.launch.request import Request
 from repro.seeds import stream_seed
 from repro.training.accumulation import check_shares
 from repro.training.distributed import ALONE, Ranks
+from repro.training.evaluation import identify
 from repro.training.examples import assemble
 from repro.training.file_batches import FileBatches, make_batches
 from repro.training.inputs import FileInputs, inputs_of_test
@@ -99,6 +100,17 @@ def test_with_the_center_view_training_sees_what_a_test_would(directory: Path) -
     reader = TINY.model_copy(update={"train_view": "center"}).load(directory).reader
     assert reader is not None
     assert torch.equal(reader.read(3, seed=1), reader.read(3, seed=None))
+
+
+def test_test_sets_are_told_apart_by_what_a_network_sees(directory: Path, copy: Path) -> None:
+    def test_set(folder: Path, **changes: Any) -> str:
+        return identify(inputs_of_test(TINY.model_copy(update=changes).load(folder), 2, CPU))
+
+    assert test_set(copy) == test_set(directory) == test_set(directory, train_view="center")
+    assert test_set(directory, resize=TINY.resize + 1) != test_set(directory)
+    for path in (copy / TINY.folder / "val").rglob("*.jpg"):
+        Image.eval(Image.open(path), lambda value: 255 - value).save(path)
+    assert test_set(copy) != test_set(directory)
 
 
 def test_imagenet_with_fewer_classes_takes_the_first_by_name(directory: Path, tmp_path: Path) -> None:

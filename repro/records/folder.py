@@ -33,10 +33,17 @@ CACHED_LOGITS = 48
 
 
 class LabelledLogits(NamedTuple):
-    """Test logits (n, classes) of a run or an ensemble, and the labels (n,)."""
+    """Test logits (n, classes) of a run or an ensemble, the labels (n,), and the `test_set` of the summary, which
+    earlier records lack."""
 
     logits: Tensor
     labels: Tensor
+    test_set: str | None = None
+
+    def same_test_set(self, other: "LabelledLogits") -> bool:
+        # Other images may have the same labels: in folders sorted by class, or in a variant of a data set.
+        known = self.test_set is not None and other.test_set is not None
+        return torch.equal(self.labels, other.labels) and (not known or self.test_set == other.test_set)
 
 
 class RunFolder:
@@ -80,7 +87,9 @@ class RunFolder:
 
     def _scores(self, key: str) -> Mapping[str, float] | None:
         test_set = self._test_set(key)
-        return None if test_set is None else {name: float(value) for name, value in evaluate(*test_set).items()}
+        if test_set is None:
+            return None
+        return {name: float(value) for name, value in evaluate(test_set.logits, test_set.labels).items()}
 
     def _pair(self, student: str, teacher: str) -> Pair | None:
         both = self._same_test_set(student, teacher)
@@ -106,7 +115,7 @@ class RunFolder:
             .numpy()
             .astype(np.float16)
             .astype(np.float64),
-            nll=_rounded(negative_log_likelihood_per_example(*test_set)),
+            nll=_rounded(negative_log_likelihood_per_example(test_set.logits, test_set.labels)),
         )
 
     def _kl_per_example(self, student: str, teacher: str) -> Floats | None:
@@ -117,7 +126,7 @@ class RunFolder:
         """The test sets of both; None if one is missing, or if the teacher was tested on other data than the student,
         as with `data.train.dataset.name=mnist` alone."""
         ours, theirs = self._test_set(student), self._test_set(teacher)
-        if ours is None or theirs is None or not torch.equal(ours.labels, theirs.labels):
+        if ours is None or theirs is None or not ours.same_test_set(theirs):
             return None
         return ours, theirs
 
@@ -150,17 +159,18 @@ class RunFolder:
         if len(members) > 1:
             sets = [self._test_set(member) for member in members]
             present = [test_set for test_set in sets if test_set is not None]
-            if len(present) < len(sets) or not all(torch.equal(one.labels, present[0].labels) for one in present):
+            if len(present) < len(sets) or not all(map(present[0].same_test_set, present)):
                 return None
-            return LabelledLogits(ensemble_logits(torch.stack([one.logits for one in present])), present[0].labels)
+            return present[0]._replace(logits=ensemble_logits(torch.stack([one.logits for one in present])))
         return self._read_run(key)
 
     def _read_run(self, run_id: str, logits: str = "test_logits") -> LabelledLogits | None:
         path = self.store.run(run_id).path / "predictions.safetensors"
         if not self.has(run_id) or not path.exists():
             return None
+        test_set = self.record(run_id).summary.get("test_set")
         with reading(path), safe_open(path, "pt") as file:  # reads only these two: training predictions are as large
-            return LabelledLogits(file.get_tensor(logits), file.get_tensor("test_labels"))
+            return LabelledLogits(file.get_tensor(logits), file.get_tensor("test_labels"), test_set)
 
 
 def _rounded(values: Tensor) -> Floats:

@@ -1,7 +1,8 @@
 """The predictions of a network and their fidelity and generalization metrics. Always in evaluation mode."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from repro.training.inputs import FileInputs, Inputs
 from repro.training.training import Metrics
 
 BATCH = 500
+DECODED_TO_IDENTIFY = 8
+"""By so many inputs, spread over the whole set, inputs in files are identified: to decode them all takes long."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ def stream_inputs(inputs: Inputs, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
     if isinstance(inputs, FileInputs):
         return inputs.stream(chunks)
     return (as_input(inputs[chunk.to(inputs.device)]) for chunk in chunks)
+
+
+def identify(inputs: Inputs) -> str:
+    """16 hexadecimal digits that depend on the inputs themselves, whatever data set and options they come from."""
+    if isinstance(inputs, FileInputs):
+        rows = torch.linspace(0, len(inputs) - 1, min(len(inputs), DECODED_TO_IDENTIFY)).long()
+        (inputs,) = replace(inputs, workers=0).stream([rows])
+    return hashlib.sha256(inputs.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def measure(logits: Tensor, evaluation: EvaluationSet) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from repro.training.distributed import ALONE, Ranks
 from repro.training.evaluation import (
     EvaluationSet,
     as_numbers,
+    identify,
     measure,
     predict,
     predict_ensemble,
@@ -241,7 +242,8 @@ class Trainer(Training):
             "images_seen": self.images_seen,
             "parameters": count_parameters(self.network),
         }
-        return Result(as_numbers(metrics), counts, self.network.state_dict(), {"predictions": predictions})
+        tensors, test_set = {"predictions": predictions}, identify(self.test_set.inputs)
+        return Result(as_numbers(metrics), counts, self.network.state_dict(), tensors, test_set)
 
     def _measure(self, prefix: str, evaluation: EvaluationSet) -> tuple[dict[str, Tensor], Tensor]:
         logits = predict(self.network, evaluation.inputs, self.ranks)

@@ -19,12 +19,14 @@ class Result:
 
     metrics: final values. counts: sizes that go into `summary.json`. weights: the network's state dict.
     tensors: further files, name -> tensors (`predictions` -> `predictions.safetensors`).
+    test_set: which inputs the metrics and predictions on `test` belong to (`identify`); None for a generator.
     """
 
     metrics: Metrics
     counts: Mapping[str, int]
     weights: Mapping[str, Tensor]
     tensors: Mapping[str, dict[str, Tensor]]
+    test_set: str | None = None
 
 
 class Training(ABC):
