@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figure_records import Records, series, texts, world
+from safetensors.torch import load_file, save_file
 from synthetic_records import SyntheticRecords, Truth
 
 from analysis.drawing.style import DOTS_PER_INCH, as_png
@@ -118,6 +119,18 @@ def test_agreement_by_teacher_and_class_against_a_count_by_hand(tables: StudyTab
     ones = [i for i in range(len(labels)) if labels[i] == 1]
     assert by_class[0, 1] == pytest.approx(np.mean([theirs.top_class[i] == 1 for i in ones]))
     assert by_class[1, 1] == pytest.approx(np.mean([ours.top_class[i] == theirs.top_class[i] for i in ones]))
+
+
+def test_students_whose_teachers_were_tested_on_other_data_are_not_compared_with_them(tmp_path: Path) -> None:
+    made = SyntheticRecords(examples=60).add("digits", world, only={"trial": 0, "images": 100})
+    runs = made.write(tmp_path)
+    (teacher,) = (run_id for run_id in made.ids() if made.record(run_id).kind == "teacher")
+    path = runs.run(teacher).path / "predictions.safetensors"
+    save_file({name: values[:20].clone() for name, values in load_file(path).items()}, path)  # a smaller test set
+    for name in ("by_class", "by_teacher_confidence"):
+        figure = find_figure(name)
+        picture = figure.picture(figure.evidence(StudyTables(RunFolder(runs)), "short"), "short")
+        assert "not in the records" in texts(picture)
 
 
 def test_reliability_is_that_of_the_calibration_error(tables: StudyTables) -> None:

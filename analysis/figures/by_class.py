@@ -33,10 +33,10 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
 def agreement_by_class(records: Records, student: str, teacher: str) -> Floats | None:
     """(2, classes): the teacher's accuracy and the student's agreement on the test examples of each true class.
 
-    None where the predictions are not known.
+    None where the predictions are not known, or the teacher was tested on other data.
     """
     ours, theirs, labels = records.predictions(student), records.predictions(teacher), records.labels(student)
-    if ours is None or theirs is None or labels is None:
+    if ours is None or theirs is None or labels is None or records.pair(student, teacher) is None:
         return None
     count = np.bincount(labels)
     right = np.bincount(labels, weights=theirs.top_class == labels)

@@ -45,10 +45,11 @@ def _draw_study(records: Records, axes: Axes, students: pd.DataFrame) -> int:
 def binned_agreement(records: Records, student: str, teacher: str) -> Floats | None:
     """Agreement in each bin of the teacher's confidence, (2, BINS): where the teacher is right and where it is wrong.
 
-    NaN in bins with fewer than LEAST examples. None where the predictions are not known.
+    NaN in bins with fewer than LEAST examples. None where the predictions are not known, or the teacher was
+    tested on other data.
     """
     ours, theirs, labels = records.predictions(student), records.predictions(teacher), records.labels(student)
-    if ours is None or theirs is None or labels is None:
+    if ours is None or theirs is None or labels is None or records.pair(student, teacher) is None:
         return None
     bins = np.minimum((theirs.confidence * BINS).astype(int), BINS - 1)
     wrong = (theirs.top_class != labels).astype(int)
