@@ -42,12 +42,14 @@ def test_large_logits_have_probabilities_too() -> None:
 LABELS = np.array([1, 0])
 
 
-def write_run(folder: Path, config: dict[str, object], logits: list[list[float]]) -> RunDirectory:
+def write_run(
+    folder: Path, config: dict[str, object], logits: list[list[float]], test_set: str = "own", **more: list[list[float]]
+) -> RunDirectory:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"run_id": folder.name, "config": config}))
-    (folder / "summary.json").write_text("{}")
-    tensors = {"test_logits": np.array(logits, dtype=np.float32), "test_labels": LABELS}
-    save_file(tensors, folder / "predictions.safetensors")
+    (folder / "summary.json").write_text(json.dumps({"metrics": {}, "seconds": 0, "data": {}, "test_set": test_set}))
+    tensors = {name: np.array(values, dtype=np.float32) for name, values in ({"test_logits": logits} | more).items()}
+    save_file(tensors | {"test_labels": LABELS[: len(logits)]}, folder / "predictions.safetensors")
     return RunDirectory(folder)
 
 
@@ -73,6 +75,26 @@ def test_agreement_is_with_the_mean_of_the_teachers_probabilities(tmp_path: Path
     ):
         expected = draw_by_class(title, np.array([hit, hit]), LABELS)
         assert pictures[f"figures/{name}_by_class"].tobytes() == expected.tobytes()
+
+
+def test_a_teacher_that_was_tested_on_other_data_is_not_compared(tmp_path: Path) -> None:
+    for name, logits, test_set in (("fewer", [[1.0, 0.0]], "own"), ("same labels", [[1.0, 0.0]] * 2, "other")):
+        (tmp_path / name).mkdir()
+        teacher: dict[str, object] = {"kind": "teacher", "seed": 0}
+        write_run(tmp_path / name / "teacher", teacher, logits, test_set)
+        config: dict[str, object] = {"kind": "student", "teachers": [teacher]}
+        student = write_run(tmp_path / name / "student", config, [[1.0, 0.0]] * 2)
+        assert set(final_pictures(student)) == {"figures/reliability", "figures/accuracy_by_class"}
+
+
+def test_agreement_is_with_what_the_merge_rule_makes_of_the_teachers(tmp_path: Path) -> None:
+    teachers: list[dict[str, object]] = [{"kind": "teacher", "seed": seed} for seed in (0, 1)]
+    for number, teacher in enumerate(teachers):
+        write_run(tmp_path / str(number), teacher, [[5.0, 0.0]] * 2)
+    config: dict[str, object] = {"kind": "student", "teachers": teachers, "merge": {"name": "weighted_mean"}}
+    student = write_run(tmp_path / "student", config, [[1.0, 0.0]] * 2, test_teacher_logits=[[0.0, 0.0], [0.0, 900.0]])
+    found = teacher_probabilities(student)
+    assert found is not None and found.tolist() == [[0.5, 0.5], [0.0, 1.0]]
 
 
 def test_a_reliability_diagram_has_accuracy_over_confidence_and_the_share_of_examples_as_bars(tmp_path: Path) -> None:

@@ -64,13 +64,24 @@ def share_by_class(hits: Array, labels: Array) -> Array:
 
 
 def teacher_probabilities(record: RunDirectory) -> Array | None:
-    """The mean of the teachers' probabilities on test, (n, classes); None if a teacher's record is missing.
+    """The probabilities on test of the student's teachers, (n, classes): their mean, or those of merged teachers.
 
-    Raises Damaged if a teacher's predictions are damaged.
+    None if a teacher's record is missing or holds predictions on other data. Raises Damaged if a teacher's predictions
+    are damaged.
     """
+    if _config(record).get("merge") is not None:  # only the student's own record holds what its rule made of them
+        merged = _on_test(record, "test_teacher_logits")
+        return None if merged is None else softmax(merged[0])
     teachers = [_run_of(Store(record.path.parent), teacher) for teacher in _config(record).get("teachers", ())]
-    members = [on_test[0] for teacher in teachers if teacher is not None and (on_test := _on_test(teacher)) is not None]
-    if not members or len(members) < len(teachers):
+    own, members = _on_test(record), []
+    for teacher in teachers:
+        on_test = None if teacher is None else _on_test(teacher)
+        if teacher is None or on_test is None or own is None or not np.array_equal(on_test[1], own[1]):
+            return None
+        if len({_test_set(run) for run in (record, teacher)} - {None}) > 1:
+            return None
+        members.append(on_test[0])
+    if not members:
         return None
     mean: Array = np.mean([softmax(logits) for logits in members], axis=0)
     return mean
@@ -96,13 +107,19 @@ def draw_by_class(name: str, hits: Array, labels: Array) -> Image.Image:
     return chart(f"By class, n = {len(labels):,}", f"the {len(shares)} classes, in order", name, shares, BLUE)
 
 
-def _on_test(record: RunDirectory) -> tuple[Array, Array] | None:
+def _on_test(record: RunDirectory, logits: str = "test_logits") -> tuple[Array, Array] | None:
     """Logits (n, classes) and labels (n,) on test; None unless the run is done and has predictions."""
     path = record.path / "predictions.safetensors"
     if not record.is_done() or not path.exists():
         return None
     with reading(path), safe_open(path, "numpy") as file:
-        return file.get_tensor("test_logits"), file.get_tensor("test_labels")
+        return file.get_tensor(logits), file.get_tensor("test_labels")
+
+
+def _test_set(record: RunDirectory) -> str | None:
+    """Which inputs a finished run was tested on; None in earlier records."""
+    test_set: str | None = record.read_json("summary.json").get("test_set")
+    return test_set
 
 
 def _run_of(store: Store, config: dict[str, Any]) -> RunDirectory | None:
