@@ -65,10 +65,18 @@ def test_of_an_array_cancelled_in_parts_every_task_is_known(
     assert {run_id: end.job_id for run_id, end in found.items()} == {"b": "8_1", "d": "8_3", "f": "8_5", "i": "8_8"}
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"])
+@pytest.mark.parametrize("state", ["RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING"])
 def test_a_job_that_has_left_the_queue_but_to_accounting_has_not_ended_is_lost(slurm: PretendSlurm, state: str) -> None:
     slurm.answers("sacct", [f"repro-x-1|8|{state}"])
     assert ends_of([entry("1", ["a"], job_id="8")], ["a"]) == {"a": End("8", "lost by Slurm")}
+
+
+def test_a_task_cancelled_while_pending_is_not_said_to_be_lost_by_slurm(slurm: PretendSlurm) -> None:
+    """Tasks 1 and 2 were pending; somebody cancelled task 2, which accounting does not note."""
+    slurm.answers("sacct", ["repro-x-1|8_[1-2%4]|PENDING"])
+    assert ends_of([entry("1", ["a"], ["b"], ["c"], job_id="8")], ["c"]) == {
+        "c": End("8_2", "cancelled or lost while pending")
+    }
 
 
 def test_accounting_is_asked_only_about_runs_that_were_submitted(slurm: PretendSlurm) -> None:

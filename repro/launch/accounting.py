@@ -11,13 +11,15 @@ from repro.progress import counted
 
 NEVER_ENDED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "RESIZING", "COMPLETING")
 LOST = "lost by Slurm"
+NEVER_STARTED = "cancelled or lost while pending"
+"""Accounting does not note that one task of an array was cancelled before it started: it stays `PENDING` there."""
 IDS_AT_ONCE = 500
 """Job ids per call of sacct: the length of a command line is limited."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended. `how` is Slurm's state (TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, CANCELLED by 1000, ...) or LOST."""
+    """How a job ended. `how` is Slurm's state (TIMEOUT, CANCELLED by 1000, ...), LOST or NEVER_STARTED."""
 
     job_id: str
     how: str
@@ -65,7 +67,7 @@ def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
         for line in answer.splitlines():
             name, job_id, state = line.split("|")
             if name in names:
-                how = LOST if state in NEVER_ENDED else state
+                how = NEVER_STARTED if state == "PENDING" else LOST if state in NEVER_ENDED else state
                 found |= {(name, index): End(each, how) for index, each in _tasks(job_id)}
     return found
 
