@@ -243,7 +243,7 @@ def test_what_slurm_will_never_start_is_cancelled_and_what_waits_for_a_person_is
     assert slurm.cancelled == ["8_0", "9_0"]
     assert said[0] == "cancelling 1 job of repro-x-1: cannot start any more (launch failed requeued held)"
     assert said[1] == "cancelling 1 job of repro-x-2: cannot start any more (DependencyNeverSatisfied)"
-    assert said[-1].startswith("1 job of repro-x-3 will not start without help (JobHeldUser): `scontrol release`")
+    assert said[2].startswith("1 job of repro-x-3 will not start without help (JobHeldUser): `scontrol release`")
     assert ledger.open_submissions() == [first, third]
 
 
@@ -332,9 +332,15 @@ def test_a_launch_says_why_a_job_left_the_queue_with_runs_unfinished(
     queued, said = reconciled(entry("1", ["a", "begun"], ["done", "failed"], job_id="8"))
     assert queued == set()
     assert said == ["repro-x-1 has left the queue with 2 of 4 runs unfinished (1 job OUT_OF_MEMORY)"]
-    slurm.fails("sacct", "Slurm accounting storage is disabled")
-    _, said = reconciled(entry("2", ["a"], job_id="9"))
-    assert said == [
-        "repro-x-2 has left the queue with 1 of 1 runs unfinished "
-        "(reason unknown: Slurm does not answer: Slurm accounting storage is disabled)"
-    ]
+
+
+def test_accounting_that_does_not_answer_is_asked_once_for_all_jobs_that_have_left(
+    slurm: PretendSlurm, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    """It takes its time, while the lock keeps other launches waiting; and it says so in several lines."""
+    lines = "sacct: error: no response to persist_init\nsacct: error: Problem talking to the database"
+    slurm.script("sacct", f"#!/bin/bash\necho asked >> {slurm.folder}/asked_sacct; echo '{lines}' >&2; exit 1\n")
+    _, said = reconciled(*(entry(token, ["a" + token], job_id=token) for token in "123"))
+    assert slurm.read("asked_sacct") == "asked\n"
+    reason = f"reason unknown: Slurm does not answer: {lines.replace(chr(10), ' ')}"
+    assert said == [f"repro-x-{token} has left the queue with 1 of 1 runs unfinished ({reason})" for token in "123"]

@@ -36,7 +36,7 @@ def ends_of(submissions: Sequence[Submission], run_ids: Iterable[str]) -> dict[s
     for submission in submissions:
         for index, job in enumerate(submission.jobs):
             places |= {run_id: (submission, index) for run_id in job if run_id in wanted}
-    ends = _ends([submission for submission, _ in places.values()])
+    ends = ends_of_tasks([submission for submission, _ in places.values()])
     found = {}
     for run_id, (submission, index) in places.items():
         end = ends.get((submission.name, index))
@@ -51,8 +51,11 @@ def summary(ends: Iterable[End]) -> str:
     return ", ".join(f"{counted(counts[how], 'job')} {how}" for how in sorted(counts))
 
 
-def _ends(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
-    """Job ends by (submission name, task index). A job with another name has reused the id of ours, and is skipped."""
+def ends_of_tasks(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
+    """How jobs ended, by (submission name, task index). Raises BadInput if accounting does not answer.
+
+    A job with another name has reused the id of ours, and is skipped.
+    """
     names = {submission.name for submission in submissions}
     found: dict[tuple[str, int], End] = {}
     ids = sorted({submission.job_id for submission in submissions if submission.job_id is not None})

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from repro.errors import BadInput
-from repro.launch.accounting import ends_of, summary
+from repro.launch.accounting import ends_of_tasks, summary
 from repro.launch.ledger import Ledger, Submission
 from repro.launch.slurm_queue import Task, cancel, queued_runs
 from repro.launch.standing import Standing
@@ -22,6 +22,7 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
     """
     submissions = ledger.open_submissions()
     queued = queued_runs(submissions)
+    over = []
     for submission in submissions:
         tasks = {task for task in queued.values() if task.name == submission.name}
         useless = tasks if submission.job_id is None else {task for task in tasks if task.given_up}
@@ -44,8 +45,10 @@ def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
                 f"{submission.name}; if Slurm does not put them back into the queue, launch again"
             )
         if not tasks - useless:
-            _say_what_is_left(ledger, submission, say)
-            ledger.end(submission)
+            over.append(submission)
+    _say_what_is_left(ledger, over, say)
+    for submission in over:
+        ledger.end(submission)
     return queued
 
 
@@ -79,20 +82,22 @@ def _ends_undone(ledger: Ledger, run_id: str, task: Task) -> bool:
     return task.state == "COMPLETING" and not ledger.store.run(run_id).is_done()
 
 
-def _say_what_is_left(ledger: Ledger, submission: Submission, say: Say) -> None:
-    run_ids = [run_id for job in submission.jobs for run_id in job]
-    left = [run_id for run_id in run_ids if ledger.store.run(run_id).state() in ("missing", "interrupted")]
-    if left and submission.job_id is not None:
-        why = _why_they_ended(submission, left)
-        say(f"{submission.name} has left the queue with {len(left)} of {len(run_ids)} runs unfinished ({why})")
-
-
-def _why_they_ended(submission: Submission, run_ids: Sequence[str]) -> str:
+def _say_what_is_left(ledger: Ledger, over: Sequence[Submission], say: Say) -> None:
+    """Say which submissions leave runs unfinished, and why. Accounting is asked once for all, as it may be slow."""
+    left = []
+    for submission in over:
+        runs = [ledger.store.run(run_id) for job in submission.jobs for run_id in job]
+        unfinished = {run.run_id for run in runs if run.state() in ("missing", "interrupted")}
+        if unfinished and submission.job_id is not None:
+            left.append((submission, len(runs), unfinished))
     try:
-        ends = ends_of([submission], run_ids)
+        ends, reason = ends_of_tasks([submission for submission, _, _ in left]), "Slurm's accounting gives no reason"
     except BadInput as error:
-        return f"reason unknown: {error}"
-    return summary(ends.values()) or "Slurm's accounting gives no reason"
+        ends, reason = {}, f"reason unknown: {error}"
+    for submission, count, unfinished in left:
+        tasks = [index for index, job in enumerate(submission.jobs) if unfinished.intersection(job)]
+        why = summary(ends[submission.name, index] for index in tasks if (submission.name, index) in ends) or reason
+        say(f"{submission.name} has left the queue with {len(unfinished)} of {count} runs unfinished ({why})")
 
 
 def _reasons(tasks: Iterable[Task]) -> str:

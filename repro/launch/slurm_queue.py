@@ -132,4 +132,4 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def _raise_if_failed(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        raise BadInput(f"Slurm does not answer: {done.stderr.strip() or f'{done.args[0]} failed'}")
+        raise BadInput(f"Slurm does not answer: {' '.join(done.stderr.split()) or f'{done.args[0]} failed'}")
