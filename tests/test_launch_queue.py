@@ -80,6 +80,12 @@ def test_jobs_that_the_users_own_defaults_would_hide_are_seen(
         assert set(queued_runs([entry("1", ["a"])])) == {"a"}
 
 
+def test_jobs_in_a_hidden_partition_are_seen(slurm: PretendSlurm) -> None:
+    """As Slurm does it: to users, but not to root, it shows them only with --all."""
+    slurm.script("squeue", '#!/bin/bash\n[[ " $* " != *" --all "* ]] || echo "repro-x-1|8|N/A|PENDING|Resources|"\n')
+    assert set(queued_runs([entry("1", ["a"])])) == {"a"}
+
+
 def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert queued_runs([]) == {}
     slurm.fails("squeue", "slurm_load_jobs error: Unable to contact")

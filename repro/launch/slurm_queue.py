@@ -70,7 +70,8 @@ def queued_runs(submissions: Sequence[Submission]) -> dict[str, Task]:
     names = ",".join(submission.name for submission in submissions)
     by_name = {submission.name: submission for submission in submissions}
     found: dict[str, dict[str, Task]] = {name: {} for name in by_name}
-    for line in call("squeue", "--noheader", "--array", f"--name={names}", f"--format={FORMAT}").splitlines():
+    # --all: without it, an ordinary user's squeue leaves out jobs in hidden partitions, the user's own included.
+    for line in call("squeue", "--all", "--noheader", "--array", f"--name={names}", f"--format={FORMAT}").splitlines():
         name, array_id, index, state, reason, node = line.split("|")
         in_array = index.isdecimal()
         job_id = f"{array_id}_{index}" if in_array else array_id
