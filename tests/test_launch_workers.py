@@ -107,6 +107,16 @@ def test_a_worker_that_died_before_it_was_given_a_run_is_given_none(store: Store
         pool.dismiss()
 
 
+def test_a_child_waits_for_a_parent_that_a_worker_was_given_but_has_not_begun(store: Store) -> None:
+    """For seconds, while that worker starts, nobody holds the parent; another one is free for the child."""
+    record = store.root / TEACHER.run_id
+    make = f"sleep 0.7; mkdir -p {record}; echo '{{}}' > {record}/summary.json"
+    done = '{"error": null, "failed": false, "made_elsewhere": false}'
+    parent = f'*\'"run_id": "{TEACHER.run_id}\'*'
+    script = f"while read asked; do case $asked in {parent}) {make};; esac; echo '{done}'; done"
+    assert Pool(shell(store, script, workers=2), StopRequest()).make([order(TEACHER), order(STUDENT)]) == {}
+
+
 def test_a_new_worker_takes_the_number_of_the_one_that_died_and_so_its_device(store: Store) -> None:
     pool = Pool(shell(store, "read asked", workers=3), StopRequest())
     with selectors.DefaultSelector() as answers:
