@@ -23,7 +23,7 @@ ONE = [DIGITS, "preset=smoke", "trial=0", "images=100"]
 
 QUEUE = """#!/bin/bash
 n=$(cat {folder}/looks 2>/dev/null || echo 0); echo $((n + 1)) > {folder}/looks
-IFS=, read -ra names <<< "${{3#--name=}}"
+IFS=, read -ra names <<< "$(sed 's/.*--name=//; s/ .*//' <<< "$*")"
 if [ "$n" -ge {looks} ]; then exit; fi
 echo "${{names[0]}}|100|N/A|{state}|{reason}|"
 if [ -n "${{names[1]}}" ]; then echo "${{names[1]}}|101|N/A|PENDING|Dependency|"; fi
