@@ -4,6 +4,7 @@ import os
 import selectors
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_how_the_process_of_a_run_ended_is_its_failure_and_the_next_run_gets_ano
     assert (run.state(), run.failure()) == ("failed", f"its process {how}")
     assert run.config() == TEACHER.config
     assert not store.run(second.run_id).path.exists()
+
+
+def test_a_run_whose_worker_is_killed_just_before_the_whole_job_is_told_to_end_has_not_failed(store: Store) -> None:
+    """As where Slurm ends all processes of a job, in no certain order: it would be left alone from then on."""
+    stop, asked, dies = StopRequest(), order(TEACHER), store.root / "dies"
+    run = begun(store, asked)
+
+    def end_all() -> None:
+        while not dies.exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        stop.signal = "SIGTERM"
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(end_all)
+        unfinished = Pool(shell(store, f"read asked; touch {dies}; kill -9 $$"), stop).make([asked])
+    assert unfinished == {asked.run_id: "its process was killed by SIGKILL (out of memory?)"}
+    assert run.state() == "interrupted"
 
 
 def test_a_record_that_cannot_be_written_ends_neither_the_other_runs_nor_their_workers(store: Store) -> None:
