@@ -191,7 +191,6 @@ class Pool:
                 (idle or self._hire(answers)).give(order)
             else:
                 self.unfinished[order.run_id] = obstacle
-                ours.remove(order.run_id)
 
     def _hire(self, answers: selectors.BaseSelector) -> _Worker:
         number = min(set(range(self.workplace.workers)) - {worker.number for worker in self.workers})
