@@ -79,7 +79,10 @@ def times(folder: Path) -> dict[Path, int]:
         (["launch", DIGITS, "--workers", "0"], "argument --workers: '0' is not a positive number"),
         (["launch", DIGITS, "--workers", "two"], "argument --workers: 'two' is not a positive number"),
         (["launch", DIGITS, "imagse=100", "--dry-run"], "digits has no setting 'imagse'; did you mean 'images'?"),
-        (["launch", DIGITS, "trial=[]"], "'trial' has no values"),
+        (
+            ["launch", DIGITS, "augmentation=[]"],
+            "'augmentation' has no values, so the sweep has no runs; as a value, an empty list",
+        ),
         (["launch", DIGITS, "trial=[0, 1, 0]"], "'trial' lists 0 twice"),
         (["launch", "x/digits.yaml"], f"x/digits.yaml: there is no such file here; the suite's own is {DIGITS}"),
         (["status", "none.yaml"], "none.yaml: cannot be read (No such file or directory)"),

@@ -185,7 +185,7 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
 
 def _problem_of(name: str, choices: list[Any]) -> str | None:
     if not choices:
-        return f"'{name}' has no values, so the sweep has no runs"
+        return f"'{name}' has no values, so the sweep has no runs; as a value, an empty list is written [[]]"
     [(written, times)] = Counter(map(repr, choices)).most_common(1)
     return f"'{name}' lists {written} twice" if times > 1 else None
 
