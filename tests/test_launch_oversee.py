@@ -272,15 +272,30 @@ def test_one_run_or_a_sweep_is_cancelled_and_nothing_else_and_has_left_when_that
     assert one != other
 
 
-def test_what_several_runs_may_be_meant_by_cancels_none(
-    queue: Callable[..., None], slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+def test_what_is_the_beginning_of_no_run_id_or_of_several_cancels_none(
+    queue: Callable[..., None], slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue("RUNNING", "None", looks=20)
     assert launch() == 0
     capsys.readouterr()
     assert main(["cancel", ""]) == 2
     assert "repro: 2 run ids begin with '', give more of it: " in capsys.readouterr().err
+    end = Ledger(tmp_path / "runs").submissions()[0].jobs[0][0][1:]
+    assert main(["cancel", end]) == 2
+    assert f"no run is called '{end}'" in capsys.readouterr().err
     assert slurm.cancelled == []
+
+
+def test_that_slurm_cancelled_nothing_is_an_error(
+    queue: Callable[..., None], slurm: PretendSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue("RUNNING", "None", looks=20)
+    assert launch() == 0
+    denied = (f"scancel: error: Kill job error on job id {job}: Access/permission denied" for job in (100, 101))
+    slurm.fails("scancel", "\n".join(denied))
+    assert main(["cancel", "all"]) == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "repro: no job has been cancelled" and "cancelled" not in out
 
 
 def test_a_run_that_its_device_cannot_make_is_refused_before_anything_is_submitted(

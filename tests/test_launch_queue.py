@@ -18,7 +18,7 @@ from repro.launch.ledger import Ledger, Submission
 from repro.launch.plan import parents_first
 from repro.launch.reconcile import reconcile, take_back
 from repro.launch.request import Request
-from repro.launch.slurm_queue import Task, cancel, queued_runs
+from repro.launch.slurm_queue import Task, cancel, job_state, queued_runs
 from repro.launch.standing import sort_out
 from repro.store import Store
 
@@ -84,6 +84,7 @@ def test_jobs_in_a_hidden_partition_are_seen(slurm: PretendSlurm) -> None:
     """As Slurm does it: to users, but not to root, it shows them only with --all."""
     slurm.script("squeue", '#!/bin/bash\n[[ " $* " != *" --all "* ]] || echo "repro-x-1|8|N/A|PENDING|Resources|"\n')
     assert set(queued_runs([entry("1", ["a"])])) == {"a"}
+    assert "PENDING" in job_state("8")
 
 
 def test_a_silent_scheduler_is_bad_input(slurm: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

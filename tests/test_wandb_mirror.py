@@ -212,7 +212,7 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
     assert_shows(server, finished[0])
 
     server.forget()
-    damaged, lacking = (
+    lacking, damaged = (  # teacher and student: without its teacher's summary, a student could not be shown either
         RunDirectory(shutil.copytree(record.path, tmp_path / "offline" / record.run_id)) for record in finished
     )
     (damaged.path / "summary.json").write_text("{")

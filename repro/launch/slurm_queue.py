@@ -108,7 +108,7 @@ def cancel_by_name(submission: Submission) -> None:
 
 def job_state(job_id: str) -> str:
     """Slurm's state of one job, or of one task of an array."""
-    return call("squeue", "--noheader", f"--jobs={job_id}", "--format=%T").strip()
+    return call("squeue", "--all", "--noheader", f"--jobs={job_id}", "--format=%T").strip()
 
 
 def call(*command: str) -> str:
