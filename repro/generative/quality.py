@@ -43,7 +43,7 @@ def inception(directory: Path, device: torch.device) -> Extractor:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
-        raise BadInput("FID and inception score need torch-fidelity: pip install 'repro[fid]'") from error
+        raise BadInput("torch-fidelity is not installed: pip install -e '.[fid]' in the suite's folder") from error
     network = FeatureExtractorInceptionV3("inception-v3", ["2048", "logits_unbiased"], str(path)).to(device)
     return lambda images: network(images)
 

@@ -107,7 +107,7 @@ def _prepare_client(*packages: str) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise BadInput(f"{package} is not installed: pip install 'repro[wandb]'")
+            raise BadInput(f"{package} is not installed: pip install -e '.[wandb]' in the suite's folder")
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def _quality(commands: Commands) -> None:
         "repro.commands:sample_quality",
         "measure FID and inception score of a finished generator run",
         "example:\n  repro sample-quality 0123456789ab --samples 5000 --data data\n\n"
-        "Needs torch-fidelity (`pip install 'repro[fid]'`) and, in the data folder, the Inception network's weights;\n"
+        "Needs torch-fidelity (`pip install -e '.[fid]'`) and, in the data folder, the Inception network's weights;\n"
         "if these are missing, it says where to get them. Writes quality.json into the run's folder.",
     )
     quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
