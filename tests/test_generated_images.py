@@ -57,6 +57,7 @@ def test_a_fixed_set_is_the_beginning_of_one_sequence(network: nn.Module) -> Non
     images = sampler.fixed_set(200, seed=5, device=CPU)
     assert images.shape == (200, 1, 8, 8) and images.dtype == torch.uint8
     assert torch.equal(sampler.fixed_set(150, seed=5, device=CPU), images[:150])
+    assert torch.equal(sampler.fixed_set(30, seed=5, device=CPU), images[:30])
     assert not torch.equal(sampler.fixed_set(200, seed=6, device=CPU), images)
     assert len(images.unique(dim=0)) == 200
 

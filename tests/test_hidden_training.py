@@ -9,7 +9,7 @@ from runs import SMALL, assert_goes_on_to_the_bit, finished, network, runner, sm
 
 from repro.config import DataConfig, Selection, StudentConfig
 from repro.data.augment_geometric import RandomCrop
-from repro.data.dataset import LabeledData
+from repro.data.dataset import LabeledData, as_input
 from repro.data.synthetic import Synthetic
 from repro.distill.attention_transfer import AttentionTransfer
 from repro.distill.contrastive import Contrastive
@@ -24,6 +24,7 @@ from repro.optimization.optimizers import SGD
 from repro.optimization.schedules import Constant
 from repro.surface import make_surface
 from repro.training.examples import with_validation
+from repro.training.hidden_comparison import HiddenComparison
 from repro.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -79,6 +80,17 @@ def test_student_and_regressor_are_trained_together_like_in_a_plain_loop(digits:
     assert trainer.beside is not None
     for ours, expected in zip([*trainer.network.parameters(), *trainer.beside.parameters()], parameters, strict=True):
         torch.testing.assert_close(ours, expected, rtol=2e-3, atol=2e-4)
+
+
+def test_what_teachers_are_remembered_to_say_is_what_they_say_of_each_image(digits: LabeledData) -> None:
+    config = small_student(teachers=(small_teacher(), small_teacher(seed=5)), objective=Hint())
+    trainer = Trainer(config, {SMALL: digits}, Ensemble([network(5), network(6)]), CPU)
+    assert isinstance(trainer.beside, HiddenComparison) and trainer.teachers is not None
+    assert trainer.beside.remembered is not None
+    rows = torch.tensor([150, 3, 77])
+    remembered = trainer.beside.remembered.at(rows)
+    asked = trainer.beside.view(trainer.teachers, as_input(trainer.examples.inputs[rows]))
+    torch.testing.assert_close(remembered, asked, rtol=1e-4, atol=1e-5)
 
 
 WITH_MODULES = small_student(
@@ -193,6 +205,9 @@ def test_no_run_that_a_run_learns_from_has_trained_on_its_held_out_images(tmp_pa
         work.check([student_of(900, 900), student_of(901, 900)])
     with pytest.raises(BadInput, match=r"2 of the 300 images .* by student \w+, from which the run learns"):
         work.check([student_of(900, 902)])
+    both = small_student(data=data(901, validation=300), teachers=(small_teacher(data=data(901)),))
+    with pytest.raises(BadInput, match=r"1 of the 300 images .* are trained on; train on at most 900"):
+        work.check([both])  # its own images are the first to be changed
 
 
 def test_a_data_set_with_other_options_may_be_of_the_same_images() -> None:

@@ -234,6 +234,8 @@ def test_a_sample_is_seen_as_in_training_and_always_the_same(data: LabeledData) 
     (once,), (twice,) = list(sample.stream([torch.arange(5)])), list(sample.stream([torch.arange(5)]))
     assert torch.equal(once, twice)
     assert data.reader is not None
+    views = [data.reader.read(index, stream_seed(3, "view", index)) for index in indices.tolist()]
+    assert torch.equal(once, as_input(torch.stack(views)))
     centre = as_input(data.reader.read(int(indices[0]), None).unsqueeze(0))
     assert not torch.equal(once[:1], centre)
     (first,) = batches.first(4).stream([indices[:1]])

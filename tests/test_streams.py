@@ -209,6 +209,12 @@ def test_the_gradient_is_that_of_separately_tempered_losses(objective: Distillat
     torch.testing.assert_close(*gradients)
 
 
+def test_a_streams_own_temperature_changes_no_other_option_of_the_objective() -> None:
+    objective = Brier(temperature=4.0, temperature_squared=False)
+    tempered = Brier(temperature=1.0, temperature_squared=False)
+    assert student(objective=objective).objectives == (objective, tempered, objective)
+
+
 def test_a_training_step_tempers_each_source_by_its_own_temperature(digits: LabeledData) -> None:
     training = trainer(student(), digits)
     batch = next(training.batches.epoch(training.config.stream_seed("order", 0), 0))

@@ -21,6 +21,7 @@ from repro.distill.initialization import Interpolated
 from repro.errors import RunFailed
 from repro.models.lenet import LeNet5
 from repro.models.preresnet import PreResNet
+from repro.models.vgg import VGG
 from repro.optimization.optimizers import SGD
 from repro.optimization.schedules import Cosine
 from repro.training.batches import Batch
@@ -260,20 +261,40 @@ def test_the_train_sample_of_what_mixes_images_has_as_many_mixtures_as_training_
     assert len(set.union(*drawn)) == 7
 
 
+def test_of_many_training_images_some_are_measured_each_with_its_own_label(
+    digits: LabeledData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.training.trainer.TRAIN_SAMPLE", 50)
+    trainer = Trainer(small_student(), {SMALL: digits}, Ensemble([network(5)]), CPU)
+    result = trainer.result()
+    kept = result.tensors["predictions"]
+    rows = kept["train_indices"]
+    assert len(rows) == 50 and rows.max() > 50  # not the first ones
+    images, labels = trainer.examples.inputs[rows].float() / 127.5 - 1, trainer.examples.labels[rows]
+    with torch.no_grad():
+        own, teachers = trainer.network.eval()(images), network(5).eval()(images)
+    assert torch.equal(kept["train_labels"], labels)
+    torch.testing.assert_close(kept["train_logits"], own, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kept["train_teacher_logits"], F.log_softmax(teachers, dim=1), rtol=1e-4, atol=1e-5)
+    assert result.metrics["train/nll"] == pytest.approx(F.cross_entropy(own, labels).item(), rel=1e-4)
+    assert result.metrics["train/agreement"] == (own.argmax(1) == teachers.argmax(1)).double().mean()
+
+
 def test_pool_images_come_without_labels_and_after_the_train_images() -> None:
     labels = torch.arange(10).repeat(4)
     images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1).expand(40, 1, 8, 8)
     data = LabeledData(Split(images, labels), Split(images[:0], labels[:0]))
     config = DataConfig(
         train=Selection(dataset=SMALL, half="D0"),
-        pools=(Selection(dataset=SMALL, half="D1"),),
+        pools=(Selection(dataset=SMALL, half="D1"), Selection(dataset=SMALL, fraction=0.25, seed=1)),
     )
     training = assemble(config, {SMALL: data}, CPU, {})
-    assert len(training) == 40
+    assert len(training) == 50
     assert (training.labels[:20] != NO_LABEL).all()
     assert (training.labels[20:] == NO_LABEL).all()
     seen = training.inputs[:, 0, 0, 0].tolist()
-    assert len(set(seen)) == 40
+    assert len(set(seen[:40])) == 40
+    assert sorted(labels[seen[40:]].tolist()) == list(range(10))  # a quarter of the four images of each class
 
 
 def test_a_network_that_its_last_step_destroyed_is_no_result(digits: LabeledData) -> None:
@@ -328,6 +349,7 @@ def test_evaluation_leaves_the_mode_of_networks_and_draws_from_its_seed_alone(di
     assert own.training
     assert set(stage_similarity(own, other, inputs[:4], seed=0)) == set(first)
     assert stage_similarity(own, other, inputs[:3], seed=0) == {}
+    assert stage_similarity(own, VGG().build(10, (1, 32, 32)), inputs, seed=0) == {}  # of five stages
 
 
 @pytest.mark.gpu
