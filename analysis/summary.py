@@ -50,9 +50,10 @@ def summarize(table: StudyTable, quantities: Sequence[str] = SUMMARIZED) -> pd.D
 
 
 def _numbers(found: Interval, quantity: str) -> dict[str, Any]:
-    # Intervals are clipped to possible values: at most 100 %, at least 0.
-    smallest = -math.inf if quantity.startswith("specific") else 0.0
-    largest = 1.0 if quantity.endswith(("accuracy", "agreement", "ece")) else math.inf
+    # Intervals are clipped to possible values: at most 100 %, at least 0 or, for a difference, -100 %.
+    is_share = quantity.endswith(("accuracy", "agreement", "ece")) or quantity.startswith("cka")
+    largest = 1.0 if is_share else math.inf
+    smallest = -largest if quantity.startswith("specific") else 0.0
     return {
         "n": found.trials,
         "mean": found.estimate,

@@ -1,6 +1,7 @@
 """Study tables against values computed by hand, and against a golden table."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +81,13 @@ def test_presets_never_share_a_table(records: SyntheticRecords, table: StudyTabl
 @pytest.mark.parametrize("changes", [UNCHANGED, Changes.parse(["seed=5"])], ids=str)
 def test_more_trials_than_the_sweep_asks_for_are_used_whichever_are_missing(changes: Changes) -> None:
     made = SyntheticRecords(examples=20)
-    for policy, trials in (("mixup", [0, 1, 2, 4, 60_000]), ("baseline", [5])):
+    for policy, trials in (("mixup", [0, 1, 2, 4, 60_000]), ("baseline", [3])):
         only = {"policy": [policy], "members": [1], "trial": trials}
         made.add("augmentation", world, only=only, changes=changes)
     rows = study_table(made, "augmentation", "short", changes).rows
     assert {policy: list(own["trial"]) for policy, own in rows.groupby("policy")} == {
         "mixup": [0, 1, 2, 4, 60_000],
-        "baseline": [5],
+        "baseline": [3],
     }
 
 
@@ -227,13 +228,18 @@ def test_an_interval_ends_where_the_quantity_does() -> None:
     only = {"policy": ["mixup"], "members": [1], "trial": [0, 1]}
     made = SyntheticRecords(examples=40, trial_std=0.02).add("augmentation", world, only=only)
     table = study_table(made, "augmentation", "short")
-    summary = summarize(table).set_index("quantity")
+    # A student that agrees on nothing and one that agrees on everything: the interval alone would end at -6.
+    table = replace(table, rows=table.rows.assign(student_agreement=[0.0, 1.0], cka_stage1=[0.8, 0.99]))
+    summary = summarize(table, [*SUMMARIZED, "cka_stage1"]).set_index("quantity")
     whole = {quantity: interval(table.sample(quantity, policy="mixup", members=1)) for quantity in summary.index}
-    assert max(found.high for found in whole.values()) > 1.0
-    for quantity in ("student_accuracy", "student_agreement", "student_ece", "train_agreement"):
+    for quantity in ("student_accuracy", "student_agreement", "student_ece", "train_agreement", "cka_stage1"):
         assert summary.loc[quantity, "high"] == min(whole[quantity].high, 1.0)
         assert summary.loc[quantity, "low"] == max(whole[quantity].low, 0.0)
-    assert summary.loc["specific_agreement", "low"] == whole["specific_agreement"].low < 0.0
+    assert whole["cka_stage1"].high > 1.0 and whole["student_agreement"].low < -1.0
+    specific = whole["specific_agreement"]
+    assert specific.low < -1.0 < 1.0 < specific.high
+    assert tuple(summary.loc["specific_agreement", ["low", "high"]]) == (-1.0, 1.0)
+    assert summary.loc["specific_kl", "low"] == whole["specific_kl"].low < 0.0
 
 
 def test_the_summary_is_the_golden_one(table: StudyTable) -> None:
