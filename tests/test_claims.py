@@ -199,6 +199,27 @@ def test_most_of_the_gain_is_more_than_half_and_similarity_is_that_of_all_stages
     assert list(CLAIMS["C12"](Known())[0].sample.values) == pytest.approx([0.03] * 2)
 
 
+def test_a_difference_that_a_claim_bounds_away_from_zero_has_the_sign_that_its_words_say() -> None:
+    """5,000 epochs gain 4 points on 300; up to lambda = 0.25 it is 3 points; students are 1 point below the teacher."""
+
+    class Known(NoEvidence):
+        def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
+            if sweep == "optimizer":
+                return sample_of([0.83 if settings["epochs"] == 5000 else 0.79] * 2)
+            if sweep == "init_interpolation":
+                return sample_of([{0.0: 0.80, 0.25: 0.83, 0.375: 0.99}[settings["weight"]]] * 2)
+            return sample_of([0.75 if quantity == "teacher_accuracy" else 0.74] * 2)
+
+    differences = {test.what: test.sample for claim in ("C10", "C11", "C15") for test in CLAIMS[claim](Known())}
+    for what, difference in (
+        ("train agreement, 5,000 minus 300 epochs (sgd)", 0.04),
+        ("train agreement, lambda 0.25 minus 0", 0.03),
+        ("IMDB: student's minus teacher's test accuracy (m = 1)", -0.01),
+        ("ImageNet: student's minus teacher's test accuracy (m = 1)", -0.01),
+    ):
+        assert list(differences[what].values) == pytest.approx([difference] * 2), what
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "verdict"), [(as_claimed, "supported"), (against_claims, "contradicted")])
 def test_verdicts_are_right_on_records_whose_truth_is_known(world: Any, verdict: str) -> None:
