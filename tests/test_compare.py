@@ -1,5 +1,6 @@
 """`repro compare`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,24 @@ def test_two_runs_are_told_apart_by_setting_metric_and_prediction() -> None:
     assert one is not None and other is not None
     assert f"agree on {(one.top_class == other.top_class).mean():.2%}" in text
     labels = records.labels(students[0])
-    only_first = ((one.top_class == labels) & (other.top_class != labels)).sum()
-    assert f"{students[0]} is right {only_first} times" in text
+    differ = one.top_class != other.top_class
+    counts = [(differ & (predicted.top_class == labels)).sum() for predicted in (one, other)]
+    neither = (differ & (one.top_class != labels) & (other.top_class != labels)).sum()
+    assert min(*counts, neither) > 0
+    right = f"{students[0]} is right {counts[0]} times, {students[1]} {counts[1]} times, neither {neither} times."
+    assert text.endswith(right)
+
+
+def test_a_setting_that_only_one_run_has_is_listed_even_if_its_value_is_none() -> None:
+    records = SyntheticRecords(examples=50).add("digits", everywhere(Truth()), only={"images": 100, "trial": [0, 1]})
+    one, other = (run_id for run_id, record in records.made.items() if record.teachers)
+    kept = records.made[other]
+    records.made[other] = replace(
+        kept, config={**kept.config, "newer": None}, summary={**kept.summary, "training_images": 900}
+    )
+    settings, metrics, _ = compare_runs(records, one, other).split("\n\n")
+    assert ["newer", "-", "None"] in [line.split() for line in settings.splitlines()]
+    assert ["training_images", "1,000", "900"] in [line.split() for line in metrics.splitlines()]
 
 
 def test_predictions_on_other_images_are_not_compared_although_there_are_as_many() -> None:
