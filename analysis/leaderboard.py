@@ -120,8 +120,9 @@ def section(table: StudyTable, data: DataName, teacher: TeacherKind) -> str:
         order = " ".join(map(str, below)) or "-"
         lines.append([place, method, FAMILY_OF[method], describe(point.setting()), order, *cells])
     trials = sorted(set(rows.groupby("method")["trial"].nunique()))
-    quality = [f"{100 * rows['teacher_accuracy'].mean():.1f} % accuracy", f"NLL {rows['teacher_nll'].mean():.3f}"]
-    quality.append(f"ECE {rows['teacher_ece'].mean():.3f}")
+    teachers = rows.drop_duplicates("trial")  # every method has the same
+    quality = [f"{100 * teachers['teacher_accuracy'].mean():.1f} % accuracy"]
+    quality += [f"{metric.upper()} {teachers[f'teacher_{metric}'].mean():.3f}" for metric in ("nll", "ece")]
     asked = {missing.settings["method"] for missing in table.missing if missing.settings["teacher"] == teacher}
     missing = len(asked - set(ranked))
     heading = f"### {TEACHERS[teacher][0].upper()}{TEACHERS[teacher][1:]}"

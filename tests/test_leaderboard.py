@@ -13,6 +13,7 @@ import pytest
 from figure_records import series
 from runs import runner
 from scipy import stats
+from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis import choose_methods
 from analysis.choose_methods import best, scores_of, source
@@ -155,6 +156,22 @@ def test_the_figure_has_a_point_for_every_method_and_one_for_the_teacher(work: R
     (((agreement,), (accuracy,)),) = series(axes)["hint"]
     assert agreement == pytest.approx(100 * rows["student_agreement"].mean())
     assert accuracy == pytest.approx(100 * rows["student_accuracy"].mean())
+
+
+def test_the_teachers_level_is_the_mean_of_the_trials_however_many_methods_each_has() -> None:
+    records = SyntheticRecords(examples=60, trial_std=0.1)
+    for method, trials in (("soft_labels", [0, 1]), ("hint", [0]), ("logit_mse", [0])):
+        only = {"teacher": ["same"], "method": [method], "trial": trials}
+        records.add("methods_digits", everywhere(Truth()), only=only)
+    teachers = [records.scores(run_id) for run_id in records.ids() if not records.record(run_id).teachers]
+    accuracy, nll, ece = (np.mean([one[name] for one in teachers if one]) for name in ("accuracy", "nll", "ece"))
+    assert len(teachers) == 2
+    tables = StudyTables(records)
+    said = f"Teacher: {100 * accuracy:.1f} % accuracy, NLL {nll:.3f}, ECE {ece:.3f}. n = 1 or 2 trials."
+    assert said in section(tables("methods_digits", "short"), "digits", "same")
+    (axes,) = FIGURE.picture(FIGURE.evidence(tables, "short"), "short").axes
+    drawn = {str(line.get_label()): np.array(line.get_ydata()) for line in axes.lines}
+    assert drawn["teacher"].tolist() == [pytest.approx(100 * accuracy)]
 
 
 def test_generations_are_compared_with_their_teacher_and_with_the_first() -> None:

@@ -57,7 +57,7 @@ def draw(evidence: Evidence) -> Figure:
 def _draw_panel(axes: Axes, students: pd.DataFrame) -> None:
     if students.empty:
         return
-    level = 100 * students["teacher_accuracy"].mean()
+    level = 100 * students.drop_duplicates("trial")["teacher_accuracy"].mean()  # every method has the same teachers
     axes.axhline(level, color=TEACHER.color, linestyle=TEACHER.line, linewidth=0.8, zorder=1)
     axes.plot([100], [level], label="teacher", **(TEACHER.line_style() | {"linestyle": "none"}))
     outside = []
