@@ -1,7 +1,7 @@
 """Writes `repro/experiments/method_choices.py`: `python -m analysis.choose_methods --runs DIR`.
 
 For every method it chooses the try (`sweeps/methods_tries.yaml`) with the highest score on held-out training images:
-agreement with the teacher or, for controls, accuracy. Ties go to the first try. A failed try (training diverged) loses.
+agreement with the teacher or, for controls, accuracy. Ties go to the first try. A try whose training diverged loses.
 Data sets that were not tried keep their choices.
 """
 
@@ -38,9 +38,9 @@ ENTRY = re.compile(r' {4}"(\w+)": \{  # preset \w+\n(?: {8}.*\n)* {4}\},\n')
 
 
 def scores_of(data: DataName, preset: Preset, store: Store) -> dict[str, list[float | None]]:
-    """Method -> the score of each try, None if it failed (diverged). Empty if no run on this data set is done.
+    """Method -> the score of each try, None if it diverged. Empty if no run on this data set is done.
 
-    Raises BadInput if a try is neither done nor failed.
+    Raises BadInput if a try is neither done nor has diverged: one that failed otherwise says nothing about its setting.
     """
     points = sweep_studies(find_sweep("methods_tries"), {"preset": preset, "data": data})
     runs = {point: store.run(point.config().run_id) for point in points}
@@ -49,8 +49,11 @@ def scores_of(data: DataName, preset: Preset, store: Store) -> dict[str, list[fl
     scores: dict[str, list[float | None]] = {}
     for point, run in runs.items():
         assert isinstance(point, Methods)
-        if not run.is_done() and run.state() != "failed":
-            raise BadInput(f"{point.label()} is not done; run `repro launch sweeps/methods_tries.yaml data={data}`")
+        reason = run.failure() or ""
+        if not run.is_done() and "training diverged" not in reason:
+            command = f"repro launch sweeps/methods_tries.yaml preset={preset} data={data}"
+            why = f"failed ({reason})" if reason else "is not done"
+            raise BadInput(f"{point.label()} {why}; run `{command}`")
         metrics: dict[str, Any] = run.read_json("summary.json")["metrics"] if run.is_done() else {}
         metric = "test/accuracy" if point.method in CONTROLS else "test/agreement"
         scores.setdefault(point.method, []).append(metrics.get(metric))

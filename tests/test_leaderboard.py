@@ -34,6 +34,7 @@ from repro.experiments.methods import Methods
 from repro.launch.local import run_here
 from repro.launch.plan import parents_first
 from repro.launch.request import Request
+from repro.launch.sweep import find_sweep, sweep_studies
 from repro.records.folder import RunFolder
 from repro.runner import Runner
 from repro.store import Store
@@ -247,6 +248,29 @@ def test_tries_are_all_needed_before_one_is_chosen(work: Runner) -> None:
     run_here(parents_first([Request("try", point.config())]), work)
     with pytest.raises(BadInput, match=r"label_smoothing .* is not done; run `repro launch sweeps/methods_tries.yaml"):
         scores_of("digits", "smoke", work.store)
+
+
+def test_the_score_of_a_try_is_its_agreement_or_a_controls_accuracy_and_none_only_if_it_diverged(
+    tmp_path: Path,
+) -> None:
+    store, scores = Store(tmp_path), {"label_smoothing": (0.25, 0.5), "hint": (0.75, 0.125)}
+    points = sweep_studies(find_sweep("methods_tries"), {"preset": "smoke", "data": "digits"})
+    for point in points:
+        run = store.run(point.config().run_id)
+        run.path.mkdir()
+        accuracy, agreement = scores.get(point.method, (0.0, 0.0))  # type: ignore[attr-defined]
+        metrics = {"test/accuracy": accuracy, "test/agreement": agreement}
+        run.write_json("summary.json", {"metrics": metrics, "seconds": 1.0, "data": {}})
+    third = store.run(Methods(preset="smoke", data="digits", method="hint", tuning=2).config().run_id)
+    (third.path / "summary.json").unlink()
+    third.write_failure("the loss became nan at epoch 0, step 3; training diverged at learning rate 1: lower it")
+    found = scores_of("digits", "smoke", store)
+    assert found["label_smoothing"] == [0.25] * len(METHODS["label_smoothing"])
+    assert found["hint"] == [0.125, 0.125, None, 0.125]
+    third.write_failure("No space left on device")
+    again = r"methods .*method=hint .*failed \(No space left on device\); run `repro launch sweeps/methods_tries.yaml "
+    with pytest.raises(BadInput, match=again + "preset=smoke data=digits`"):
+        scores_of("digits", "smoke", store)
 
 
 def test_choices_are_written_whole_and_those_of_data_sets_without_tries_are_kept(
