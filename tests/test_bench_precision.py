@@ -53,7 +53,10 @@ def test_the_changes_are_those_of_the_runs_trial_by_trial(
 
     from_records = [*smoke, "--trials", "2", "--same-teacher"]
     assert main(from_records) == 0
-    assert f"{kl['estimate']:+.4f} ({kl['low']:+.4f} to {kl['high']:+.4f})" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"{kl['estimate']:+.4f} ({kl['low']:+.4f} to {kl['high']:+.4f})" in shown
+    share = {end: f"{100 * changes[0]['agreement'][end]:+.2f}" for end in ("estimate", "low", "high")}
+    assert f"{share['estimate']} ({share['low']} to {share['high']})" in shown
     assert main([*from_records, "--json"]) == 0
     (alone,) = json.loads(capsys.readouterr().out)["precision"]["changes"]
     assert alone == changes[0] | {"diverged": []}
@@ -68,6 +71,7 @@ def test_a_students_teacher_is_trained_in_the_mode_only_if_it_says_so() -> None:
     plain = smoke(precision="float32", who="student").config()
     own = smoke(precision="bfloat16", who="student").config()
     both = smoke(precision="bfloat16", who="student and teacher").config()
+    assert {config.objective.model_dump()["temperature"] for config in (plain, own, both)} == {1.0}
     assert [config.precision for config in (plain, own, both)] == ["float32", "bfloat16", "bfloat16"]
     assert plain.teachers == own.teachers != both.teachers
     assert [teacher.precision for teacher in both.teachers] == ["bfloat16"]

@@ -44,6 +44,12 @@ def records() -> SyntheticRecords:
     return made.add("teacher_distributions", WORLD)
 
 
+def test_of_several_sweeps_that_cannot_have_a_change_the_one_whose_setting_it_is_says_why() -> None:
+    tables, sweeps = StudyTables(SyntheticRecords(), Changes.parse(["policy=mixup"])), find_figure("5").sweeps
+    assert sweeps.index("augmentation") > 0
+    assert tables.refusal(sweeps).startswith("'policy' is a setting of the study augmentation, and figures show all of")
+
+
 def test_a_table_holds_the_runs_with_the_changes_and_no_others(records: SyntheticRecords) -> None:
     own, changed = (study_table(records, "optimizer", "short", changes) for changes in (UNCHANGED, CHANGES))
     assert len(own.rows) == 4 and len(changed.rows) == 7 and own.expected == changed.expected

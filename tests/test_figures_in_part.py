@@ -58,6 +58,21 @@ def test_without_a_second_trial_there_is_no_control_and_no_spread() -> None:
     assert texts(picture).split("\n").count("-") == 2 * 2 and "(dots)" not in texts(picture)
 
 
+def test_the_teacher_is_the_mean_of_its_trials_however_many_series_each_has() -> None:
+    """Students on both halves in the first trial, on one in the second; they share their trial's teacher."""
+    records = SyntheticRecords(examples=50, trial_std=0.1)
+    for split, trials in (("D0", [0, 1]), ("D1", [0])):
+        only = {"members": [1], "temperature": [4.0], "split": [split], "trial": trials}
+        records.add("data_recycling_resnet20", world, only=only)
+    teachers = [records.scores(run_id) for run_id, record in records.made.items() if record.kind == "teacher"]
+    accuracies = [teacher["accuracy"] for teacher in teachers if teacher]
+    figure = find_figure("9")
+    axes = figure.picture(figure.evidence(StudyTables(records), "short"), "short").axes[3]
+    assert len(set(accuracies)) == 2 and axes.get_ylabel().startswith("test accuracy")
+    (((_, heights),),) = [lines for label, lines in series(axes).items() if label == "teacher"]
+    assert [height for height in heights if np.isfinite(height)] == pytest.approx([np.mean(accuracies)])
+
+
 def test_no_axis_counts_beyond_a_hundred_percent() -> None:
     same = SyntheticRecords(examples=50, trial_std=0.0).add(
         "digits", lambda *_: Truth(accuracy=None, agreement=1.0), only={"trial": 0}

@@ -89,6 +89,8 @@ def test_contrasts_keep_the_trials_that_all_have() -> None:
     np.testing.assert_allclose(mean([one, other]).values, [0.405, 0.46])
     np.testing.assert_allclose((one + other).values, [0.81, 0.92])
     assert len(one - numbers()) == 0
+    control = Sample((0, 1, 2), VALUES, None, shown=2 * VALUES)  # what is shown stays that of the same trials
+    assert interval(control.of((2, 0))).std == pytest.approx(abs(2 * VALUES[2] - 2 * VALUES[0]) / math.sqrt(2))
     with_examples = [Sample(s.trials, s.values, s.values[:, None] + np.array([0.1, -0.1])) for s in (one, other)]
     examples = (with_examples[0] - with_examples[1]).examples
     assert examples is not None

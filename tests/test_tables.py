@@ -109,6 +109,13 @@ def test_conditions_come_in_the_order_of_the_sweep() -> None:
     assert found == [("rotation", 1), ("rotation", 3), ("color_jitter", 1), ("color_jitter", 3)]
 
 
+def test_a_setting_that_is_none_is_part_of_a_condition_like_any_other() -> None:
+    only = {"method": ["hint", "soft_labels"], "teacher": ["same"], "trial": [0]}
+    made = SyntheticRecords(examples=60).add("methods_digits", everywhere(Truth()), only=only)
+    summary = summarize(study_table(made, "methods_digits", "short"), ["student_accuracy"])
+    assert set(summary["method"]) == {"hint", "soft_labels"} and summary["tuning"].isna().all()
+
+
 def test_a_sample_is_one_condition_and_knows_its_examples(records: SyntheticRecords, table: StudyTable) -> None:
     sample = table.sample("student_agreement", policy="mixup", members=3)
     assert sample.trials == (0, 1) and sample.examples is not None
@@ -229,7 +236,9 @@ def test_an_interval_ends_where_the_quantity_does() -> None:
     made = SyntheticRecords(examples=40, trial_std=0.02).add("augmentation", world, only=only)
     table = study_table(made, "augmentation", "short")
     # A student that agrees on nothing and one that agrees on everything: the interval alone would end at -6.
-    table = replace(table, rows=table.rows.assign(student_agreement=[0.0, 1.0], cka_stage1=[0.8, 0.99]))
+    table = replace(
+        table, rows=table.rows.assign(student_agreement=[0.0, 1.0], student_ece=[0.0, 1.0], cka_stage1=[0.8, 0.99])
+    )
     summary = summarize(table, [*SUMMARIZED, "cka_stage1"]).set_index("quantity")
     whole = {quantity: interval(table.sample(quantity, policy="mixup", members=1)) for quantity in summary.index}
     for quantity in ("student_accuracy", "student_agreement", "student_ece", "train_agreement", "cka_stage1"):
