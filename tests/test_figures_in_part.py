@@ -195,6 +195,27 @@ def test_the_lines_of_the_overviews_are_of_what_their_labels_say(tables: StudyTa
         assert drawn[label][1][-1] == pytest.approx(np.mean(final))
 
 
+def test_an_overview_says_how_its_values_correlate_and_how_they_scatter(tables: StudyTables) -> None:
+    rows, figure = tables("digits", "short").rows, find_figure("fidelity_vs_generalization")
+    assert figure.draw is not None
+    axes = figure.draw(figure.evidence(tables, "short")).axes[0]
+    gain = rows["student_accuracy"] - rows["teacher_accuracy"]
+    assert f"digits (ρ = {rows['student_agreement'].corr(gain, method='spearman'):.2f})" in [
+        line.get_label() for line in axes.lines
+    ]
+    figure = find_figure("by_teacher_confidence")
+    assert figure.draw is not None
+    band = figure.draw(figure.evidence(tables, "short")).axes[0].collections[0].get_paths()
+    curves = [
+        binned_agreement(tables.records, *pair)[0]  # type: ignore[index]
+        for pair in zip(rows["run_id"], rows["teacher_key"], strict=True)
+    ]
+    last = np.array([curve[-1] for curve in curves])
+    mean, deviation = last.mean(), last.std(ddof=1)
+    drawn = [y for path in band for x, y in np.asarray(path.vertices) if x == pytest.approx(0.9)]
+    assert (min(drawn), max(drawn)) == pytest.approx((mean - deviation, min(mean + deviation, 1.0)))
+
+
 def test_overviews_keep_data_sets_apart_and_say_how_many_students_they_draw() -> None:
     class MoreClasses(SyntheticRecords):
         """CIFAR-100 has more classes than the others: one for each example."""
