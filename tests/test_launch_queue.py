@@ -232,6 +232,22 @@ def test_jobs_of_a_launcher_that_was_killed_while_it_submitted_are_cancelled_and
     assert ledger.open_submissions() == [second]
 
 
+def test_a_job_that_was_requeued_by_hand_after_its_submission_was_put_away_is_seen_again(
+    slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
+) -> None:
+    first, second = entry("1", ["a"], ["b"], job_id="8"), entry("2", ["c"], job_id="9")
+    assert reconciled(first, second)[0] == set()
+    assert ledger.open_submissions() == []
+    slurm.answers("squeue", ["repro-x-1|8|1|PENDING|BeginTime|"])
+    assert set(queued_runs(ledger.submissions_to_look_for())) == {"b"}  # for `repro status`
+    assert reconciled() == ({"b"}, [])
+    assert ledger.open_submissions() == [first]
+    assert ledger.submissions() == ledger.submissions_to_look_for() == [first, second]
+    slurm.answers("squeue", [])
+    assert reconciled()[0] == set()
+    assert ledger.open_submissions() == []
+
+
 def test_what_slurm_will_never_start_is_cancelled_and_what_waits_for_a_person_is_said(
     slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
 ) -> None:

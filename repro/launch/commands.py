@@ -167,7 +167,7 @@ def _show_jobs(plan: Sequence[Request], profile: Profile, options: argparse.Name
     those of a launcher that was killed while it submitted.
     """
     store = Store(options.runs)
-    submissions = [one for one in Ledger(options.runs).open_submissions() if one.job_id is not None]
+    submissions = [one for one in Ledger(options.runs).submissions_to_look_for() if one.job_id is not None]
     found = queued_runs(submissions) if has_slurm() else {}
     queued = {run_id: task for run_id, task in found.items() if not task.given_up}
     standings, queued = _settle(plan, queued, options, orphans)

@@ -23,6 +23,9 @@ from repro.launch.request import Request
 from repro.lock import lock_path, lock_when_free
 from repro.store import Store
 
+MOST_REQUEUED = 400
+"""How many archived submissions, the latest, are looked for in the queue: the length of a command line is limited."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -98,14 +101,22 @@ class Ledger:
         (self.open_folder / name).rename(self.ended_folder / name)
 
     def open_submissions(self) -> list[Submission]:
-        """The submissions that may have jobs in the queue, oldest first."""
+        """The submissions that had jobs in the queue at the last launch, oldest first."""
         return _read(self.open_folder)
+
+    def submissions_to_look_for(self) -> list[Submission]:
+        """The submissions that may have jobs in the queue, oldest first.
+
+        These are the open ones, and the latest archived ones: a person can put a job that has ended back into the queue
+        (`scontrol requeue`).
+        """
+        opened = self.open_submissions()  # first, as in `submissions`
+        return _joined(_read(self.ended_folder)[-MOST_REQUEUED:], opened)
 
     def submissions(self) -> list[Submission]:
         """All submissions ever made, oldest first."""
         opened = _read(self.open_folder)  # first, so that one archived meanwhile is read twice, not missed
-        found = {one.token: one for one in [*_read(self.ended_folder), *opened]}
-        return sorted(found.values(), key=_age)
+        return _joined(_read(self.ended_folder), opened)
 
     def remember_sweep(self, name: str, origin: Mapping[str, Any], plan: Sequence[Request]) -> Callable[[], None]:
         """Record the runs of a sweep, so that they can be shown without its file. Raises BadInput on failure.
@@ -159,6 +170,10 @@ def _read(folder: Path) -> list[Submission]:
         with contextlib.suppress(FileNotFoundError), reading(path, remedy):  # suppressed if it was archived just now
             found.append(Submission(**json.loads(path.read_text())))
     return sorted(found, key=_age)
+
+
+def _joined(archived: Sequence[Submission], opened: Sequence[Submission]) -> list[Submission]:
+    return sorted({one.token: one for one in [*archived, *opened]}.values(), key=_age)
 
 
 def _age(submission: Submission) -> datetime:

@@ -188,7 +188,7 @@ def _look_at(names: Sequence[Named], options: argparse.Namespace) -> _Look:
 def _ask_slurm(names: Sequence[Named], ledger: Ledger) -> tuple[dict[str, Task] | None, Mapping[str, End], str | None]:
     """The runs in the queue, None if Slurm does not answer; how jobs ended; the error if either is unknown."""
     try:
-        queued = queued_runs(ledger.open_submissions())
+        queued = queued_runs(ledger.submissions_to_look_for())
     except BadInput as error:  # Slurm may be restarting
         return None, {}, str(error)
     left = [run.run_id for run in (named.run for named in names) if not run.is_done()]

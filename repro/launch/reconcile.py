@@ -15,16 +15,23 @@ Say = Callable[[str], None]
 def reconcile(ledger: Ledger, say: Say) -> dict[str, Task]:
     """Return the runs that are in the queue, and archive submissions that have none. Call only under the ledger's lock.
 
+    An archived submission that has jobs in the queue again is opened again.
+
     Useless jobs are cancelled, so that their runs are submitted again: jobs of a launcher that was killed while it
     submitted (a submission without a job id), which may lack what they need to start, and jobs that Slurm will never
     start. Those of other users stay in the queue. `say` is told which jobs need a person or are just ending, and which
     runs left the queue unfinished and why.
     """
-    submissions = ledger.open_submissions()
+    opened = {submission.token for submission in ledger.open_submissions()}
+    submissions = ledger.submissions_to_look_for()
     queued = queued_runs(submissions)
     over = []
     for submission in submissions:
         tasks = {task for task in queued.values() if task.name == submission.name}
+        if submission.token not in opened:
+            if not tasks:
+                continue
+            ledger.write(submission)
         useless = tasks if submission.job_id is None else {task for task in tasks if task.given_up}
         if useless:
             killed = "the launcher was killed while submitting"
