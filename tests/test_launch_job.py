@@ -116,4 +116,4 @@ def test_a_job_that_is_told_to_end_requeues_itself_only_if_slurm_has_not_decided
         process = Process(submitted)
         assert process.hear() == outcome
         process.process.join(PATIENCE)
-    assert slurm.read("asked_squeue") == "--noheader --jobs=7_3 --format=%T\n"
+    assert slurm.read("asked_squeue") == "--all --noheader --jobs=7_3 --format=%T\n"
