@@ -4,11 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from runs import runner, small_student, small_teacher
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.compare import compare_runs, flatten
 from repro.cli import main
+from repro.config import DataConfig, RunConfig, Selection
+from repro.data.synthetic import Synthetic
 from repro.errors import BadInput
+from repro.records import open_records, write_export
 from repro.records.record import Labels
 
 
@@ -70,3 +74,26 @@ def test_a_run_that_is_not_there_or_not_unique_is_refused(tmp_path: Path, capsys
         compare_runs(records, "", "")
     assert main(["compare", "a", "b", "--runs", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_teacher_tested_on_other_images_with_the_same_labels_is_no_pair(tmp_path: Path) -> None:
+    own, others = (
+        DataConfig(train=Selection(dataset=Synthetic(images=20, image_size=8, seed=seed))) for seed in range(2)
+    )
+    teachers = [small_teacher(data=data, epochs=1) for data in (own, others)]
+    students = [small_student(data=own, teachers=(teacher,), epochs=1) for teacher in teachers]
+    work = runner(tmp_path / "runs")
+    configs: list[RunConfig] = [*teachers, *students]
+    for config in configs:
+        work.make(config, "")
+    runs = open_records(work.store.root)
+    write_export(runs, [(run_id, "") for run_id in runs.ids()], tmp_path / "export.npz")
+    for records in (runs, open_records(tmp_path / "export.npz")):
+        for teacher, student, same in zip(teachers, students, (True, False), strict=True):
+            pair = records.pair(student.run_id, teacher.run_id)
+            assert (pair is not None) == same
+            assert pair is None or pair.kl == pytest.approx(
+                records.record(student.run_id).summary["metrics"]["test/kl"]
+            )
+            text = compare_runs(records, student.run_id, teacher.run_id)
+            assert text.endswith("are of different test sets.") != same
