@@ -1,5 +1,6 @@
 """What an attempt to make a run leaves in its record: its machine, and why it failed."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from repro.errors import Interrupted, RunFailed
 from repro.optimization.optimizers import SGD
 from repro.store import Store
 from repro.training.distributed import PeerLost
+from repro.training.hardware import describe
 
 
 def test_what_another_machine_may_change_is_said_where_it_goes_on_from_a_step_of_the_last(
@@ -57,3 +59,12 @@ def test_why_a_run_failed_is_told_also_where_it_cannot_be_written(tmp_path: Path
     with pytest.raises(RunFailed, match=f"^run {run.run_id} .a teacher.: the loss became "):
         runner(tmp_path).make(config, "a teacher")
     assert run.state() == "interrupted"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="these are instructions of x86-64")
+def test_processors_of_one_name_and_other_instructions_are_other_machines() -> None:
+    """As PyTorch's own detection says, which knows no finer difference than AVX2, AVX-512 and neither."""
+    model, _, instructions = describe(torch.device("cpu"))["processor"].rpartition(", ")
+    family = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512", "amx_bf16": "AVX512"}
+    assert family.get(instructions, "DEFAULT") == torch.backends.cpu.get_cpu_capability()
+    assert model or instructions not in family

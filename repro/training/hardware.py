@@ -4,12 +4,16 @@ import ctypes
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from repro.errors import BadInput
 from repro.training.distributed import local_rank
+
+VECTOR_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+"""What makes training faster if a processor has it, the most powerful first."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -94,9 +98,10 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    if sys.platform == "linux":
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123  (no path of the project)
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """The model, as in "AMD EPYC, avx2": virtual machines show one model for processors of very different speeds."""
+    if sys.platform != "linux":
+        return platform.processor() or platform.machine()
+    lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    instructions = [name for name in VECTOR_INSTRUCTIONS if name in about.get("flags", "").split()]
+    return ", ".join([about.get("model name", platform.machine()), *instructions[:1]])
