@@ -23,6 +23,8 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
+GHOST_SECONDS = 30
+"""After so long without a process, a job that Slurm believes to run is one whose end it has missed."""
 
 
 def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
@@ -100,7 +102,8 @@ class Chaos:
         """Whether no job is left; before that, do what an administrator has to.
 
         A controller that was killed may give a job an id that a node still runs another job under: Slurm then drains
-        the node, and holds the jobs that it could not start there.
+        the node, and holds the jobs that it could not start there. Or it misses that a job has ended, and believes
+        until the job's time limit that it runs.
         """
         for line in self.cluster.command("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
             node, state = line.split()
@@ -112,7 +115,22 @@ class Chaos:
             if reason.endswith("requeued held"):
                 with contextlib.suppress(ClusterError):  # cancelled meanwhile
                     self.cluster.command("scontrol", "release", job)
+        for ghost in self.ghosts():
+            print(f"{time.strftime('%T')} cancel job {ghost}, which has ended without Slurm's notice", flush=True)
+            with contextlib.suppress(ClusterError):  # it has noticed
+                self.cluster.command("scancel", ghost)
         return not self.place.queue()
+
+    def ghosts(self) -> list[str]:
+        """The sweep's jobs that Slurm has believed to run for long, and that have no process."""
+        started = self.cluster.command("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%A %S %j")
+        jobs = [line.split() for line in started.splitlines()]
+        long_ago = time.strftime("%FT%T", time.localtime(time.time() - GHOST_SECONDS))
+        believed = [job for job, start, name in jobs if name.startswith("repro-") and start < long_ago]
+        if not believed:
+            return []
+        alive = {look_at_process(pid)[1].get("SLURM_JOB_ID") for pid in self.cluster.job_processes()}
+        return [job for job in believed if job not in alive]
 
     def finished(self) -> int:
         return sum(run.is_done() for run in self.place.records)
