@@ -23,7 +23,7 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
-GHOST_SECONDS = 30
+GHOST_SECONDS = 20
 """After so long without a process, a job that Slurm believes to run is one whose end it has missed."""
 
 
@@ -60,6 +60,8 @@ class Chaos:
         self.place = place
         self.cluster = place.cluster
         self.chance = chance
+        self.absent_since: dict[str, float] = {}
+        """When each job without a process was first seen without one."""
 
     def rage(self) -> None:
         """Launch the sweep, and let each disaster strike `ROUNDS` times, in any order, while it is being made.
@@ -122,15 +124,11 @@ class Chaos:
         return not self.place.queue()
 
     def ghosts(self) -> list[str]:
-        """The sweep's jobs that Slurm has believed to run for long, and that have no process."""
-        started = self.cluster.command("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%A %S %j")
-        jobs = [line.split() for line in started.splitlines()]
-        long_ago = time.strftime("%FT%T", time.localtime(time.time() - GHOST_SECONDS))
-        believed = [job for job, start, name in jobs if name.startswith("repro-") and start < long_ago]
-        if not believed:
-            return []
+        """The sweep's jobs that Slurm believes to run, and that have had no process for long."""
         alive = {look_at_process(pid)[1].get("SLURM_JOB_ID") for pid in self.cluster.job_processes()}
-        return [job for job in believed if job not in alive]
+        now = time.monotonic()
+        self.absent_since = {job: self.absent_since.get(job, now) for job in self.running_jobs() if job not in alive}
+        return [job for job, since in self.absent_since.items() if now - since > GHOST_SECONDS]
 
     def finished(self) -> int:
         return sum(run.is_done() for run in self.place.records)
