@@ -45,8 +45,9 @@ class StudyTable:
     rows: a row per run. Columns: `preset`, `trial`, the study's settings (`conditions`), `run_id`, `label`,
         `teacher_key`, `training_images`, `seconds`; `student_x` (accuracy, nll, ece, brier, agreement, kl;
         test), `teacher_x` (without the last two), `control_x` and `specific_x` (agreement, kl), `train_x`, and
-        `cka_x` (x a stage). NaN where unknown. Specific fidelity is positive if the student is closer to its own
-        teacher than the control is: agreement minus the control's, the control's KL minus KL.
+        `cka_x` (x a stage). NaN where unknown; `teacher_x` also if the teacher was tested on other data. Specific
+        fidelity is positive if the student is closer to its own teacher than the control is: agreement minus the
+        control's, the control's KL minus KL.
     expected: how many runs the sweep asks for. `rows` also has trials beyond these.
     refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; otherwise empty.
     """
@@ -217,7 +218,8 @@ def _row(point: Study, record: Record, records: Records) -> dict[str, Any]:
     for name, value in record.summary["metrics"].items():
         row[_column(name, "student" if is_student else "teacher")] = math.nan if value is None else value
     if is_student:
-        scores = records.scores(record.teacher_key) or {}
+        comparable = records.pair(record.run_id, record.teacher_key) is not None
+        scores = (records.scores(record.teacher_key) if comparable else None) or {}
         row |= {f"teacher_{metric}": scores.get(metric, math.nan) for metric in GENERALIZATION}
     return row
 

@@ -122,9 +122,9 @@ def test_a_student_and_a_teacher_tested_on_other_data_are_no_pair(made: Syntheti
         assert records.kl_per_example(student.run_id, student.teacher_key) is None
         assert write_export(records, [(student.run_id, "")], tmp_path / "export.npz") == 1
         table = study_table(records, "augmentation", "short")
-        for quantity in ("student_agreement", "teacher_accuracy", "teacher_ece"):
+        for quantity, known in (("student_agreement", 3), ("teacher_accuracy", 2), ("teacher_ece", 2)):
             sample = table.sample(quantity, policy="baseline", members=1)
-            assert len(sample) == 3 and sample.examples is None
+            assert len(sample) == known and (known == 2 or sample.examples is None)
         assert len(table.sample("specific_agreement", policy="baseline", members=1)) == 0
 
 
