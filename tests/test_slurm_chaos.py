@@ -23,7 +23,7 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
-GHOST_SECONDS = 20
+GHOST_SECONDS = 60
 """After so long without a process, a job that Slurm believes to run is one whose end it has missed."""
 
 
