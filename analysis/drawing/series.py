@@ -70,12 +70,11 @@ def faint(look: Look) -> dict[str, Any]:
 
 
 def paper_style(series: Series) -> dict[str, Any]:
-    """The style of the paper's values: grey or, where each series has its own values, a pale version of its colour."""
-    own_color = series.look in SERIES[1:] and not series.shared_paper
+    """The style of the paper's values."""
     style = PAPER.line_style() | {"linewidth": 0.8, "zorder": 1.5, "label": "paper"}
     if series.role == "teacher":
         style |= {"marker": "+", "label": "paper: teacher"}
-    return style | ({"color": series.look.color, "alpha": 0.5} if own_color else {})
+    return style
 
 
 def room(metric: Metric, deviation: "pd.Series[float]") -> "pd.Series[float]":
