@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from repro.errors import BadInput
 from repro.records import Record, Records
+from repro.tested import Tested
 
 
 def compare_runs(records: Records, one: str, other: str) -> str:
@@ -78,12 +79,11 @@ def _predictions(records: Records, one: Record, other: Record) -> str:
     """How often both networks predict the same class on test, and which of the two is right where they differ."""
     first, second = records.predictions(one.run_id), records.predictions(other.run_id)
     labels, others = records.labels(one.run_id), records.labels(other.run_id)
-    # Some test sets of different data sets are equally long, as CIFAR-100's and MNIST's, or even have the same labels.
-    test_sets = {side.summary.get("test_set") for side in (one, other)} - {None}
-    if len(test_sets) > 1:
-        labels = None
-    if first is None or second is None or labels is None or others is None or not np.array_equal(labels, others):
-        return "Their test predictions are not in the records, or are of different test sets."
+    missing = "Their test predictions are not in the records, or are of different test sets."
+    if first is None or second is None or labels is None or others is None:
+        return missing
+    if not Tested(labels, one.summary.get("test_set")).same_as(Tested(others, other.summary.get("test_set"))):
+        return missing
     same = first.top_class == second.top_class
     right = [predicted.top_class == labels for predicted in (first, second)]
     counts = [int(np.sum(~same & right[0])), int(np.sum(~same & right[1]))]

@@ -27,6 +27,7 @@ from repro.records.record import (
     rounded,
 )
 from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, Store
+from repro.tested import Tested
 
 CACHED_LOGITS = 48
 """The number of networks whose test logits are cached (4 MB each on CIFAR-100): an ensemble's members in all trials."""
@@ -40,10 +41,9 @@ class LabelledLogits(NamedTuple):
     labels: Tensor
     test_set: str | None = None
 
-    def same_test_set(self, other: "LabelledLogits") -> bool:
-        # Other images may have the same labels: in folders sorted by class, or in a variant of a data set.
-        known = self.test_set is not None and other.test_set is not None
-        return torch.equal(self.labels, other.labels) and (not known or self.test_set == other.test_set)
+    @property
+    def tested(self) -> Tested:
+        return Tested(self.labels.numpy(), self.test_set)
 
 
 class RunFolder:
@@ -126,7 +126,7 @@ class RunFolder:
         """The test sets of both; None if one is missing, or if the teacher was tested on other data than the student,
         as with `data.train.dataset.name=mnist` alone."""
         ours, theirs = self._test_set(student), self._test_set(teacher)
-        if ours is None or theirs is None or not ours.same_test_set(theirs):
+        if ours is None or theirs is None or not ours.tested.same_as(theirs.tested):
             return None
         return ours, theirs
 
@@ -159,7 +159,7 @@ class RunFolder:
         if len(members) > 1:
             sets = [self._test_set(member) for member in members]
             present = [test_set for test_set in sets if test_set is not None]
-            if len(present) < len(sets) or not all(map(present[0].same_test_set, present)):
+            if len(present) < len(sets) or not all(present[0].tested.same_as(one.tested) for one in present):
                 return None
             return present[0]._replace(logits=ensemble_logits(torch.stack([one.logits for one in present])))
         return self._read_run(key)

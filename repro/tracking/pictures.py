@@ -12,6 +12,7 @@ from safetensors import safe_open
 from repro.atomic import reading
 from repro.errors import Damaged
 from repro.store import RunDirectory, Store
+from repro.tested import Tested
 from repro.tracking.charts import BLUE, LIGHT, Array, chart
 
 BINS = 10
@@ -27,7 +28,7 @@ def final_pictures(record: RunDirectory) -> dict[str, Image.Image]:
     on_test = _on_test(record)
     if on_test is None:
         return {}
-    logits, labels = on_test
+    logits, (labels, _) = on_test
     top_class = logits.argmax(-1)
     pictures = {
         "figures/reliability": draw_reliability(*reliability(softmax(logits), labels)),
@@ -76,9 +77,7 @@ def teacher_probabilities(record: RunDirectory) -> Array | None:
     own, members = _on_test(record), []
     for teacher in teachers:
         on_test = None if teacher is None else _on_test(teacher)
-        if teacher is None or on_test is None or own is None or not np.array_equal(on_test[1], own[1]):
-            return None
-        if len({_test_set(run) for run in (record, teacher)} - {None}) > 1:
+        if teacher is None or on_test is None or own is None or not on_test[1].same_as(own[1]):
             return None
         members.append(on_test[0])
     if not members:
@@ -107,19 +106,14 @@ def draw_by_class(name: str, hits: Array, labels: Array) -> Image.Image:
     return chart(f"By class, n = {len(labels):,}", f"the {len(shares)} classes, in order", name, shares, BLUE)
 
 
-def _on_test(record: RunDirectory, logits: str = "test_logits") -> tuple[Array, Array] | None:
-    """Logits (n, classes) and labels (n,) on test; None unless the run is done and has predictions."""
+def _on_test(record: RunDirectory, logits: str = "test_logits") -> tuple[Array, Tested] | None:
+    """Logits (n, classes) on test, and what that is; None unless the run is done and has predictions."""
     path = record.path / "predictions.safetensors"
     if not record.is_done() or not path.exists():
         return None
+    test_set = record.read_json("summary.json").get("test_set")
     with reading(path), safe_open(path, "numpy") as file:
-        return file.get_tensor(logits), file.get_tensor("test_labels")
-
-
-def _test_set(record: RunDirectory) -> str | None:
-    """Which inputs a finished run was tested on; None in earlier records."""
-    test_set: str | None = record.read_json("summary.json").get("test_set")
-    return test_set
+        return file.get_tensor(logits), Tested(file.get_tensor("test_labels"), test_set)
 
 
 def _run_of(store: Store, config: dict[str, Any]) -> RunDirectory | None:
