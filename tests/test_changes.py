@@ -11,7 +11,7 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 
 from analysis.changes import UNCHANGED, Changes
-from analysis.claims import CLAIMS, Tables, judge, statement
+from analysis.claims import CLAIMS, Evidence, judge, statement
 from analysis.claims.data import c2
 from analysis.claims.optimization import c10
 from analysis.figures import NAMES, find_figure
@@ -84,7 +84,7 @@ def test_a_changed_seed_makes_one_trial_of_a_sweep_that_asks_for_one() -> None:
 
 def test_claims_count_the_runs_with_the_changes_alone(records: SyntheticRecords) -> None:
     for changes, count in ((UNCHANGED, 4), (CHANGES, 7)):
-        tables = Tables(StudyTables(records, changes), "short")
+        tables = Evidence(StudyTables(records, changes), "short")
         runs = {run_id for test in c10(tables) for run_id in test.sample.runs}
         assert runs == set(study_table(records, "optimizer", "short", changes).rows["run_id"]) and len(runs) == count
         assert tables.missing and all(command.endswith(changes.arguments) for command in tables.missing)

@@ -10,12 +10,14 @@ import pytest
 from synthetic_records import SyntheticRecords, Truth, everywhere
 from synthetic_worlds import against_claims, as_claimed, records_of
 
-from analysis.claims import CLAIMS, Tables, judge, judge_tests, statement
-from analysis.claims.catalogue import NoEvidence, catalogue
+from analysis.claims import CLAIMS, Evidence, judge, judge_tests, statement
+from analysis.claims.catalogue import catalogue
 from analysis.claims.evidence import mean_over
 from analysis.claims.verdict import Test
 from analysis.statistics.sample import Sample
 from analysis.tables import StudyTables
+
+NO_RUNS = StudyTables(SyntheticRecords())
 
 
 def sample_of(values: Sequence[float], examples: float = 0.0) -> Sample:
@@ -68,7 +70,7 @@ def test_with_many_tests_contradiction_takes_more() -> None:
 
 def test_every_claim_says_what_it_is_and_lists_its_thresholds() -> None:
     assert [claim for claim in CLAIMS if " " not in claim] == [f"C{number}" for number in range(1, 18)]
-    empty = Tables(StudyTables(SyntheticRecords()), "short")
+    empty = Evidence(NO_RUNS, "short")
     for claim, tests in CLAIMS.items():
         assert len(statement(claim)) > 20
         for test in tests(empty):
@@ -129,12 +131,12 @@ CONDITIONS: dict[str, Asked] = {
 def test_a_claim_is_about_these_quantities_in_these_conditions(claim: str) -> None:
     asked: Asked = set()
 
-    class Listening(NoEvidence):
+    class Listening(Evidence):
         def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
             asked.add((sweep, quantity, *sorted(settings.items())))
             return super().sample(sweep, quantity, **settings)
 
-    CLAIMS[claim](Listening())
+    CLAIMS[claim](Listening(NO_RUNS, "paper"))
     assert asked == CONDITIONS[claim]
 
 
@@ -176,18 +178,18 @@ def test_a_mean_over_ensemble_sizes_takes_those_with_two_trials_or_else_what_the
 def test_saturation_compares_gains_for_each_further_member() -> None:
     """From 1 to 4 members 6 points, 2 for each; from 4 to 12 another 4, half a point for each: 0.5 less than 1."""
 
-    class Accuracies(NoEvidence):
+    class Accuracies(Evidence):
         def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:  # noqa: ARG002
             return sample_of([{1: 0.80, 4: 0.86, 12: 0.90}[settings["members"]]] * 2)
 
-    gain = CLAIMS["C13"](Accuracies())[2].sample
+    gain = CLAIMS["C13"](Accuracies(NO_RUNS, "paper"))[2].sample
     assert list(gain.values) == pytest.approx([0.005 - 0.5 * 0.02] * 2)
 
 
 def test_most_of_the_gain_is_more_than_half_and_similarity_is_that_of_all_stages() -> None:
     """Temperature gains 6 of 10 points: 1 more than half. CKA rises by 1, 2 and 6 points: by 3 in the mean."""
 
-    class Known(NoEvidence):
+    class Known(Evidence):
         def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
             policies = {"baseline": 0.70, "baseline_tau4": 0.76, "mixup_tau4": 0.80}
             rises = {"cka_stage1": 0.01, "cka_stage2": 0.02, "cka_stage3": 0.06}
@@ -195,14 +197,14 @@ def test_most_of_the_gain_is_more_than_half_and_similarity_is_that_of_all_stages
                 return sample_of([policies[settings["policy"]]] * 2)
             return sample_of([rises.get(quantity, 0.0) * (settings["start"] == "teachers_initial")] * 2)
 
-    assert list(CLAIMS["C6"](Known())[1].sample.values) == pytest.approx([0.01] * 2)
-    assert list(CLAIMS["C12"](Known())[0].sample.values) == pytest.approx([0.03] * 2)
+    assert list(CLAIMS["C6"](Known(NO_RUNS, "paper"))[1].sample.values) == pytest.approx([0.01] * 2)
+    assert list(CLAIMS["C12"](Known(NO_RUNS, "paper"))[0].sample.values) == pytest.approx([0.03] * 2)
 
 
 def test_a_difference_that_a_claim_bounds_away_from_zero_has_the_sign_that_its_words_say() -> None:
     """5,000 epochs gain 4 points on 300; up to lambda = 0.25 it is 3 points; students are 1 point below the teacher."""
 
-    class Known(NoEvidence):
+    class Known(Evidence):
         def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
             if sweep == "optimizer":
                 return sample_of([0.83 if settings["epochs"] == 5000 else 0.79] * 2)
@@ -210,7 +212,9 @@ def test_a_difference_that_a_claim_bounds_away_from_zero_has_the_sign_that_its_w
                 return sample_of([{0.0: 0.80, 0.25: 0.83, 0.375: 0.99}[settings["weight"]]] * 2)
             return sample_of([0.75 if quantity == "teacher_accuracy" else 0.74] * 2)
 
-    differences = {test.what: test.sample for claim in ("C10", "C11", "C15") for test in CLAIMS[claim](Known())}
+    differences = {
+        test.what: test.sample for claim in ("C10", "C11", "C15") for test in CLAIMS[claim](Known(NO_RUNS, "paper"))
+    }
     for what, difference in (
         ("train agreement, 5,000 minus 300 epochs (sgd)", 0.04),
         ("train agreement, lambda 0.25 minus 0", 0.03),

@@ -9,21 +9,23 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from synthetic_records import SyntheticRecords
 
-from analysis.claims import CLAIMS, judge_tests
-from analysis.claims.catalogue import NoEvidence
+from analysis.claims import CLAIMS, Evidence, judge_tests
 from analysis.claims.verdict import Test
 from analysis.statistics.intervals import interval
 from analysis.statistics.sample import Sample
+from analysis.tables import StudyTables
 
 STUDIES = 200
-NO_EVIDENCE = NoEvidence()
+NO_RUNS = StudyTables(SyntheticRecords())
 
 
-class NullStudy:
+class NullStudy(Evidence):
     """Evidence in which every quantity is zero in truth: trials, test examples and their interaction scatter."""
 
     def __init__(self, seed: int, trials: int = 3, examples: int = 150) -> None:
+        super().__init__(NO_RUNS, "paper")
         self.seed, self.trials, self.examples = seed, trials, examples
         self.difficulty = np.random.default_rng(seed).standard_normal(examples)
         self.drawn: dict[int, Sample] = {}
@@ -46,7 +48,7 @@ class NullStudy:
     def choices(self, sweep: str, setting: str) -> Sequence[Any]:
         key = (sweep, setting)
         if key not in CHOICES:
-            CHOICES[key] = NO_EVIDENCE.choices(sweep, setting)
+            CHOICES[key] = super().choices(sweep, setting)
         return CHOICES[key]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.claims import data, optimization, scope
-from analysis.claims.evidence import Evidence, Tables
+from analysis.claims.evidence import Evidence
 from analysis.claims.verdict import Part, Test, Verdict, judge_tests
 from analysis.tables import StudyTables
 from repro.experiments.study import Preset
@@ -60,15 +60,15 @@ def statement(claim: str) -> str:
 
 def judge(study_tables: StudyTables, preset: Preset) -> list[Judgement]:
     """The verdict on every claim from the runs of one preset alone."""
-    tables = Tables(study_tables, preset)
+    evidence = Evidence(study_tables, preset)
     judgements = []
     for claim, tests_of in CLAIMS.items():
-        tables.missing.clear()
-        verdict, parts = judge_tests(tests_of(tables))
+        evidence.missing.clear()
+        verdict, parts = judge_tests(tests_of(evidence))
         n = min((part.interval.trials for part in parts if part.interval.trials), default=0)
         words = study_tables.changes.rename_networks(statement(claim))
-        judgements.append(Judgement(claim, words, preset, verdict, n, parts, tuple(tables.missing)))
+        judgements.append(Judgement(claim, words, preset, verdict, n, parts, tuple(evidence.missing)))
     return judgements
 
 
-__all__ = ["CLAIMS", "Judgement", "Part", "Tables", "Test", "Verdict", "judge", "judge_tests", "statement"]
+__all__ = ["CLAIMS", "Evidence", "Judgement", "Part", "Test", "Verdict", "judge", "judge_tests", "statement"]

@@ -1,13 +1,10 @@
 """`docs/claims.md`, from the claims' own words and tests: `python -m analysis.claims.catalogue > docs/claims.md`."""
 
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
-from analysis.claims import CLAIMS, statement
-from analysis.statistics.sample import Sample
-from repro.launch.sweep import find_sweep, sweep_studies
+from analysis.claims import CLAIMS, Evidence, statement
+from analysis.tables import StudyTables
+from repro.records import open_records
 
 HEADER = """# Claims
 
@@ -19,22 +16,13 @@ This page is generated from `analysis/claims/` by `python -m analysis.claims.cat
 """
 
 
-class NoEvidence:
-    """Nothing was run."""
-
-    def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:  # noqa: ARG002
-        return Sample((), np.zeros(0), None)
-
-    def choices(self, sweep: str, setting: str) -> Sequence[Any]:
-        return list(dict.fromkeys(point.settings()[setting] for point in sweep_studies(find_sweep(sweep), {})))
-
-
 def catalogue() -> str:
     """The whole page as Markdown."""
     sections = [HEADER]
+    nothing = Evidence(StudyTables(open_records(Path("no runs"))), "paper")
     for claim, tests in CLAIMS.items():
         lines = [f"## {claim}", "", statement(claim), "", "| what | supported if |", "|---|---|"]
-        lines += [f"| {test.what} | {test.threshold} |" for test in tests(NoEvidence())]
+        lines += [f"| {test.what} | {test.threshold} |" for test in tests(nothing)]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
 

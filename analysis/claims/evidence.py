@@ -1,7 +1,7 @@
 """What the claims are functions of: quantities of conditions, from the study tables of one preset."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from analysis.claims.verdict import FEWEST_TRIALS
 from analysis.statistics.sample import Sample, mean
@@ -10,18 +10,11 @@ from repro.experiments.study import Preset
 from repro.launch.sweep import find_sweep, sweep_studies
 
 
-class Evidence(Protocol):
-    """Where a claim takes its numbers from. A sweep is named as its file in sweeps/."""
+class Evidence:
+    """The evidence of one preset in the study tables, and a note of what was asked for and is missing.
 
-    def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
-        """A column of the sweep's table in one condition; empty where nothing was run."""
-
-    def choices(self, sweep: str, setting: str) -> Sequence[Any]:
-        """The values of a setting that the sweep asks for, done or not."""
-
-
-class Tables:
-    """The evidence of one preset in the study tables, and a note of what was asked for and is missing."""
+    A sweep is named as its file in sweeps/.
+    """
 
     def __init__(self, tables: StudyTables, preset: Preset) -> None:
         self.tables = tables
@@ -29,6 +22,7 @@ class Tables:
         self.missing: dict[str, Missing] = {}
 
     def sample(self, sweep: str, quantity: str, **settings: Any) -> Sample:
+        """A column of the sweep's table in one condition; empty where nothing was run."""
         table = self.tables(sweep, self.preset)
         for run in table.missing:
             if all(run.settings[name] == value for name, value in settings.items()):
@@ -36,6 +30,7 @@ class Tables:
         return table.sample(quantity, **settings)
 
     def choices(self, sweep: str, setting: str) -> Sequence[Any]:
+        """The values of a setting that the sweep asks for, done or not."""
         points = sweep_studies(find_sweep(sweep), {"preset": self.preset})
         return list(dict.fromkeys(point.settings()[setting] for point in points))
 
