@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from wandb.apis.public import Api
+from wandb.apis.public import Api, Run
 
 from repro.errors import RunFailed
 from repro.store import RunDirectory
@@ -96,43 +96,21 @@ def _send(record: RunDirectory, label: Label | None, to: Destination, models: bo
     return len(publication.rows), sent, problem
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What W&B has of a run: address, state, number of rows, digest of the record, artifact of the weights, study."""
-
-    url: str
-    state: str
-    rows: int
-    record: str | None
-    model: str | None
-    study: str | None
-
-
-def _is_whole(known: _Shown, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
+def _is_whole(known: Run, record: RunDirectory, rows: int, label: Label | None, models: bool) -> bool:
     """Whether W&B claims to have all of a finished record."""
+    summary = dict(known.summary)
     return (
         known.state == "finished"
         and record.is_done()
-        and (known.rows, known.record) == (rows, digest(record))
-        and (not models or known.model == artifact_name(record.run_id))
-        and (label is None or known.study is not None or "study" not in label.asked_for())
+        and (known.historyLineCount, summary.get("record_digest")) == (rows, digest(record))
+        and (not models or summary.get("model_artifact") == artifact_name(record.run_id))
+        and (label is None or "study" in known.config or "study" not in label.asked_for())
     )
 
 
-def _shown(api: Api, path: str) -> dict[str, _Shown]:
+def _shown(api: Api, path: str) -> dict[str, Run]:
     """Every run in the project, by run id."""
     try:
-        runs = list(api.runs(path, per_page=PAGE, lazy=False))
+        return {run.id: run for run in api.runs(path, per_page=PAGE, lazy=False)}
     except ValueError:  # the project does not exist yet
         return {}
-    return {
-        run.id: _Shown(
-            run.url,
-            run.state,
-            run.historyLineCount,
-            run.summary.get("record_digest"),
-            run.summary.get("model_artifact"),
-            run.config.get("study"),
-        )
-        for run in runs
-    }
