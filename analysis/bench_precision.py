@@ -22,7 +22,6 @@ from tabulate import tabulate
 from analysis.statistics.intervals import interval
 from analysis.statistics.sample import Sample
 from analysis.tables import StudyTable, rows_of
-from repro import progress
 from repro.config import PrecisionName, StudentConfig
 from repro.config.override import override
 from repro.errors import BadInput, Interrupted, RunFailed
@@ -33,7 +32,6 @@ from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.records.folder import RunFolder
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.hardware import choose_devices, describe
 from repro.training.mode import Mode, modes_of
@@ -85,7 +83,7 @@ def bench(options: argparse.Namespace) -> None:
     ]
     requests = [Request(f"{point.mode} {point.who} trial={point.trial}", point.config()) for point in points]
     store = Store(options.runs)
-    runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
+    runner = Runner(store, options.data, device)
     diverged = _make(requests, runner, devices, options.workers)
     done: dict[Study, str] = {
         point: request.run_id for point, request in zip(points, requests, strict=True) if request.run_id not in diverged

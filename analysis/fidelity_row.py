@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from analysis.leaderboard import COLUMNS, row_of
 from analysis.tables import StudyTable, rows_of
-from repro import progress
 from repro.atomic import write_atomically
 from repro.distill.objective import Objective
 from repro.errors import BadInput
@@ -20,7 +19,6 @@ from repro.launch.plan import parents_first
 from repro.launch.request import Request
 from repro.records.folder import RunFolder
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.hardware import choose_device, keep_freed_memory
 
@@ -77,7 +75,7 @@ def measure_row(method: str, options: argparse.Namespace, trials: int) -> tuple[
     keep_freed_memory()
     store = Store(options.runs)
     device = choose_device(options.device)
-    runner = Runner(store, options.data, device, progress.for_this_output(), StopRequest())
+    runner = Runner(store, options.data, device)
     with runner.stop.listening():
         run_here(parents_first(requests), runner)
     records = RunFolder(store)

@@ -23,7 +23,6 @@ from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, request_run
 from repro.run_data import check_data_of_done
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.surface import make_surface
 from repro.tracking.label import Label
@@ -136,7 +135,7 @@ def _runner(options: argparse.Namespace) -> Runner:
     device = choose_device(options.device)
     ranks = ranks_of_this_job()
     output = progress.for_this_output() if ranks.is_first else progress.Progress()
-    return Runner(Store(options.runs), options.data, device, output, StopRequest(), ranks=ranks)
+    return Runner(Store(options.runs), options.data, device, output, ranks=ranks)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from analysis.drawing.style import save
 from analysis.figures.digits import FIGURE
 from analysis.tables import StudyTables
 from analysis.text_table import text_table
-from repro import progress
 from repro.atomic import make_folder
 from repro.launch.ledger import Ledger
 from repro.launch.local import make_side_by_side
@@ -18,7 +17,6 @@ from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.records import RunFolder
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
@@ -33,7 +31,7 @@ def demo(options: argparse.Namespace) -> None:
     out: Path = options.out
     make_folder(out, "--out")
     keep_freed_memory()
-    runner = Runner(Store(out / "runs"), out, torch.device("cpu"), progress.for_this_output(), StopRequest())
+    runner = Runner(Store(out / "runs"), out, torch.device("cpu"))
     plan = parents_first(read_sweep(find_sweep("digits"), {}))
     # As `repro launch` does, so that `repro status` and `repro wandb sync` know what the runs were made for.
     ledger = Ledger(runner.store.root)

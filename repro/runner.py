@@ -15,7 +15,7 @@ from repro.config import GeneratorConfig, RunConfig, StudentConfig
 from repro.data.dataset import Dataset, LabeledData
 from repro.distill.ensemble import Ensemble
 from repro.errors import BadInput, Interrupted, MadeElsewhere, RunFailed, is_out_of_memory
-from repro.progress import Progress, summarize
+from repro.progress import Progress, for_this_output, summarize
 from repro.run_data import as_recorded, check_data_of_parents, check_same_data, check_test_images, fingerprint_all
 from repro.stop import StopRequest
 from repro.store import RunDirectory, SharedRun, Store
@@ -42,8 +42,8 @@ class Runner:
     store: Store
     data_directory: Path
     device: torch.device
-    progress: Progress
-    stop: StopRequest
+    progress: Progress = field(default_factory=for_this_output)
+    stop: StopRequest = field(default_factory=StopRequest)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     ranks: Ranks = ALONE
     """The processes that make each run together; the first writes its record."""

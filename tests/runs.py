@@ -18,7 +18,6 @@ from repro.optimization.optimizers import SGD, Adam
 from repro.optimization.schedules import Cosine, Linear
 from repro.progress import Lines
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.training.trainer import Trainer
 
@@ -80,7 +79,7 @@ def lenet_teacher(**changes: Any) -> TeacherConfig:
 
 def runner(root: Path, checkpoint_seconds: float = 30.0) -> Runner:
     """A runner on the CPU that keeps its runs in `root` and reads data from nowhere."""
-    return Runner(Store(root), root / "no data", torch.device("cpu"), Lines(), StopRequest(), checkpoint_seconds)
+    return Runner(Store(root), root / "no data", torch.device("cpu"), Lines(), checkpoint_seconds=checkpoint_seconds)
 
 
 def network(seed: int, depth: int = 8) -> PreResNetNetwork:

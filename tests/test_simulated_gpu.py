@@ -35,7 +35,6 @@ from repro.models.preresnet import PreResNet
 from repro.optimization.optimizers import SGD
 from repro.progress import Lines
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import RunDirectory, Store
 from repro.surface import make_surface
 from repro.training.start import build_network
@@ -102,7 +101,7 @@ def test_every_network_for_images(name: str, gpu: SimulatedGPU) -> None:
 
 
 def runner(root: Path, device: torch.device) -> Runner:
-    return Runner(Store(root), root / "no data", device, Lines(), StopRequest())
+    return Runner(Store(root), root / "no data", device, Lines())
 
 
 def make(root: Path, device: torch.device, config: RunConfig, stop_once: bool = False) -> RunDirectory:

@@ -26,7 +26,6 @@ from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
 from repro.progress import Progress
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking import mirror
 from repro.tracking.label import Label
@@ -167,6 +166,6 @@ def wait_for(
 
 def _train(fault: Fault, server: StandInServer, runs: Path) -> tuple[float, list[str]]:
     plan = parents_first(read_sweep(find_sweep("digits"), SETTINGS))
-    runner = Runner(Store(runs), runs / "no data", torch.device("cpu"), Progress(), StopRequest())
+    runner = Runner(Store(runs), runs / "no data", torch.device("cpu"), Progress())
     labels = {one.run_id: Label(one.label, "digits", one.tags) for one in plan}
     return wait_for(fault, server, runs, labels, lambda: run_here(plan, runner))

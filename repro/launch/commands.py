@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from repro import progress
 from repro.errors import BadInput, RunFailed
 from repro.launch.cost import Speeds, cost_report, read_speeds, show_cost
 from repro.launch.dry_run import see_what_is_left, show_jobs, show_runs
@@ -26,7 +25,6 @@ from repro.launch.sweep import all_sweeps, parse_settings, read_sweep
 from repro.progress import counted, in_brief
 from repro.run_data import check_data_of_done
 from repro.runner import Runner
-from repro.stop import StopRequest
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import mirrored
@@ -193,7 +191,7 @@ def _remember(plan: Sequence[Request], options: argparse.Namespace) -> Callable[
 
 
 def _runner(options: argparse.Namespace, device: str) -> Runner:
-    return Runner(Store(options.runs), options.data, torch.device(device), progress.for_this_output(), StopRequest())
+    return Runner(Store(options.runs), options.data, torch.device(device))
 
 
 def _check(standings: Sequence[Standing], wanted: Sequence[Request], runner: Runner) -> None:

@@ -112,4 +112,4 @@ def _make_in_this_process(orders: list[Order], store: Store, data: Path, device:
     from repro.training.hardware import choose_device
 
     requests = [Request(order.label, parse_config(order.config), forgiven=order.forgiven) for order in orders]
-    make_in_turn(requests, Runner(store, data, choose_device(device), Lines(), StopRequest()))
+    make_in_turn(requests, Runner(store, data, choose_device(device), Lines()))
