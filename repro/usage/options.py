@@ -51,23 +51,16 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def runs_option(parser: Parser) -> None:
+def runs_option(parser: Parser, metavar: str = "DIR", what: str = "run records") -> None:
     default = Path(os.environ.get("REPRO_RUNS") or "runs")
     parser.add_argument(
-        "--runs", type=_path, default=default, metavar="DIR", help="run records (default: $REPRO_RUNS or runs)"
+        "--runs", type=_path, default=default, metavar=metavar, help=f"{what} (default: $REPRO_RUNS or runs)"
     )
 
 
 def source_option(parser: Parser) -> None:
     """For commands that only read records."""
-    default = Path(os.environ.get("REPRO_RUNS") or "runs")
-    parser.add_argument(
-        "--runs",
-        type=_path,
-        default=default,
-        metavar="PATH",
-        help="run records, an export (.npz), or a folder of exports (default: $REPRO_RUNS or runs)",
-    )
+    runs_option(parser, "PATH", "run records, an export (.npz), or a folder of exports")
     parser.add_argument(
         "--source",
         type=_source,
