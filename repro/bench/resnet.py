@@ -14,7 +14,17 @@ from tabulate import tabulate
 
 from repro.bench.contenders import Distillation, random_examples
 from repro.bench.floor import floor_speed
-from repro.bench.timing import PairedRatio, Report, Spread, Work, interleave, paired_ratio, place, ratio, spread
+from repro.bench.timing import (
+    PairedRatio,
+    Report,
+    Spread,
+    Work,
+    interleave_until_interrupted,
+    paired_ratio,
+    place,
+    ratio,
+    spread,
+)
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.compiled import missing_for_compiling
@@ -77,14 +87,18 @@ def measure(
     device: str = "auto",
     compiled: bool | None = None,
 ) -> Report:
-    """Measure with the default allocator, then, on a CPU, with freed memory kept. Takes about 8 minutes on 2 cores.
+    """Measure with the default allocator, then, on a CPU, with freed memory kept.
+
+    Takes 8 minutes on 2 cores of a CPU that has bfloat16 products, and 20 minutes on one that has none. Prints each
+    round on stderr. Ctrl-C, SIGTERM or SIGHUP ends it with the rounds that are complete; if there are none, raises
+    KeyboardInterrupt.
 
     compiled: also measure compiled contenders, which needs a C++ compiler and takes two minutes. By default, they are
         measured if this machine can compile.
 
     The numbers of the report:
     machine: as in `environment.json`, plus torchvision's version and `load`, the load average at the start.
-    settings: images, batch_size, members, rounds, seconds (of a slice).
+    settings: images, batch_size, members, rounds (that are complete), seconds (of a slice).
     images_per_second: allocator (`default` or, on a CPU, `kept`) -> contender -> one number per round.
     floor: what `repro.bench.floor.floor_speed` returns, measured after all rounds.
     ratios: name -> {median, low, high, confidence}. Contenders are compared round by round with the last allocator,
@@ -99,16 +113,22 @@ def measure(
     config = study_config()
     job = Distillation(config, random_examples(config, count), chosen)
     contenders = every_contender(job, compiled)
-    speeds = {"default": interleave(contenders, rounds, seconds)}
-    if chosen.type == "cpu":
+    speeds = {"default": interleave_until_interrupted(contenders, rounds, seconds, "default allocator")}
+    done = len(speeds["default"]["ours"])
+    if done == 0:
+        raise KeyboardInterrupt
+    if chosen.type == "cpu" and done == rounds:
         keep_freed_memory()  # cannot be undone, hence the order
-        speeds["kept"] = interleave(contenders, rounds, seconds)
+        kept = interleave_until_interrupted(contenders, rounds, seconds, "freed memory kept")
+        if done_again := len(kept["ours"]):
+            speeds = {"default": {name: of[:done_again] for name, of in speeds["default"].items()}, "kept": kept}
+            done = done_again
     floor = floor_speed(config, chosen)
     first, last = speeds["default"], list(speeds.values())[-1]
     ratios: dict[str, PairedRatio | Spread] = {
         name: paired_ratio(last[above], last[below]) for name, (above, below) in RATIOS.items() if above in last
     }
-    ratios["ours / floor *"] = ratio(last["ours"], [floor["images_per_second"]] * rounds)
+    ratios["ours / floor *"] = ratio(last["ours"], [floor["images_per_second"]] * done)
     if "kept" in speeds:
         ratios["ours, kept / reference, default *"] = ratio(last["ours"], first["reference"])
         ratios |= {f"kept / default, {name} *": ratio(last[name], first[name]) for name in last}
@@ -117,7 +137,7 @@ def measure(
         "images": count,
         "batch_size": config.batch_size,
         "members": MEMBERS,
-        "rounds": rounds,
+        "rounds": done,
         "seconds": seconds,
     }
     numbers = {

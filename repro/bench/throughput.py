@@ -5,6 +5,7 @@ Data sets of image files are not measured, as their speed is that of decoding im
 and are those of a single run on the device. There is no baseline: what counts is examples per second.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from repro.bench.contenders import random_examples, train_work
-from repro.bench.timing import Report, Work, interleave, place, repeat, spread, wait_for
+from repro.bench.timing import Report, Work, interleave, note, place, repeat, spread, until_interrupted, wait_for
 from repro.config import DataConfig, GeneratorConfig, RunConfig, Selection, TeacherConfig, TrainingConfig
 from repro.data.dataset import as_input
 from repro.distill.ensemble import Ensemble
@@ -54,7 +55,10 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: b
     """Takes about 7 seconds per network for training and as long for evaluation, plus the time by which steps overrun.
 
     With `fast`, it takes as long again for every mode that the machine has in addition to float32, plus the time to
-    compile.
+    compile. All networks are measured in one mode before the next.
+
+    Prints each network on stderr. Ctrl-C, SIGTERM or SIGHUP ends it with the networks that are complete; if there are
+    none, raises KeyboardInterrupt.
 
     The numbers of the report:
     machine: as in `environment.json`, plus `load`, the load average at the start.
@@ -69,18 +73,25 @@ def measure(rounds: int = 3, seconds: float = 2.0, device: str = "auto", fast: b
         keep_freed_memory()
     modes = [Mode(), *(modes_of(chosen) if fast else [])]
     entries, rows = [], []
-    for config in networks_of_sweeps():
-        if isinstance(config, GeneratorConfig) and chosen.type == "cpu":
-            config = config.model_copy(update={"batch_size": min(FEW, config.batch_size)})
-        for mode in modes if isinstance(config, TrainingConfig) else [Mode()]:
-            if mode.compiled and not (isinstance(config, TrainingConfig) and config.model.compiles):
+    networks = networks_of_sweeps()
+    with until_interrupted():
+        for mode, config in itertools.product(modes, networks):
+            if isinstance(config, GeneratorConfig):
+                if mode != Mode():
+                    continue
+                if chosen.type == "cpu":
+                    config = config.model_copy(update={"batch_size": min(FEW, config.batch_size)})
+            elif mode.compiled and not config.model.compiles:
                 continue
             speeds = interleave(_contenders(config, mode, chosen), rounds, seconds)
             model, dataset = config.model.model_dump(mode="json"), config.data.train.dataset
             shape = {"input_shape": list(dataset.input_shape), "num_classes": dataset.num_classes}
-            entries.append({"model": model, **shape, "batch_size": config.batch_size, **mode._asdict(), **speeds})
             texts = [spread(speeds[name]).text(0) for name in ("train", "evaluate")]
+            entries.append({"model": model, **shape, "batch_size": config.batch_size, **mode._asdict(), **speeds})
             rows.append([show_network(network_of(config)), config.batch_size, mode, *texts])
+            note("{}, batch {}, {}: training {}, evaluation {} examples/s".format(*rows[-1]))
+    if not rows:
+        raise KeyboardInterrupt
     machine = describe(chosen) | {"load": load}
     numbers = {"machine": machine, "settings": {"rounds": rounds, "seconds": seconds}, "networks": entries}
     table = tabulate(rows, headers=["network", "batch", "mode", "training, examples/s", "evaluation, examples/s"])

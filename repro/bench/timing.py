@@ -4,10 +4,13 @@ A machine's speed drifts (clock rates, other jobs), so contenders are never meas
 round gives each of them one slice of time, and ratios are taken from slices of the same round.
 """
 
+import contextlib
 import math
+import signal
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -84,6 +87,43 @@ def interleave(
             images = work(seconds)
             speeds[name].append(images / (clock() - start))
     return speeds
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C, SIGTERM or SIGHUP ends the block like its last line, so that a bench reports what it has measured."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as set by `nohup`
+            signal.signal(number, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interleave_until_interrupted(
+    contenders: Mapping[str, Work], rounds: int, seconds: float, what: str
+) -> dict[str, list[float]]:
+    """Like `interleave`, and prints each round on stderr, after `what` is measured. Ctrl-C, SIGTERM or SIGHUP ends it
+    with the rounds that are complete."""
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    with until_interrupted():
+        for number in range(rounds):
+            latest = interleave(contenders, 1, seconds)
+            for name, (speed,) in latest.items():
+                speeds[name].append(speed)
+            line = "; ".join(f"{name} {speed:,.0f}" for name, (speed,) in latest.items())
+            note(f"{what}, round {number + 1} of {rounds}, images/s: {line}")
+    complete = min(map(len, speeds.values()))
+    return {name: values[:complete] for name, values in speeds.items()}
+
+
+def note(line: str) -> None:
+    """Print on stderr what is measured so far: all that is left of a bench that is killed."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -9,7 +9,6 @@ processor time is reported separately, since W&B's own server runs elsewhere.
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from repro.bench.timing import Report, paired_ratio, spread
+from repro.bench.timing import Report, note, paired_ratio, spread, until_interrupted
 from repro.bench.wandb_server import wandb_server_process
 from repro.launch.plan import parents_first
 from repro.launch.sweep import find_sweep, read_sweep
@@ -44,11 +43,7 @@ def measure(rounds: int = ROUNDS) -> Report:
     without: list[float] = []
     shown: list[float] = []
     served: list[float] = []
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        _stopped_as_by_ctrl_c(),
-        wandb_server_process() as (environment, server),
-    ):
+    with until_interrupted(), wandb_server_process() as (environment, server):
         for number in range(rounds):
             before = _processor_seconds(server)
             with _demo("disabled", environment, runs) as plain, _demo("online", environment, runs) as online:
@@ -58,7 +53,7 @@ def measure(rounds: int = ROUNDS) -> Report:
             shown.append(online.seconds)
             served.append(_processor_seconds(server) - before)
             line = f"{plain.seconds:.2f} s, online {online.seconds:.2f} s, ratio {online.seconds / plain.seconds:.4f}"
-            print(f"pair {number + 1}: {line}", file=sys.stderr, flush=True)
+            note(f"pair {number + 1}: {line}")
     if not served:
         raise KeyboardInterrupt
     found = paired_ratio(shown, without)
@@ -164,20 +159,6 @@ def _demo(mode: str, environment: Mapping[str, str], runs: int) -> Iterator[Turn
             yield taker
         finally:
             taker.kill()
-
-
-@contextlib.contextmanager
-def _stopped_as_by_ctrl_c() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP like Ctrl-C, so that no process stays suspended for ever."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as set by `nohup`
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _processor_seconds(pid: int) -> float:

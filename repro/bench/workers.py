@@ -8,9 +8,11 @@ train the student of the bench `resnet`, or a ResNet-56 student of one ResNet-56
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import torch
@@ -18,13 +20,14 @@ from tabulate import tabulate
 
 from repro.bench import lenet, resnet
 from repro.bench.contenders import Distillation, random_examples
-from repro.bench.timing import Report, Work, interleave, place, ratio, spread
+from repro.bench.timing import Report, Work, interleave_until_interrupted, place, ratio, spread, until_interrupted
 from repro.config import StudentConfig
 from repro.experiments.capacity import Capacity
 from repro.training.compiled import missing_for_compiling
 from repro.training.hardware import choose_device, describe, keep_freed_memory, use_exact_kernels
 
 IMAGES = 10_000
+PARTING_SECONDS = 10.0
 ON_A_GPU = (2, 4, 8)
 """Numbers of runs side by side."""
 
@@ -67,7 +70,7 @@ def at_work(
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, configs, crew.threads, images, device))
                 process.start()
-                stack.callback(process.join)
+                stack.callback(_end, process)
                 stack.callback(ours.close)  # called before the join; it ends the process
                 theirs.close()  # so that the death of a process is noticed
                 pipes.append(ours)
@@ -78,8 +81,20 @@ def at_work(
         yield hired
 
 
+def _end(process: BaseProcess) -> None:
+    """Wait until the process has noticed the end of its pipe; kill it if it is at something long, such as compiling."""
+    process.join(PARTING_SECONDS)
+    process.kill()
+    process.join()
+
+
 def _serve(pipe: Connection, configs: Sequence[StudentConfig], threads: int, images: int, device: torch.device) -> None:
-    """On each request, train the requested config for the requested seconds and reply with the number of images."""
+    """On each request, train the requested config for the requested seconds and reply with the number of images.
+
+    Only the end of the pipe ends the process: a terminal or `timeout` signals all processes of a bench at once.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(threads)
     keep_freed_memory()
     use_exact_kernels()
@@ -100,16 +115,25 @@ def measure_crews(
     seconds: float,
     device: torch.device,
 ) -> dict[str, dict[str, list[float]]]:
-    """config -> crew -> images/s of all its runs together, one number per round."""
-    with at_work(list(configs.values()), list(crews.values()), images, device) as hired:
-        return {
-            name: interleave({crew: of.on(number) for crew, of in zip(crews, hired, strict=True)}, rounds, seconds)
-            for number, name in enumerate(configs)
-        }
+    """config -> crew -> images/s of all its runs together, one number per round.
+
+    If interrupted as in `measure`, only configs and rounds that are complete.
+    """
+    speeds: dict[str, dict[str, list[float]]] = {}
+    with until_interrupted(), at_work(list(configs.values()), list(crews.values()), images, device) as hired:
+        for number, name in enumerate(configs):
+            works = {crew: of.on(number) for crew, of in zip(crews, hired, strict=True)}
+            speeds[name] = interleave_until_interrupted(works, rounds, seconds, name)
+            if min(map(len, speeds[name].values())) < rounds:
+                break
+    return {name: of for name, of in speeds.items() if all(of.values())}
 
 
 def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5, device: str = "auto") -> Report:
     """Takes about 90 s on 2 cores.
+
+    Prints each round on stderr. Ctrl-C, SIGTERM or SIGHUP ends it with the networks and rounds that are complete; if
+    there are none, raises KeyboardInterrupt.
 
     The numbers of the report:
     machine: as in `environment.json`, plus `processors` and `load`, the load average at the start.
@@ -136,6 +160,8 @@ def measure(images: int = IMAGES, rounds: int = 5, seconds: float = 1.5, device:
             "all threads / one thread": ("one run, all threads", "one run, one thread"),
         }
     speeds = measure_crews(configs, crews, images, rounds, seconds, chosen)
+    if not speeds:
+        raise KeyboardInterrupt
     ratios = {
         name: {which: ratio(of[above], of[below]) for which, (above, below) in pairs.items()}
         for name, of in speeds.items()
