@@ -250,6 +250,33 @@ def test_overviews_keep_data_sets_apart_and_say_how_many_students_they_draw() ->
         assert texts(picture).count("not in the records") == (0 if every else 1)
 
 
+def test_an_overview_of_one_study_has_its_label_beside_its_panel() -> None:
+    records = SyntheticRecords(examples=60).add("digits", world, only={"images": 300})
+    tables = StudyTables(records)
+    for name in ("by_class", "by_teacher_confidence", "reliability", "learning_curves"):
+        figure = find_figure(name)
+        picture = figure.picture(figure.evidence(tables, "short"), "short")
+        (axes,) = picture.axes
+        panel, label = axes.get_window_extent(), axes.yaxis.label.get_window_extent()
+        assert axes.get_ylabel() and panel.y0 <= label.y0 and label.y1 <= panel.y1, name
+        assert not picture.get_supylabel()
+
+
+def test_an_overview_of_one_student_does_not_blow_up_hundredths_of_a_point() -> None:
+    records = SyntheticRecords(examples=60).add(
+        "digits", lambda *_: Truth(accuracy=None, agreement=1.0), only={"images": 300, "trial": 0}
+    )
+    figure = find_figure("fidelity_vs_generalization")
+    picture = figure.picture(figure.evidence(StudyTables(records), "short"), "short")
+    for axes in picture.axes:
+        low, high = axes.get_xlim()
+        assert low <= 99.5 and high > 100 and not axes.xaxis.get_offset_text().get_text()
+        shown = [text for tick in axes.get_xticks() if (text := axes.xaxis.get_major_formatter()(tick, 0))]
+        assert max(map(float, shown)) == 100
+    low, high = picture.axes[0].get_ylim()
+    assert high - low >= 1
+
+
 def test_a_small_study_is_not_drawn_on_the_edge_because_another_is_large() -> None:
     def worlds(sweep: str, settings: object) -> Truth:  # noqa: ARG001
         return Truth(agreement=0.78, ece=0.05) if sweep == "digits" else Truth(accuracy=0.65, agreement=0.6, ece=0.2)

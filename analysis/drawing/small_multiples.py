@@ -53,7 +53,7 @@ def draw_by_study(evidence: Evidence, draw: Draw, x_label: str, y_label: str) ->
     groups = list(students_by_study(evidence))
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
-    figure, grid = canvas(rows, columns, height=1.35 * rows + 0.3)
+    figure, grid = canvas(rows, columns, height=2.3 if rows == 1 else 1.35 * rows + 0.3)
     panels = list(grid.flat)[: len(groups)]
     for axes, (study, students) in zip(panels, groups, strict=True):
         drawn = draw(evidence.records, axes, students)
@@ -72,5 +72,8 @@ def draw_by_study(evidence: Evidence, draw: Draw, x_label: str, y_label: str) ->
         left, bottom = index % columns == 0, index + columns >= len(groups)
         axes.tick_params(labelleft=left, labelbottom=bottom)
     figure.supxlabel(x_label, fontsize=7.5)
-    figure.supylabel(y_label, fontsize=7.5)
+    if rows == 1:  # in the middle of the whole figure, the label of one low row would stand in the legend
+        panels[0].set_ylabel(y_label)
+    else:
+        figure.supylabel(y_label, fontsize=7.5)
     return figure

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from scipy.stats import spearmanr
 
 from analysis.drawing.panels import Evidence
@@ -17,6 +18,8 @@ LOOKS = (("o", BLUE), ("^", GREEN), ("s", VERMILLION), ("v", PURPLE), ("D", ORAN
 BEYOND = 0.04
 """The share of students at either end of an axis that may lie beyond it, and are drawn on its edge: some collapse, and
 would squeeze all others into a corner. The middle half of each named study always lies inside."""
+LEAST_MARGINS = {"agreement": 0.5, "above": 0.5, "ece": 0.01}
+"""The least margin beside the values on each axis, so that one student, or several alike, are not blown up."""
 
 
 def draw(evidence: Evidence) -> Figure:
@@ -25,7 +28,10 @@ def draw(evidence: Evidence) -> Figure:
     gain, calibration = grid[0]
     studies = sorted(students_by_study(evidence), key=lambda study: -len(study[1]))
     named = [_points(students) for _, students in studies[: len(LOOKS)]]
-    limits = {name: _limits(values, [own[name] for own in named]) for name, values in _points(evidence.table).items()}
+    limits = {
+        name: _limits(values, [own[name] for own in named], LEAST_MARGINS[name])
+        for name, values in _points(evidence.table).items()
+    }
     layers = [(name, students, *look) for (name, students), look in zip(studies, LOOKS, strict=False)]
     others = [students for _, students in studies[len(LOOKS) :]]
     if others:
@@ -49,6 +55,7 @@ def draw(evidence: Evidence) -> Figure:
     calibration.set_title("Calibration", loc="left")
     for axes in (gain, calibration):
         axes.set(xlabel="test agreement with the teacher (%)", xlim=limits["agreement"])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}" if tick <= 100 else ""))
     return figure
 
 
@@ -58,13 +65,15 @@ def _points(students: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     return {"agreement": 100 * students["student_agreement"], "above": above, "ece": students["student_ece"]}
 
 
-def _limits(values: "pd.Series[float]", of_studies: Sequence["pd.Series[float]"]) -> tuple[float, float]:
+def _limits(
+    values: "pd.Series[float]", of_studies: Sequence["pd.Series[float]"], least_margin: float
+) -> tuple[float, float]:
     if values.isna().all():
         return 0.0, 1.0
-    low = min([values.quantile(BEYOND), *(own.quantile(0.25) for own in of_studies)])
-    high = max([values.quantile(1 - BEYOND), *(own.quantile(0.75) for own in of_studies)])
-    margin = 0.08 * (high - low) or 0.01
-    return float(low - margin), float(high + margin)
+    low = float(min([values.quantile(BEYOND), *(own.quantile(0.25) for own in of_studies)]))
+    high = float(max([values.quantile(1 - BEYOND), *(own.quantile(0.75) for own in of_studies)]))
+    margin = max(0.08 * (high - low), least_margin)
+    return low - margin, high + margin
 
 
 def _correlation(points: dict[str, "pd.Series[float]"]) -> str:
