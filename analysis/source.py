@@ -6,7 +6,7 @@ from pathlib import Path
 
 from repro import progress
 from repro.cli import exit_code
-from repro.records import Disagreement, Records, disagreements, open_records
+from repro.records import Disagreement, Records, disagreements, left_out, open_records
 from repro.tracking.commands import records_folder
 from repro.usage.options import Parser, source_option
 
@@ -16,8 +16,14 @@ MOST_NAMED = 4
 
 
 def records_of(options: argparse.Namespace) -> Records:
-    """The records that `--source` and `--runs` select. Warns on stderr about every export that others disagree with."""
+    """The records that `--source` and `--runs` select.
+
+    Warns on stderr about every export that others disagree with, and about runs of parts that this suite does not have.
+    """
     records = open_records(records_folder(options))
+    if unknown := left_out(records):
+        runs = progress.counted(len(unknown), "run")
+        progress.for_this_output().say(f"warning: left out {runs} that this suite cannot read: {min(unknown.values())}")
     for line in warnings(disagreements(records)):
         progress.for_this_output().say(line)
     return records

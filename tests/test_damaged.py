@@ -101,12 +101,20 @@ def test_metrics_that_are_no_text_are_named(student: RunDirectory) -> None:
         student.metrics()
 
 
-def test_a_config_of_a_part_that_is_gone_is_named_with_its_file(student: RunDirectory) -> None:
+def test_a_run_of_a_part_that_is_gone_is_named_and_keeps_no_other_from_being_shown(
+    student: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = student.read_json("config.json")
     content["config"]["model"] = {"name": "perceptron"}
     student.write_json("config.json", content)
-    with pytest.raises(BadInput, match=rf"{student.path / 'config.json'}: config key 'model.name' is 'perceptron'"):
+    problem = rf"{student.path / 'config.json'}: config key 'model.name' is 'perceptron'"
+    with pytest.raises(BadInput, match=problem):
         RunFolder(Store(student.path.parent)).record(student.run_id)
+    assert main(["export", "--runs", str(student.path.parent), "--out", str(tmp_path / "all.npz")]) == 0
+    output = capsys.readouterr()
+    assert re.match(rf"warning: left out 1 run that this suite cannot read: {problem}", output.err)
+    assert "1 of 1 runs" in output.out
+    assert open_records(tmp_path / "all.npz").ids() == [small_teacher().run_id]
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])

@@ -7,7 +7,7 @@ run directories (`folder.py`) or from a compact export of it (`export.py`), with
 
 from repro.records.export import write_export
 from repro.records.folder import RunFolder
-from repro.records.merged import Disagreement, disagreements, open_records
+from repro.records.merged import Disagreement, disagreements, left_out, open_records
 from repro.records.record import Pair, Predictions, Record, Records
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Records",
     "RunFolder",
     "disagreements",
+    "left_out",
     "open_records",
     "write_export",
 ]

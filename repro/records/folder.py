@@ -11,8 +11,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from repro.atomic import reading
+from repro.config import RunConfig
 from repro.distill.ensemble import ensemble_logits
-from repro.errors import Damaged
+from repro.errors import BadInput, Damaged
 from repro.metrics.fidelity import evaluate_fidelity, kl_per_example
 from repro.metrics.generalization import evaluate, negative_log_likelihood_per_example
 from repro.records.record import (
@@ -26,7 +27,7 @@ from repro.records.record import (
     Record,
     rounded,
 )
-from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, Store
+from repro.store import ATTACHMENTS, SHOWN_EXAMPLES, RunDirectory, Store
 from repro.tested import Tested
 
 CACHED_LOGITS = 48
@@ -47,11 +48,15 @@ class LabelledLogits(NamedTuple):
 
 
 class RunFolder:
-    """Records of the finished runs in a folder. Results are cached for the lifetime of the object."""
+    """Records of the finished runs in a folder. Results are cached for the lifetime of the object.
+
+    Runs of parts that the suite does not have are left out, as of a colleague's network or of one that was renamed.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._test_set = functools.lru_cache(CACHED_LOGITS)(self._read_test_set)
+        self._config = functools.cache(self._read_config)
         self.record = functools.cache(self._record)
         self.scores = functools.cache(self._scores)
         self.pair = functools.cache(self._pair)
@@ -63,7 +68,28 @@ class RunFolder:
         return str(self.store.root)
 
     def ids(self) -> Sequence[str]:
+        return [run_id for run_id in self._done() if not self._is_foreign(run_id)]
+
+    def left_out(self) -> Mapping[str, str]:
+        """The finished runs whose configs are not valid in this suite, and why."""
+        return {run_id: str(self._config(run_id)) for run_id in self._done() if self._is_foreign(run_id)}
+
+    def _is_foreign(self, run_id: str) -> bool:
+        config = self._config(run_id)
+        return isinstance(config, BadInput) and not isinstance(config, Damaged)
+
+    def _done(self) -> list[str]:
         return [run.run_id for run in self.store.runs() if run.is_done()]
+
+    def _read_config(self, run_id: str) -> RunConfig | BadInput:
+        """The config, or why it cannot be read."""
+        run = self.store.run(run_id)
+        try:
+            return run.config()
+        except FileNotFoundError:  # as after a copy or a clean-up that was stopped half-way
+            return _lost(run, "config.json")
+        except BadInput as error:
+            return error
 
     def has(self, run_id: str) -> bool:
         return self.store.run(run_id).is_done()
@@ -72,10 +98,12 @@ class RunFolder:
         run = self.store.run(run_id)
         if not run.is_done():
             raise KeyError(run_id)
-        for name in ("config.json", "environment.json", "metrics.jsonl"):
-            if not (run.path / name).exists():  # as after a copy or a clean-up that was stopped half-way
-                raise Damaged(f"{run.path / name}: is missing from a finished run; remove {run.path} to make it again")
-        config = run.config()
+        config = self._config(run_id)
+        if isinstance(config, BadInput):
+            raise config
+        for name in ("environment.json", "metrics.jsonl"):
+            if not (run.path / name).exists():
+                raise _lost(run, name)
         return Record(
             run_id=run_id,
             config=config.model_dump(mode="json"),
@@ -175,3 +203,7 @@ class RunFolder:
 
 def _rounded(values: Tensor) -> Floats:
     return rounded(values.double().numpy()).astype(np.float64)
+
+
+def _lost(run: RunDirectory, name: str) -> Damaged:
+    return Damaged(f"{run.path / name}: is missing from a finished run; remove {run.path} to make it again")

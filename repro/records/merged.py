@@ -140,6 +140,11 @@ def disagreements(records: Records) -> Sequence[Disagreement]:
     return records.disagreements if isinstance(records, Merged) else ()
 
 
+def left_out(records: Records) -> Mapping[str, str]:
+    """The finished runs that are not among these records, since this suite cannot read their configs, and why."""
+    return records.left_out() if isinstance(records, RunFolder) else {}
+
+
 def open_records(path: Path) -> Records:
     """The records of a runs folder, of an export (`.npz`), or of all exports in and below a folder.
 
