@@ -1,5 +1,6 @@
 """What all tests share: one thread per process, one W&B server, and one real Slurm for the tests marked `slurm`."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,13 @@ from repro.bench.wandb_server import StandInServer, wandb_server
 from repro.data.dataset import LabeledData
 from slurm.devcluster import Cluster
 from slurm.devcluster.cluster import INSTALL, missing_programs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Only `pytest -m gpu` sees GPUs. All other tests are about the CPU: `--device auto` takes it, and what they fork
+    can train, which torch refuses once there is a thread for a GPU."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

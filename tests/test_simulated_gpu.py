@@ -1,6 +1,7 @@
 """On a simulated GPU: everything is computed on the device it is given, and no training step waits for it."""
 
 import contextlib
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -257,3 +258,8 @@ def test_peaks_of_a_gpu_are_those_of_many_products_in_a_row(gpu: SimulatedGPU, m
     monkeypatch.setattr(floor, "COPIED", 1000)
     with gpu:
         assert floor.peaks(GPU) == pytest.approx((20 * 2 * 16 * 32**2 * 2**2 * 9, 20 * 2 * 4 * 1000))
+
+
+def test_other_tests_than_those_of_a_real_gpu_see_none() -> None:
+    """Or the bytes that they compare would be a GPU's, and what they fork could not train."""
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "" and not torch.cuda.is_available()
