@@ -1,4 +1,4 @@
-"""Read a run back from W&B, and compare it with the record."""
+"""Read runs back from W&B, and compare them with their records."""
 
 import itertools
 import math
@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wandb.apis.public import Run
+from wandb.apis.public import Api, Run
 
 from repro.tracking.carried import file_name
 
+PAGE_RUNS = 100
 PAGE_ROWS = 1000
+
+
+def runs_of(api: Api, path: str) -> list[Run] | None:
+    """Every run of a project (ENTITY/PROJECT); None if there is no such project."""
+    try:
+        return list(api.runs(path, per_page=PAGE_RUNS, lazy=False))
+    except ValueError:  # the client's word for it
+        return None
 
 
 def check(shown: Run, rows: Sequence[Mapping[str, Any]], record: str | None, folder: Path) -> str | None:

@@ -18,13 +18,13 @@ from wandb_workspaces.expr import And
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Study, studies
 from repro.launch.sweep import all_sweeps, study_of
+from repro.tracking.check import runs_of
 from repro.tracking.description import Destination
 from repro.tracking.panels import groups
 
 WORKSPACE = "Knowledge distillation"
 WORKSPACE_NAME = "repro"
 """Part of the saved workspace's address: `?nw=repro`."""
-PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def save_dashboards(to: Destination, names: Collection[str]) -> Iterator[Saved]:
 def _metrics(api: Api, entity: str, project: str) -> dict[str, dict[str, set[str]]]:
     """The names in the runs' summaries (metrics and pictures), by study and preset."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    try:
-        for run in api.runs(f"{entity}/{project}", per_page=PAGE, lazy=False):
-            if {"study", "preset"} <= run.config.keys():  # the project may have other runs
-                names = found[run.config["study"]][run.config["preset"]]
-                names |= {name for name in run.summary.keys() if not name.startswith("_")}  # noqa: SIM118
-    except ValueError as error:
-        raise BadInput(f"{entity}/{project}: there is no such project; `repro wandb sync` makes it") from error
+    runs = runs_of(api, f"{entity}/{project}")
+    if runs is None:
+        raise BadInput(f"{entity}/{project}: there is no such project; `repro wandb sync` makes it")
+    for run in runs:
+        if {"study", "preset"} <= run.config.keys():  # the project may have other runs
+            names = found[run.config["study"]][run.config["preset"]]
+            names |= {name for name in dict(run.summary) if not name.startswith("_")}
     return found
 
 

@@ -14,8 +14,7 @@ from repro.lock import lock_path, lock_when_free
 from repro.progress import counted
 from repro.store import RunDirectory, Store
 from repro.tracking.carried import digest, file_name, unpack
-
-PAGE = 100
+from repro.tracking.check import runs_of
 
 
 def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
@@ -40,10 +39,10 @@ def fetch(entity: str | None, project: str, say: Callable[[str], None]) -> Path:
             while_waiting=lambda: None,
             option="$WANDB_CACHE_DIR",
         )
-        try:
-            runs = {run.id: run for run in api.runs(path, per_page=PAGE, lazy=False) if run.state == "finished"}
-        except ValueError as error:
-            raise BadInput(f"{path}: there is no such project in W&B") from error
+        everything = runs_of(api, path)
+        if everything is None:
+            raise BadInput(f"{path}: there is no such project in W&B")
+        runs = {run.id: run for run in everything if run.state == "finished"}
         carried = {run_id: run for run_id, run in runs.items() if "record_digest" in run.summary}
         if len(carried) < len(runs):
             lacking = counted(len(runs) - len(carried), "finished run")

@@ -8,7 +8,7 @@ from wandb.apis.public import Api, Run
 from repro.errors import RunFailed
 from repro.store import RunDirectory
 from repro.tracking.carried import digest
-from repro.tracking.check import check, is_checked
+from repro.tracking.check import check, is_checked, runs_of
 from repro.tracking.description import Destination
 from repro.tracking.failures import FAILURES, UNREADABLE, reason
 from repro.tracking.label import Label
@@ -16,7 +16,6 @@ from repro.tracking.models import artifact_name, send_model
 from repro.tracking.offline import why_offline
 from repro.tracking.publish import Publication, ShownElsewhere
 
-PAGE = 100
 FINISH_SECONDS = 300.0
 """How long W&B may take for the rest of a run once the client has all of it. No training waits for this."""
 
@@ -52,7 +51,7 @@ def sync(
     api = Api()
     to = replace(to, entity=to.entity or api.default_entity)
     path = f"{to.entity}/{to.project}"
-    there = _shown(api, path)
+    there = {run.id: run for run in runs_of(api, path) or []}
     for record, label in records:
         name = label.text if label else record.run_id
         rows, sent, problem, live = 0, 0, None, False
@@ -106,11 +105,3 @@ def _is_whole(known: Run, record: RunDirectory, rows: int, label: Label | None, 
         and (not models or summary.get("model_artifact") == artifact_name(record.run_id))
         and (label is None or "study" in known.config or "study" not in label.asked_for())
     )
-
-
-def _shown(api: Api, path: str) -> dict[str, Run]:
-    """Every run in the project, by run id."""
-    try:
-        return {run.id: run for run in api.runs(path, per_page=PAGE, lazy=False)}
-    except ValueError:  # the project does not exist yet
-        return {}
