@@ -76,7 +76,8 @@ def test_a_child_of_a_failed_parent_ends_with_that_reason(place: Place) -> None:
 def test_jobs_that_the_controller_forgot_are_submitted_again(place: Place, tmp_path: Path) -> None:
     cluster = place.cluster
     memory = cluster.state / "slurmctld"
-    cluster.slurmctld.restart()  # it writes its state when it ends
+    cluster.slurmctld.stop()  # it writes its state when it ends
+    cluster.slurmctld.start()
     shutil.copytree(memory, tmp_path / "memory")
     assert place.launch(ONE).code == 0
     lost = place.submissions()[0]["job_id"]

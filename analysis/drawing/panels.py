@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import pandas as pd
 
-from analysis.changes import UNCHANGED, Changes
+from analysis.changes import Changes
 from repro.errors import Damaged
 from repro.records import Records
 
@@ -106,9 +106,9 @@ class Evidence:
     """The paper's values: settings, `metric` (a column of the table), `value`, `std`, `source`."""
     records: Records
     """The table's source, with the predictions and histories of its runs."""
-    changes: Changes = UNCHANGED
+    changes: Changes
     """The changes to the configs of all these runs."""
-    left_out: Sequence[str] = ()
+    left_out: Sequence[str]
     """The sweeps whose runs cannot have these changes, so that they are not included."""
 
     @property

@@ -39,7 +39,7 @@ class Array:
     level: int
     jobs: list[list[Request]]
     parallelism: int
-    after_ids: tuple[str, ...] = ()
+    after_ids: tuple[str, ...]
 
     @property
     def runs(self) -> int:

@@ -34,7 +34,7 @@ class Synced:
     rows: int
     sent: int
     problem: str | None
-    live: bool = False
+    live: bool
 
 
 def sync(

@@ -71,10 +71,6 @@ class Daemon:
         if not self._ended(30.0):
             raise ClusterError(f"{self.name} (process {self.pid()}) cannot be killed")
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
     def _launch(self) -> None:
         program = shutil.which(self.name, path=PROGRAM_PATH)
         if program is None:
