@@ -91,7 +91,8 @@ class PaperFigure:
         if evidence.changes:
             protocol = f"Preset {preset}, but all runs with {evidence.changes}."
         if evidence.left_out:
-            protocol += f" Left out, because their runs cannot have this change: {', '.join(evidence.left_out)}."
+            why = "their runs cannot have this change" if evidence.changes else "they compare values of config keys"
+            protocol += f" Left out, because {why}: {', '.join(evidence.left_out)}."
         text = " ".join(filter(None, [protocol, spread, self.caption]))
         whole = re.sub(r"n = (\d+)", "n\xa0=\xa0\\1", text)  # stays on one line
         lines = [line.replace("\xa0", " ") for line in textwrap.wrap(whole, NOTE_WIDTH)]

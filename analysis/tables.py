@@ -18,7 +18,7 @@ from analysis.statistics.quantities import PerExample, measure
 from analysis.statistics.sample import Sample
 from repro.errors import BadInput, did_you_mean
 from repro.experiments.study import Preset, Study, find_study
-from repro.launch.sweep import find_sweep, study_of, sweep_studies
+from repro.launch.sweep import find_sweep, read_sweep, study_of, sweep_studies
 from repro.records import Record, Records
 from repro.records.record import condition_key
 
@@ -49,7 +49,8 @@ class StudyTable:
         fidelity is positive if the student is closer to its own teacher than the control is: agreement minus the
         control's, the control's KL minus KL.
     expected: how many runs the sweep asks for. `rows` also has trials beyond these.
-    refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it; otherwise empty.
+    refusal: why no run of the sweep can have the changes to the configs, as `repro launch` says it, or be told apart by
+        settings of the study; otherwise empty.
     """
 
     sweep: str
@@ -101,10 +102,16 @@ class StudyTable:
 def study_table(records: Records, sweep: str, preset: Preset, changes: Changes = UNCHANGED) -> StudyTable:
     """The table of `sweeps/<sweep>.yaml` at a preset, for the runs with these changes to their configs.
 
-    If the sweep's runs cannot have the changes (a generator has no teachers), the table is empty and its `refusal` says
-    why.
+    If the sweep's runs cannot have the changes (a generator has no teachers), or the sweep compares values of a config
+    key, which is no setting of its study, the table is empty and its `refusal` says why.
     """
-    asked = sweep_studies(find_sweep(sweep), {"preset": preset})
+    path = find_sweep(sweep)
+    try:
+        asked = sweep_studies(path, {"preset": preset})
+    except BadInput as error:
+        read_sweep(path, {"preset": preset})  # raises for a sweep that cannot be launched either
+        columns = ["preset", "trial", "run_id", "label", "teacher_key"]
+        return StudyTable(sweep, preset, (), pd.DataFrame(columns=columns), (), 0, records, str(error))
     refusal = ""
     try:
         ids = changes.run_ids(asked)

@@ -21,6 +21,7 @@ from analysis.figures.reliability import reliability
 from analysis.tables import StudyTables
 from repro.cli import main
 from repro.errors import BadInput
+from repro.launch.sweep import find_sweep
 from repro.records import RunFolder, write_export
 
 
@@ -248,6 +249,25 @@ def test_overviews_keep_data_sets_apart_and_say_how_many_students_they_draw() ->
             title.replace("3 of 4", "4") if every else title for title in shown
         ]
         assert texts(picture).count("not in the records") == (0 if every else 1)
+
+
+def test_a_sweep_over_config_keys_is_left_out_of_overviews_and_in_the_way_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite_own = find_sweep("digits").read_text()
+    (tmp_path / "digits.yaml").write_text(suite_own)
+    (tmp_path / "taus.yaml").write_text(f"{suite_own.rstrip()}\n  objective.temperature:\n    values: [1.0, 4.0]\n")
+    (tmp_path / "begun.yaml").write_text("name: begun\n")
+    monkeypatch.setattr("repro.launch.sweep.SWEEPS", tmp_path)
+    tables = StudyTables(SyntheticRecords(examples=60).add("digits", world))
+    figure = replace(find_figure("learning_curves"), sweeps=("digits", "taus"))
+    tables.check([figure.sweeps])
+    evidence = figure.evidence(tables, "short")
+    assert len(evidence.table) == 9 and evidence.counts == (9, 9)
+    assert "Left out, because they compare values of config keys: taus." in " ".join(figure.notes(evidence, "short"))
+    assert draw_figure(figure, tables, tmp_path / "out")
+    with pytest.raises(BadInput, match=r"begun\.yaml:1: the key 'program' is missing"):
+        tables.check([["digits", "begun"]])
 
 
 def test_an_overview_of_one_study_has_its_label_beside_its_panel() -> None:

@@ -20,6 +20,7 @@ from repro.launch.yaml_file import Loader, read_mapping
 Made = TypeVar("Made")
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
+FORM = "a sweep is a mapping with the keys program, method and parameters"
 SWEEP_KEYS = (
     "program",
     "method",
@@ -101,8 +102,11 @@ def all_sweeps() -> list[Path]:
 
 
 def study_of(path: Path) -> str:
-    """The name of the study whose runs a sweep makes."""
-    return Path(yaml.safe_load(path.read_text())["program"]).stem
+    """The name of the study whose runs a sweep makes. Raises BadInput for a file that names none."""
+    content, _ = read_mapping(path, FORM)
+    if "program" not in content:
+        raise BadInput(f"{path}:1: the key 'program' is missing")
+    return Path(str(content["program"])).stem
 
 
 def read_sweep(path: Path, changes: dict[str, Any]) -> list[Request]:
@@ -137,7 +141,7 @@ def _expand(path: Path, changes: dict[str, Any], make: Callable[[type[Study], di
     """Call `make` with the study and the settings of every point of the sweep's grid."""
     if not path.exists() and (own := find_sweep(path.stem)).exists():
         raise BadInput(f"{path}: there is no such file here; the suite's own is {own}")
-    content, lines = read_mapping(path, "a sweep is a mapping with the keys program, method and parameters")
+    content, lines = read_mapping(path, FORM)
 
     def refuse(key: str, problem: str) -> BadInput:
         return BadInput(f"{path}:{lines.get(key, 1)}: {problem}")
