@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from repro.stop import handling, not_ignored
+
 Work: TypeAlias = Callable[[float], int]
 """Works for about the given number of seconds and returns the number of images processed, all completed on return."""
 
@@ -92,16 +94,11 @@ def interleave(
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:
     """Ctrl-C, SIGTERM or SIGHUP ends the block like its last line, so that a bench reports what it has measured."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as set by `nohup`
-            signal.signal(number, signal.default_int_handler)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        handling(not_ignored(signal.SIGTERM, signal.SIGHUP), signal.default_int_handler),
+    ):
+        yield
 
 
 def interleave_until_interrupted(

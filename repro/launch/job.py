@@ -21,7 +21,7 @@ from repro.launch.request import Order
 from repro.launch.scratch import stage
 from repro.launch.slurm_queue import job_state
 from repro.provenance import slurm_job_id
-from repro.stop import StopRequest
+from repro.stop import StopRequest, handling
 from repro.store import Store
 from repro.tracking.label import Label
 from repro.tracking.mirror import Mode, mirrored
@@ -81,11 +81,8 @@ class Job:
     def _in_charge(self, pool: Pool) -> Iterator[None]:
         """Handle signals for `pool` while it works."""
         self._pool = pool
-        before = signal.signal(signal.SIGTERM, self._terminated)
-        try:
+        with handling([signal.SIGTERM], self._terminated):
             yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Slurm takes the job away. Save the runs at once; what happens next depends on the job's state.

@@ -19,6 +19,7 @@ import psutil
 
 from repro.errors import BadInput, RunFailed
 from repro.progress import counted
+from repro.stop import handling, not_ignored
 from repro.tracking.under_agent import REPORT
 
 STOP_SECONDS = 120.0
@@ -65,12 +66,8 @@ def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
         if agent is not None:
             agent.send_signal(signal.SIGTERM)  # forwarded to its run, which saves a checkpoint first
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # ignored under `nohup`
-            signal.signal(number, stop)
     family: dict[int, psutil.Process] = {}
-    try:
+    with handling(not_ignored(signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop):
         # In its own process group, so that Ctrl-C reaches it only through us, once. It ends when the pipe does.
         agent = subprocess.Popen(command, env=environment, process_group=0, stdin=subprocess.PIPE)
         if received:
@@ -93,9 +90,6 @@ def _work(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
         for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return agent.returncode, signal.Signals(received[0]).name if received else None
 
 
