@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from repro.cli import main
-from repro.launch.sweep import all_sweeps
+from repro.experiments.study import find_study, parse_study, studies
+from repro.launch.sweep import all_sweeps, parse_settings
 from repro.usage import parse
+from repro.usage.studies import describe
 
 COMMANDS = [
     "",
@@ -49,6 +51,35 @@ def test_the_help_of_run_lists_every_study_with_its_headline(capsys: pytest.Capt
     for sweep in all_sweeps():
         assert any(f"experiments/{study}.py" in sweep.read_text() for study in found), sweep
     assert found["lenet_mnist"].startswith("LeNet-5 self-distillation on MNIST")
+
+
+@pytest.mark.parametrize("command", ["run", "surface"])
+def test_help_after_a_study_lists_its_settings_with_defaults_and_valid_values(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "methods", "trial=1", "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: repro {command} methods [key=value ...]\n\nEvery family of distillation")
+    lines = [" ".join(line.split()) for line in out.partition("settings, with their defaults:\n")[2].splitlines()]
+    assert lines[:3] == [
+        "preset=paper paper, short, smoke",
+        "trial=0 an integer, at least 0",
+        "data=mnist digits, mnist, cifar100",
+    ]
+    assert "tuning=null an integer, at least 0, less than 4 or null" in lines
+    assert main([command, "lenet", "--help"]) == 2
+    assert capsys.readouterr().err == "repro: no study is called 'lenet'; did you mean 'lenet_mnist'?\n"
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_study_can_be_described_and_its_defaults_are_as_they_are_typed(name: str) -> None:
+    study = find_study(name)
+    listed = describe(name, "repro run").partition("defaults:\n")[2].split("\n\n")[0]
+    texts = [line.split()[0] for line in listed.splitlines() if not line.startswith("   ")]
+    assert parse_study(study, parse_settings(texts)) == parse_study(study, {})
+    assert len(texts) == len(study.model_fields) - 1
 
 
 def test_settings_may_stand_before_between_and_after_options() -> None:

@@ -32,6 +32,7 @@ def command(
     function: str | None,
     summary: str,
     examples: str | None = None,
+    help_action: str | type[argparse.Action] = "help",
 ) -> Parser:
     parser = commands.add_parser(
         name,
@@ -39,7 +40,10 @@ def command(
         description=summary[0].upper() + summary[1:] + ".",
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    words = "show this help message and exit"
+    parser.add_argument("-h", "--help", action=help_action, default=argparse.SUPPRESS, help=words)
     if function is not None:
         parser.set_defaults(command=function)
     return parser

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from repro.usage.options import Commands, command, data_option, positive, run_options, wandb_option
+from repro.usage.studies import StudyHelp, list_studies
 
 
 def add(commands: Commands) -> None:
@@ -60,7 +61,9 @@ def _run(commands: Commands) -> None:
         "examples:\n"
         "  repro run lenet_mnist preset=smoke\n"
         "  repro run lenet_mnist preset=short pool=0.25 trial=1 --data data\n"
-        "  repro run lenet_mnist preset=smoke optimizer.learning_rate=0.01 teachers.epochs=5",
+        "  repro run lenet_mnist preset=smoke optimizer.learning_rate=0.01 teachers.epochs=5\n"
+        "  repro run lenet_mnist --help        # the settings of this study",
+        help_action=StudyHelp,
     )
     run.add_argument("study", metavar="STUDY", help="a name from the list below")
     run.add_argument(
@@ -68,7 +71,7 @@ def _run(commands: Commands) -> None:
     )
     run_options(run)
     wandb_option(run)
-    run.make_epilog = _list_studies
+    run.make_epilog = list_studies
 
 
 def _surface(commands: Commands) -> None:
@@ -82,6 +85,7 @@ def _surface(commands: Commands) -> None:
         "examples:\n"
         "  repro surface init_interpolation preset=smoke weight=0.25 --points 5\n"
         "  repro surface init_interpolation preset=short weight=0.25 --data data",
+        help_action=StudyHelp,
     )
     surface.add_argument("study", metavar="STUDY", help="as for `repro run`")
     surface.add_argument("settings", nargs="*", metavar="key=value", help="as for `repro run`")
@@ -111,14 +115,6 @@ def _quality(commands: Commands) -> None:
         "--samples", type=positive, default=5000, metavar="N", help="images to generate (default: 5000)"
     )
     run_options(quality)
-
-
-def _list_studies() -> str:
-    from repro.experiments.study import studies
-
-    known = studies()
-    width = max(len(name) for name in known)
-    return "studies:\n" + "\n".join(f"  {name:{width}}  {study.headline()}" for name, study in known.items())
 
 
 def _grid(text: str) -> int:
