@@ -159,6 +159,26 @@ def rows_beside_the_paper(name: str, sweep: str, truth: Truth, **only: Any) -> d
     return {(row.quantity, row.condition): row for row in rows}
 
 
+def test_a_condition_in_which_two_panels_meet_is_listed_once_and_the_paper_says_nothing_of_the_control() -> None:
+    only = {"members": [3], "temperature": [4.0], "split": ["both"]}
+    rows = rows_beside_the_paper("4", "data_recycling", Truth(None, 0.8), **only)
+    agreement = [row for row in rows.values() if row.runs and "agreement" in row.quantity]
+    assert [(row.quantity, row.paper, row.difference) for row in agreement] == [
+        ("student: agreement (%)", "< 85.0", ""),
+        ("student minus control: agreement (%)", "", ""),
+        ("independent control: agreement (%)", "", ""),
+    ]
+    assert {row.condition for row in agreement} == {"temperature 4, student on both, members 3"}
+
+
+@pytest.mark.parametrize(("agreement", "where"), [(0.7, "outside"), (0.85, "within"), (0.95, "outside")])
+def test_ours_lies_outside_of_bounds_on_either_side(agreement: float, where: str) -> None:
+    truth = Truth(train_agreement=agreement)
+    rows = rows_beside_the_paper("5", "augmentation", truth, policy=["rotation"], members=[1])
+    (row,) = (row for row in rows.values() if row.runs)
+    assert (row.paper, row.difference) == ("80.0 to 90.0", where)
+
+
 @pytest.mark.parametrize(("agreement", "where"), [(0.999, "within"), (0.95, "outside")])
 def test_where_the_paper_gives_bounds_ours_lies_within_or_outside(agreement: float, where: str) -> None:
     truth = Truth(None, agreement)

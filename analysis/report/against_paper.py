@@ -1,7 +1,7 @@
 """The numbers behind a figure: ours with their interval, the paper's, and the difference."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,12 @@ def against_paper(figure: PaperFigure, evidence: Evidence, tables: Sequence[Stud
     panels = [panel for row in figure.panels for panel in row]
     columns = {column for panel in panels for column in panel.metric.columns.values()} | set(SPECIFIC.values())
     summaries = _summaries(tables, sorted(columns), figure.only) if panels else []
-    return list(dict.fromkeys(row for panel in panels for row in _rows(panel, evidence, summaries)))
+    rows: dict[Hashable, Comparison] = {}
+    for panel in panels:
+        for settings, row in _rows(panel, evidence, summaries):
+            # A condition in which two panels meet (Figure 4: three teachers at temperature 4) is listed once.
+            rows.setdefault((row.quantity, frozenset(settings.items())), row)
+    return list(rows.values())
 
 
 def _summaries(
@@ -55,8 +60,10 @@ def _summaries(
     return [row for frame in found for row in matching(frame, only).to_dict("records")]
 
 
-def _rows(panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable, Any]]) -> list[Comparison]:
-    rows = []
+def _rows(
+    panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable, Any]]
+) -> Iterator[tuple[Mapping[str, Any], Comparison]]:
+    """The settings of each condition of the panel, and its row."""
     for role, column in panel.metric.columns.items():
         name = "independent control" if role == "control" else role
         asked: list[tuple[str, str, Mapping[Hashable, Any]]] = [(f"{name}: {panel.metric.name}", column, {})]
@@ -66,8 +73,7 @@ def _rows(panel: Panel, evidence: Evidence, summaries: Sequence[Mapping[Hashable
             for cell in cells(panel, evidence, role).to_dict("records"):
                 settings = {**panel.where, **{key: cell[key] for key in panel.keys}}
                 is_done = len(evidence.where(settings).table) > 0
-                rows.append(_row(panel, label, quantity, {**cell, **paper}, settings, summaries, is_done))
-    return rows
+                yield settings, _row(panel, label, quantity, {**cell, **paper}, settings, summaries, is_done)
 
 
 def _row(
