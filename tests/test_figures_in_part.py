@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from figure_records import Records, series, texts, world
+from matplotlib.collections import QuadMesh
 from safetensors.torch import load_file, save_file
 from synthetic_records import SyntheticRecords, Truth
 
+from analysis.drawing.panels import cells
 from analysis.drawing.style import DOTS_PER_INCH, as_png
 from analysis.figure import draw_figure, drawable_presets
 from analysis.figures import find_figure
@@ -392,6 +395,32 @@ def test_students_are_drawn_without_their_teachers_records() -> None:
     assert "teachers not in the records" in texts(picture)
 
 
+def test_a_cell_has_mean_and_standard_deviation_of_the_trials_that_have_the_quantity(tables: StudyTables) -> None:
+    figure = find_figure("digits")
+    evidence, panel = figure.evidence(tables, "short"), figure.panels[0][0]
+    table, column = evidence.table.copy(), panel.metric.columns["student"]
+    table.loc[table.index[0], column] = np.nan
+    found = cells(panel, replace(evidence, table=table), "student").to_dict("records")
+    trials = [[row for row in table.to_dict("records") if row["images"] == cell["images"]] for cell in found]
+    known = [[row for row in rows if row[column] == row[column]] for rows in trials]
+    assert sorted(len(rows) for rows in trials) == [3, 3, 3] and sorted(len(rows) for rows in known) == [2, 3, 3]
+    for cell, rows in zip(found, known, strict=True):
+        values = [row[column] for row in rows]
+        assert (cell["mean"], cell["sd"]) == pytest.approx((mean(values), stdev(values)))
+        assert (cell["n"], cell["run_ids"]) == (len(rows), tuple(row["run_id"] for row in rows))
+
+
+def test_figure_8_shows_no_ensemble_without_all_its_members() -> None:
+    records = SyntheticRecords(examples=50).add("teacher_distributions", world)
+    figure = find_figure("8")
+    table = figure.evidence(StudyTables(records), "short").table.set_index(["depth", "member", "trial"])["run_id"]
+    del records.logits[table[20, 2, 0]], records.made[table[56, 3, 0]]
+    picture = figure.picture(figure.evidence(StudyTables(records), "short"), "short")
+    rows = [picture.axes[start : start + 6] for start in range(0, 24, 6)]
+    shown = [[text.get_text() for axes in row for text in axes.texts] for row in rows]
+    assert shown == [[], ["not in\nthe records"] * 6, [], ["not run"] * 6]
+
+
 def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
     class Measured(Records):
         at: frozenset[str] = frozenset()
@@ -410,6 +439,15 @@ def test_figure_6c_shows_one_trial_and_tells_what_measures_the_rest() -> None:
         records.at = frozenset(runs[one] for one in at)
         evidence = figure.evidence(StudyTables(records), "short")
         panels = figure.picture(evidence, "short").axes[:3]
+        for axes in (axes for axes in panels if not axes.texts):
+            (surface,) = (one for one in axes.collections if isinstance(one, QuadMesh))
+            loss: Any = np.ma.array(surface.get_array()).filled(np.nan)
+            np.testing.assert_array_equal(loss, [[1, 2, np.nan], [3, 4, 10]])
+            assert surface.get_clim() == (1, 10)
+            lowest, highest = surface.to_rgba(np.array([1.0, 10.0]))[:, 0]
+            assert lowest < highest  # darker where the loss is lower
+            places = {line.get_label(): np.array(line.get_xydata()).tolist() for line in axes.lines}
+            assert places == {"teacher": [[0, 0]], "student's start": [[2, 0]], "student's end": [[1, 1]]}
         return [not axes.texts for axes in panels], figure.missing_commands(evidence, "short")
 
     everything = [f"{measure}{weight} preset=short" for weight in (0.0, 0.25, 0.375)]

@@ -83,7 +83,7 @@ def _surfaces(evidence: Evidence) -> tuple[int, dict[float, Surface]]:
     trials: dict[int, dict[float, Surface]] = {}
     for row in evidence.table.sort_values("trial").to_dict("records"):
         surface = evidence.attachment(row["run_id"], "surface.json", read_surface)
-        if surface is not None and row["weight"] in WEIGHTS:
+        if surface is not None:
             trials.setdefault(row["trial"], {})[row["weight"]] = surface
     return max(trials.items(), key=lambda trial: len(trial[1]), default=(0, {}))
 
