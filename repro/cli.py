@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ FAULTS_OF_A_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, er
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: a run failed; 2: bad input, with one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a ± shows a ?
     return exit_code(lambda: _run(arguments))
 
 
@@ -37,6 +40,7 @@ def exit_code(work: Callable[[], None]) -> int:
     """Call `work` and return the exit code; a failure is reported on stderr in one line."""
     try:
         work()
+        sys.stdout.flush()  # what cannot be written is a failure of this command
     except (BadInput, RunFailed) as error:
         # One line, even if the message quotes several; under torchrun it names the process it comes from.
         process = f"process {os.environ['RANK']}: " if "RANK" in os.environ else ""
@@ -46,7 +50,6 @@ def exit_code(work: Callable[[], None]) -> int:
         print(f"repro: {error.filename}: this user may not do that ({error.strerror})", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno not in FAULTS_OF_A_DISK:
@@ -56,4 +59,14 @@ def exit_code(work: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("repro: interrupted; no file is half-written, and the same command can be run again", file=sys.stderr)
         return 1
+    finally:
+        _drop_unwritable_output()
     return 0
+
+
+def _drop_unwritable_output() -> None:
+    """So that Python does not try it again at exit, which ends in its own two lines and exit code 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

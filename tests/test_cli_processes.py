@@ -132,3 +132,21 @@ def test_without_a_terminal_there_are_lines_and_no_control_characters(one: Done,
         assert not set(output) & {chr(code) for code in (*range(32), 127)} - {"\n"}
     assert f"[2/2] {LABEL}: epoch 4/4  loss" in one.err
     assert two.err.splitlines()[0].endswith("lenet_mnist.yaml: 4 runs, 1 done, 3 to make")
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "out", "err"),
+    [
+        ("{status} | true", 1, "", ""),
+        ("{status} > /dev/full", 1, "", "repro: a file: No space left on device\n"),
+        ("PYTHONIOENCODING=ascii {status}", 0, "no runs in caf?\n", ""),
+    ],
+)
+def test_output_that_cannot_be_written_or_shown_ends_no_command_in_an_error_of_python(
+    shell: str, code: int, out: str, err: str, tmp_path: Path
+) -> None:
+    status = f"{sys.executable} -m repro status --runs café"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | {"PYTHONUTF8": "1"}
+    command = ["bash", "-c", f"set -o pipefail; {shell.format(status=status)}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
