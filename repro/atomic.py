@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -83,8 +84,10 @@ def read_object(path: Path, keys: Mapping[str, type | UnionType]) -> dict[str, A
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Create the folder `path` if it does not exist. Raises BadInput, which names the option, if that fails."""
+    """Create the folder `path` if it does not exist. Raises BadInput, which names the option, if it is not writable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):  # before the work whose result goes there, not after it
+            pass
     except OSError as error:
         raise BadInput(f"{path}: cannot write there ({error.strerror}); see {option}") from error
