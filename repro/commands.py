@@ -107,12 +107,13 @@ def sample_quality(options: argparse.Namespace) -> None:
     check_data_of_done(record, config, options.data)
     use_exact_kernels()
     extract = inception(options.data, runner.device)
-    datasets = {dataset: dataset.load_checked(options.data) for dataset in config.data.datasets}
-    real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
-    sampler = ImageSampler(runner.finished_network(config).to(runner.device), config.model.latent_size)
-    generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)
-    quality = measure_quality(real, generated, extract)
-    record.write_json("quality.json", quality)
+    with record.lock(lambda holder: runner.progress.say(f"waiting, {holder} is writing to {record.path}")):
+        datasets = {dataset: dataset.load_checked(options.data) for dataset in config.data.datasets}
+        real = assemble(config.data, datasets, runner.device, runner.generators(config)).inputs
+        sampler = ImageSampler(runner.finished_network(config).to(runner.device), config.model.latent_size)
+        generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)
+        quality = measure_quality(real, generated, extract)
+        record.write_json("quality.json", quality)
     print(tabulate(quality.items(), headers=["measure", options.run], floatfmt=".4g"))
 
 

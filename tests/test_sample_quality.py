@@ -125,14 +125,17 @@ def test_too_few_samples_are_refused(root: Path, capsys: pytest.CaptureFixture[s
 def test_the_command_measures_and_keeps_the_result(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record = runner(root).store.run(small_generator().run_id)
+
     def corner(images: Tensor) -> tuple[Tensor, Tensor]:
+        assert record.holder() is not None  # two commands at once would write the same file
         assert not torch.backends.cudnn.allow_tf32  # or a GPU would round the convolutions of both networks
         return images[:, 0, :2, :2].flatten(1).double(), images[:, 0, :2, :2].flatten(1) / 255.0
 
     monkeypatch.setattr("repro.commands.inception", lambda *_: corner)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
     assert main(command(root, small_generator().run_id)) == 0
-    kept = runner(root).store.run(small_generator().run_id).read_json("quality.json")
+    kept = record.read_json("quality.json")
     assert (kept["samples"], kept["real_images"]) == (40, 50)
     assert kept["fid"] > 0.0 and kept["inception_score"] >= 1.0
     assert f"{kept['fid']:.4g}" in capsys.readouterr().out
