@@ -126,6 +126,13 @@ def test_a_student_and_a_teacher_tested_on_other_data_are_no_pair(made: Syntheti
             sample = table.sample(quantity, policy="baseline", members=1)
             assert len(sample) == known and (known == 2 or sample.examples is None)
         assert len(table.sample("specific_agreement", policy="baseline", members=1)) == 0
+    save_file(predictions, path)
+    # Other images, but with the same labels; earlier records do not say which images.
+    for ours, theirs, is_known in (("a", "b", False), ("a", "a", True), ("a", None, True)):
+        for run_id, test_set in ((student.run_id, ours), (student.teachers[0], theirs)):
+            summary = runs.run(run_id).read_json("summary.json")
+            runs.run(run_id).write_json("summary.json", summary | {"test_set": test_set})
+        assert (open_records(runs.root).pair(student.run_id, student.teacher_key) is not None) == is_known
 
 
 def test_what_is_not_there_is_none(folder: Path, export: Path) -> None:
@@ -171,12 +178,12 @@ def test_only_the_seeds_of_runs_are_left_out_of_a_condition() -> None:
 
 def test_an_export_keeps_the_top_class_of_hundreds(tmp_path: Path) -> None:
     """As of ImageNet."""
-    records = SyntheticRecords(examples=900, classes=300).add("digits", WORLD, only={"trial": 0, "images": 100})
+    records = SyntheticRecords(examples=900, classes=257).add("digits", WORLD, only={"trial": 0, "images": 100})
     write_export(records, [(run_id, "") for run_id in records.ids()], tmp_path / "records.npz")
     exported = open_records(tmp_path / "records.npz")
     for run_id in records.ids():
         one, other = records.predictions(run_id), exported.predictions(run_id)
-        assert one is not None and other is not None and one.top_class.max() == 299
+        assert one is not None and other is not None and one.top_class.max() == 256  # one more than a byte holds
         np.testing.assert_array_equal(one.top_class, other.top_class)
 
 
@@ -260,6 +267,8 @@ def test_exports_that_disagree_are_told_and_students_keep_their_own_teachers(dis
     for row in table.rows.to_dict("records"):
         own = first if row["policy"] == "baseline" else second
         assert row["teacher_accuracy"] == own.scores(own.record(row["run_id"]).teacher_key)["accuracy"]  # type: ignore[index]
+        for teacher in records.record(row["run_id"]).teachers:
+            assert records.has(teacher) and records.record(teacher) == own.record(teacher[:12])
     # What is said of test examples is of the same two networks as the number for all of them.
     quantities = ("student_agreement", "student_kl", "control_agreement", "teacher_accuracy")
     for _, _, sample in table.every_sample(quantities):
@@ -295,6 +304,9 @@ def test_a_disagreement_is_told_by_the_accuracy_or_else_by_what_differs_most() -
     assert ours == theirs and told() == told(invented_later=1.0) == []
     assert told(nll=0.25, ece=-0.5) == [("test/ece", -0.5)]
     assert told(nll=0.25, accuracy=0.125) == [("test/accuracy", 0.125)]
+    other.record(one.ids()[0]).summary["metrics"].update(theirs | {"test/nll": None})  # it was not finite
+    (found,) = disagreements(Merged("both", [one, other]))
+    assert found.metric == "test/nll" and np.isnan(found.difference)
 
 
 def _empty_zip() -> bytes:
@@ -371,8 +383,10 @@ def test_small_files_go_along(made: SyntheticRecords, tmp_path: Path) -> None:
     first, second = runs.ids()[:2]
     (tmp_path / "runs" / first / "surface.json").write_bytes(b"{}")
     (tmp_path / "runs" / first / "model.safetensors").write_bytes(b"weights")
-    write_export(runs, [(first, ""), (second, "")], tmp_path / "x.npz")
-    for records in (runs, open_records(tmp_path / "x.npz")):
+    export = tmp_path / "runs" / "x.npz"  # among the runs, which count
+    write_export(runs, [(first, ""), (second, "")], export)
+    assert open_records(tmp_path / "runs").ids() == runs.ids() and len(runs.ids()) > 2
+    for records in (runs, open_records(export)):
         assert records.attachment(first, "surface.json") == b"{}"
         assert records.attachment(second, "surface.json") is None
         assert records.attachment(first, "model.safetensors") is None
