@@ -1,5 +1,6 @@
 """W&B shows what the records hold, and whatever goes wrong with it hurts no run. The real client, a server of ours."""
 
+import errno
 import os
 import shutil
 import threading
@@ -10,6 +11,7 @@ import torch
 import wandb
 from mirrored_runs import assert_shows, finished_runs, labels, made_again, wait_until, write_part
 
+from repro.atomic import write_atomically
 from repro.bench.wandb_faults import FAULTS, full_disk, wait_for
 from repro.bench.wandb_server import StandInServer
 from repro.bench.wandb_server_runs import ENTITY
@@ -17,7 +19,7 @@ from repro.launch.plan import parents_first
 from repro.launch.sweep import all_sweeps, read_sweep
 from repro.records import RunFolder
 from repro.store import RunDirectory, Store
-from repro.tracking import mirror, offline
+from repro.tracking import carried, mirror, offline
 from repro.tracking.carried import digest, file_name, pack, unpack
 from repro.tracking.description import PROJECT, Destination, destination, tags
 from repro.tracking.label import Label
@@ -54,9 +56,8 @@ def test_w_and_b_takes_the_tags_of_every_sweep() -> None:
     for path in all_sweeps():
         for one in parents_first(read_sweep(path, {})):
             shortened = tags(Label(one.label, path.stem, one.tags))
-            assert all(
-                short == tag[: len(short) - 1] + short[-1] for short, tag in zip(shortened, one.tags, strict=True)
-            )
+            for short, tag in zip(shortened, one.tags, strict=True):  # cut no further than need be
+                assert short == (tag if len(tag) <= 64 else f"{tag[:63]}…")
             taken.update(shortened)
     wandb.Settings(run_tags=tuple(taken))  # refuses those that are too long
 
@@ -126,6 +127,24 @@ def test_a_record_that_was_packed_says_the_same(finished: list[RunDirectory], tm
     assert torch.equal(kept["test_logits"], all_of_it["test_logits"])
     assert torch.equal(kept["shown_train_logits"], all_of_it["shown_train_logits"])
     assert kept.keys() == {"test_logits", "test_labels", "shown_train_logits"}
+
+
+def test_a_record_that_was_unpacked_in_part_is_not_taken_as_done(
+    finished: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk is full: it is then downloaded again, since its digest does not cover its predictions."""
+    content, part = pack(finished[0]), RunDirectory(tmp_path / finished[0].run_id)
+    for missing in ("predictions.safetensors", "config.json", "environment.json", "metrics.jsonl", "summary.json"):
+
+        def write(path: Path, member: bytes, missing: str = missing) -> None:
+            if path.name == missing:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_atomically(path, member)
+
+        monkeypatch.setattr(carried, "write_atomically", write)
+        with pytest.raises(OSError, match="No space left"):
+            unpack(content, part)
+        assert not part.is_done(), missing
 
 
 def test_an_interrupted_run_goes_on_in_the_same_w_and_b_run_without_gap_or_duplicate(

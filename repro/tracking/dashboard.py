@@ -69,8 +69,7 @@ def _metrics(api: Api, entity: str, project: str) -> dict[str, dict[str, set[str
         raise BadInput(f"{entity}/{project}: there is no such project; `repro wandb sync` makes it")
     for run in runs:
         if {"study", "preset"} <= run.config.keys():  # the project may have other runs
-            names = found[run.config["study"]][run.config["preset"]]
-            names |= {name for name in dict(run.summary) if not name.startswith("_")}
+            found[run.config["study"]][run.config["preset"]].update(dict(run.summary))
     return found
 
 
