@@ -205,6 +205,10 @@ def test_a_failed_run_that_is_made_again_is_shown_to_its_end(
         wait_until(lambda: run.run_id in server.runs and server.runs[run.run_id].exit_code is not None)
         assert server.runs[run.run_id].exit_code == 1
         assert server.runs[run.run_id].summary()["failure"] == "no space left on device"
+        run.forget_failure()
+        run.write_failure("the loss became nan")  # at the next try
+        wait_until(lambda: server.runs[run.run_id].summary()["failure"] == "the loss became nan")
+        assert not server.runs[run.run_id].preempted
         attempts = run.read_json("environment.json")["attempts"]
         run.write_json("environment.json", {"attempts": [*attempts, {**attempts[0], "machine": {"host": "another"}}]})
         run.forget_failure()

@@ -40,7 +40,8 @@ def test_sync_sends_what_is_missing_once(finished: list[RunDirectory], server: S
     assert "study" not in shown.config()
     assert (shown.setting("displayName"), shown.setting("groupName")) == (finished[0].run_id, None)
     assert [(one.sent, one.problem) for one in sync(named, to)] == [(0, None), (0, None)]  # now it knows their study
-    assert server.runs[finished[0].run_id].config()["study"] == "study"
+    config = server.runs[finished[0].run_id].config()
+    assert (config["study"], config["preset"]) == ("study", "smoke")
     for record in finished:
         assert_shows(server, record)
     requests = server.requests

@@ -100,7 +100,6 @@ def _is_whole(known: Run, record: RunDirectory, rows: int, label: Label | None, 
     summary = dict(known.summary)
     return (
         known.state == "finished"
-        and record.is_done()
         and (known.historyLineCount, summary.get("record_digest")) == (rows, digest(record))
         and (not models or summary.get("model_artifact") == artifact_name(record.run_id))
         and (label is None or "study" in known.config or "study" not in label.asked_for())
