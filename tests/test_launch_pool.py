@@ -307,6 +307,17 @@ def test_what_a_worker_says_does_not_keep_it_from_ending(store: Store) -> None:
     assert len(pool.workers[0].parting) > 500_000
 
 
+def test_a_worker_that_does_not_end_in_time_is_killed(store: Store) -> None:
+    """Else a launch that was told to stop would wait for it forever."""
+    pool = Pool(workplace(store), StopRequest())
+    ignoring = ["sh", "-c", "trap '' TERM; echo; exec sleep 60"]
+    process = subprocess.Popen(ignoring, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"\n"
+    pool.workers = [_Worker(0, process, Lines())]
+    pool.dismiss(seconds=0.1)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
 @pytest.mark.slow
 def test_on_a_terminal_there_is_a_bar_for_all_runs_and_one_for_each_that_is_made(
     store: Store, monkeypatch: pytest.MonkeyPatch

@@ -274,7 +274,11 @@ def test_weights_whose_teacher_w_and_b_lacks_are_a_problem(
 
 @pytest.mark.usefixtures("server")
 def test_bad_sources_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for source, said in (("wand", "neither runs nor wandb"), ("wandb:tester/nothing", "there is no such project")):
+    for source, said in (
+        ("wand", "neither runs nor wandb"),
+        ("wandb:tester/a/b", "neither runs nor wandb"),
+        ("wandb:tester/nothing", "there is no such project"),
+    ):
         assert main(["figures", "--source", source, "--out", str(tmp_path)]) == 2
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
