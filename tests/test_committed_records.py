@@ -16,12 +16,11 @@ BFLOAT16 = "precision=bfloat16 evaluate_every=6 teachers.evaluate_every=6"
 
 
 def test_committed_records_without_examples_make_a_table() -> None:
-    records = open_records(Path(__file__).parents[1] / "results" / "lenet_mnist" / "records.npz")
-    table = study_table(records, "lenet_mnist", "short")
-    assert len(table.rows) == 12 and not table.missing
-    assert table.rows["teacher_accuracy"].between(0.84, 0.87).all()
-    assert table.rows["control_agreement"].isna().all()
-    sample = table.sample("student_agreement", pool=1.0)
+    records = open_records(Path(__file__).parents[1] / "results" / "text" / "records.npz")
+    table = study_table(records, "text", "short")
+    assert len(table.rows) == 6
+    assert table.rows["teacher_accuracy"].between(0.75, 0.79).all()
+    sample = table.sample("student_agreement", members=1)
     assert sample.trials == (0, 1, 2) and sample.examples is None
     assert records.predictions(sample.runs[0]) is None and records.scores(sample.runs[0]) is not None
 
@@ -36,6 +35,7 @@ def test_committed_records_without_examples_make_a_table() -> None:
         ("init_interpolation", "init_interpolation", "short", BFLOAT16, 30),
         # 12 students, likewise.
         ("init_interpolation_lenet", "init_interpolation", "paper", f"{LENET} {SIZED.format(10_000)}", 15),
+        ("lenet_mnist", "lenet_mnist", "short", "", 12),
         ("optimizer_lenet", "optimizer", "paper", f"{LENET} {SIZED.format(10_000)}", 6),
         ("text", "text", "short", "", 6),
         ("text_transformer", "text_transformer", "short", "", 2),
