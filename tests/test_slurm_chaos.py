@@ -23,8 +23,6 @@ ROUNDS = 2
 """How often each kind of disaster strikes."""
 RELAUNCHES = 10
 """Enough launches, after the last disaster, for what it left to be done."""
-GHOST_SECONDS = 60
-"""After so long without a process, a job that Slurm believes to run is one whose end it has missed."""
 
 
 def test_whatever_is_killed_every_run_ends_once_with_the_same_bytes(
@@ -60,8 +58,6 @@ class Chaos:
         self.place = place
         self.cluster = place.cluster
         self.chance = chance
-        self.absent_since: dict[str, float] = {}
-        """When each job without a process was first seen without one."""
 
     def rage(self) -> None:
         """Launch the sweep, and let each disaster strike `ROUNDS` times, in any order, while it is being made.
@@ -104,8 +100,7 @@ class Chaos:
         """Whether no job is left; before that, do what an administrator has to.
 
         A controller that was killed may give a job an id that a node still runs another job under: Slurm then drains
-        the node, and holds the jobs that it could not start there. Or it misses that a job has ended, and believes
-        until the job's time limit that it runs.
+        the node, and holds the jobs that it could not start there.
         """
         for line in self.cluster.command("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
             node, state = line.split()
@@ -117,18 +112,7 @@ class Chaos:
             if reason.endswith("requeued held"):
                 with contextlib.suppress(ClusterError):  # cancelled meanwhile
                     self.cluster.command("scontrol", "release", job)
-        for ghost in self.ghosts():
-            print(f"{time.strftime('%T')} cancel job {ghost}, which has ended without Slurm's notice", flush=True)
-            with contextlib.suppress(ClusterError):  # it has noticed
-                self.cluster.command("scancel", ghost)
         return not self.place.queue()
-
-    def ghosts(self) -> list[str]:
-        """The sweep's jobs that Slurm believes to run, and that have had no process for long."""
-        alive = {look_at_process(pid)[1].get("SLURM_JOB_ID") for pid in self.cluster.job_processes()}
-        now = time.monotonic()
-        self.absent_since = {job: self.absent_since.get(job, now) for job in self.running_jobs() if job not in alive}
-        return [job for job, since in self.absent_since.items() if now - since > GHOST_SECONDS]
 
     def finished(self) -> int:
         return sum(run.is_done() for run in self.place.records)
