@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from repro.errors import BadInput
 from repro.records import Record, Records
+from repro.store import find_id
 from repro.tested import Tested
 
 
@@ -16,7 +16,9 @@ def compare_runs(records: Records, one: str, other: str) -> str:
 
     Runs are given by their ids or unique beginnings of these. Raises BadInput if no run, or more than one, matches.
     """
-    first, second = (records.record(_find(records, name)) for name in (one, other))
+    hint = "only finished runs can be compared; their ids are in a figure's CSV and the report"
+    ids = records.ids()
+    first, second = (records.record(find_id(name, ids, records.name, hint)) for name in (one, other))
     names = [first.run_id, second.run_id]
     parts = [
         tabulate(_differing(first.config, second.config), headers=["setting", *names], disable_numparse=True)
@@ -26,17 +28,6 @@ def compare_runs(records: Records, one: str, other: str) -> str:
         _predictions(records, first, second),
     ]
     return "\n\n".join(parts)
-
-
-def _find(records: Records, name: str) -> str:
-    found = [run_id for run_id in records.ids() if run_id.startswith(name)]
-    if not found:
-        raise BadInput(f"{records.name}: holds no finished run '{name}'; the ids are in a figure's CSV and the report")
-    if len(found) > 1:
-        raise BadInput(
-            f"{records.name}: {len(found)} run ids begin with '{name}', give more of it: {', '.join(found[:4])}"
-        )
-    return found[0]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

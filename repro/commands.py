@@ -23,7 +23,7 @@ from repro.launch.request import Request
 from repro.launch.sweep import parse_settings, request_run
 from repro.run_data import check_data_of_done
 from repro.runner import Runner
-from repro.store import Store
+from repro.store import Store, find_id
 from repro.surface import make_surface
 from repro.tracking.label import Label
 from repro.tracking.mirror import Mode, mirrored
@@ -101,9 +101,11 @@ def sample_quality(options: argparse.Namespace) -> None:
     if options.samples < SPLITS:
         raise BadInput(f"--samples {options.samples} is too few: the inception score is a mean over {SPLITS} parts")
     runner = _runner(options)
-    record = runner.store.run(options.run)
+    listed = f"`repro status --runs {options.runs}` lists runs"
+    ids = [run.run_id for run in runner.store.runs()]
+    record = runner.store.run(find_id(options.run, ids, str(options.runs), listed))
     if not record.is_done() or not isinstance(config := record.config(), GeneratorConfig):
-        raise BadInput(f"{record.path}: no finished generator run; `repro status --runs {options.runs}` lists runs")
+        raise BadInput(f"{record.path}: no finished generator run; {listed}")
     check_data_of_done(record, config, options.data)
     use_exact_kernels()
     extract = inception(options.data, runner.device)
@@ -114,7 +116,7 @@ def sample_quality(options: argparse.Namespace) -> None:
         generated = sampler.fixed_set(options.samples, config.stream_seed("quality"), runner.device)
         quality = measure_quality(real, generated, extract)
         record.write_json("quality.json", quality)
-    print(tabulate(quality.items(), headers=["measure", options.run], floatfmt=".4g"))
+    print(tabulate(quality.items(), headers=["measure", record.run_id], floatfmt=".4g"))
 
 
 def bench(options: argparse.Namespace) -> None:

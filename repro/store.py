@@ -10,14 +10,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from repro.atomic import read_object, reading, write_atomically, writing
-from repro.errors import BadInput
+from repro.errors import BadInput, did_you_mean
 from repro.lock import lock_path, lock_when_free, try_lock
 
 if TYPE_CHECKING:  # importing torch takes seconds, which code that only reads records need not spend
@@ -269,6 +269,18 @@ class SharedRun(RunDirectory):
 
 def _holder_named_in(lock: io.FileIO) -> str:
     return lock.read().decode().strip() or "another process"
+
+
+def find_id(beginning: str, ids: Sequence[str], where: str, hint: str) -> str:
+    """The one id that starts with `beginning`. Raises BadInput, which says `where` it looked, if none or several do."""
+    found = [run_id for run_id in ids if run_id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = ", ".join(found[:5])
+        raise BadInput(f"{where}: {len(found)} run ids begin with '{beginning}', give more of it: {shown}")
+    meant = did_you_mean(beginning, ids) if len(ids) < 10 else ""
+    raise BadInput(f"{where}: no run is called '{beginning}'{meant or f'; {hint}'}")
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_predictions_on_other_images_are_not_compared_although_there_are_as_many
 
 def test_a_run_that_is_not_there_or_not_unique_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = SyntheticRecords(examples=100).add("digits", everywhere(Truth()), only={"trial": 0})
-    with pytest.raises(BadInput, match="holds no finished run 'zzz'; the ids are in"):
+    with pytest.raises(BadInput, match="no run is called 'zzz'"):
         compare_runs(records, "zzz", "zzz")
     with pytest.raises(BadInput, match="4 run ids begin with ''"):
         compare_runs(records, "", "")

@@ -279,7 +279,7 @@ def test_what_is_the_beginning_of_no_run_id_or_of_several_cancels_none(
     assert launch() == 0
     capsys.readouterr()
     assert main(["cancel", ""]) == 2
-    assert "repro: 2 run ids begin with '', give more of it: " in capsys.readouterr().err
+    assert ": 2 run ids begin with '', give more of it: " in capsys.readouterr().err
     end = Ledger(tmp_path / "runs").submissions()[0].jobs[0][0][1:]
     assert main(["cancel", end]) == 2
     assert f"no run is called '{end}'" in capsys.readouterr().err

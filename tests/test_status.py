@@ -225,9 +225,12 @@ def test_no_runs_are_said_with_the_folder(tmp_path: Path, capsys: pytest.Capture
     nowhere = tmp_path / "nowhere"
     assert main(["status", "--runs", str(nowhere)]) == 0
     assert capsys.readouterr().out == f"no runs in {nowhere}\n"
+    (tmp_path / "link").symlink_to(nowhere)
+    assert main(["status", "--runs", str(tmp_path / "link")]) == 2
     nowhere.touch()
     assert main(["status", "--runs", str(nowhere)]) == 2
     assert main(["status", "--runs", ""]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"repro: {nowhere}: is not a folder of runs; see --runs"
-    assert "--runs: is empty" in said[1]
+    for line, path in zip(said, ("link", "nowhere"), strict=False):
+        assert line == f"repro: {tmp_path / path}: is not a folder of runs; see --runs"
+    assert "--runs: is empty" in said[2]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import progress
-from repro.errors import BadInput, RunFailed, did_you_mean
+from repro.errors import BadInput, RunFailed
 from repro.launch.accounting import End, ends_of
 from repro.launch.ledger import Ledger
 from repro.launch.reconcile import reconcile
@@ -19,7 +20,7 @@ from repro.launch.slurm_queue import cancel as cancel_tasks
 from repro.launch.status import Named, count_states, status_row, status_table
 from repro.launch.watch import View, follow
 from repro.progress import counted, in_brief
-from repro.store import Store
+from repro.store import Store, find_id
 
 if TYPE_CHECKING:
     from repro.launch.request import Request
@@ -33,7 +34,7 @@ SECONDS_BETWEEN_PARTING_LOOKS = 1.0
 def status(options: argparse.Namespace) -> None:
     """`repro status [SWEEP.yaml]`"""
     names = _wanted_names(options)
-    if options.runs.exists() and not options.runs.is_dir():
+    if os.path.lexists(options.runs) and not options.runs.is_dir():  # a link that leads nowhere does exist
         raise BadInput(f"{options.runs}: is not a folder of runs; see --runs")
 
     def look() -> View:
@@ -135,14 +136,7 @@ def _find(what: str, options: argparse.Namespace) -> list[Named]:
     submitted = {run_id for entry in ledger.submissions() for job in entry.jobs for run_id in job}
     known = {run_id: Named(store.run(run_id)) for run_id in submitted}
     known |= {named.run.run_id: named for named in _all_names(store, ledger)}
-    ids = sorted(known)
-    found = [run_id for run_id in ids if run_id.startswith(what)]
-    if len(found) == 1:
-        return [known[found[0]]]
-    if found:
-        raise BadInput(f"{len(found)} run ids begin with '{what}', give more of it: {', '.join(found[:5])}")
-    hint = did_you_mean(what, ids) if len(ids) < 10 else "; `repro status` lists them"
-    raise BadInput(f"{options.runs}: no run is called '{what}'{hint}")
+    return [known[find_id(what, sorted(known), str(options.runs), "`repro status` lists them")]]
 
 
 def _named(plan: Sequence["Request"], sweep: Path, options: argparse.Namespace) -> list[Named]:

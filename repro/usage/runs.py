@@ -110,7 +110,7 @@ def _quality(commands: Commands) -> None:
         "Needs torch-fidelity (`pip install -e '.[fid]'`) and, in the data folder, the Inception network's weights;\n"
         "if these are missing, it says where to get them. Writes quality.json into the run's folder.",
     )
-    quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it")
+    quality.add_argument("run", metavar="RUN", help="a run id, as `repro status` shows it, or its first characters")
     quality.add_argument(
         "--samples", type=positive, default=5000, metavar="N", help="images to generate (default: 5000)"
     )
