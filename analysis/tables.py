@@ -157,11 +157,17 @@ class StudyTables:
 
     def refusal(self, sweeps: Sequence[str]) -> str:
         """Why none of these sweeps can have the changes, at any preset; empty if one can."""
-        # The most helpful reason comes from a sweep whose study has the key as a setting.
-        studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
-        known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
-        reasons = [self(sweep, preset).refusal for sweep in (*known, *sweeps) for preset in get_args(Preset)]
-        return reasons[0] if all(reasons) else ""
+        known = list[str]()
+        if self.changes:  # the most helpful reason comes from a sweep whose study has the key as a setting
+            studies = {sweep: find_study(study_of(find_sweep(sweep))) for sweep in sweeps}
+            known = [sweep for sweep, study in studies.items() if set(self.changes.values) & set(study.model_fields)]
+        reasons = list[str]()
+        for sweep in (*known, *sweeps):
+            for preset in get_args(Preset):
+                if not (reason := self(sweep, preset).refusal):
+                    return ""
+                reasons.append(reason)
+        return reasons[0]
 
     def check(self, sweeps_of_figures: Sequence[Sequence[str]]) -> None:
         """Raises BadInput if none of these figures can have the changes."""

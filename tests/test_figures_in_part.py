@@ -270,7 +270,7 @@ def test_a_sweep_over_config_keys_is_left_out_of_overviews_and_in_the_way_of_no_
     assert "Left out, because they compare values of config keys: taus." in " ".join(figure.notes(evidence, "short"))
     assert draw_figure(figure, tables, tmp_path / "out")
     with pytest.raises(BadInput, match=r"begun\.yaml:1: the key 'program' is missing"):
-        tables.check([["digits", "begun"]])
+        replace(figure, sweeps=("digits", "begun")).evidence(tables, "short")
 
 
 def test_an_overview_of_one_study_has_its_label_beside_its_panel() -> None:

@@ -178,8 +178,8 @@ def _teachers(students: Sequence[Record], records: Records) -> list[Record]:
 def _studies_of(tables: Sequence[StudyTable]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Run id -> its study and settings."""
     return {
-        row["run_id"]: (study_of(find_sweep(table.sweep)), {name: row[name] for name in ("trial", *table.conditions)})
-        for table in tables
+        row["run_id"]: (study, {name: row[name] for name in ("trial", *table.conditions)})
+        for table, study in ((table, study_of(find_sweep(table.sweep))) for table in tables)
         for row in table.rows.to_dict("records")
     }
 

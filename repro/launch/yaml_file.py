@@ -27,9 +27,9 @@ def read_mapping(path: Path, form: str) -> tuple[dict[str, Any], dict[str, int]]
     `form` describes the expected form, for the error message. Raises BadInput, with the line number if known.
     """
     try:
-        text = path.read_text()
-        root = yaml.compose(text, Loader)
-        content = yaml.load(text, Loader)
+        loader = Loader(path.read_text())
+        root = loader.get_single_node()
+        content = loader.construct_document(root) if root is not None else None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.MarkedYAMLError as error:

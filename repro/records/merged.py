@@ -1,5 +1,6 @@
 """Merge several sources of records into one, and open records by path."""
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,7 @@ class Merged:
         self._overruled = defaultdict[str, set[str]](set)
         for found in self.disagreements:
             self._overruled[found.other].add(found.run_id)
+        self.record = functools.cache(self._record)  # a record knows its condition once that was asked for
 
     def _disagreements_with(self, other: Records) -> Iterator[Disagreement]:
         """The disagreements of `other` with the sources before it."""
@@ -71,7 +73,7 @@ class Merged:
     def has(self, run_id: str) -> bool:
         return _parts(run_id)[0] in self._home
 
-    def record(self, run_id: str) -> Record:
+    def _record(self, run_id: str) -> Record:
         own, number = _parts(run_id)
         source = self._home[own] if number is None else self.sources[number]
         record, overruled = source.record(own), self._overruled[source.name]
