@@ -9,6 +9,7 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 
 from repro.metrics.calibration import BinScheme, expected_calibration_error, reliability_bins
+from repro.metrics.confidence_bins import confidence_bins
 
 SCHEMES: tuple[BinScheme, ...] = ("equal_width", "equal_mass")
 
@@ -86,6 +87,14 @@ def test_equal_width_bins_are_closed_on_the_right() -> None:
     for bins in (1, 10, 15):
         found = reliability_bins(certain, torch.tensor([0]), bins)
         assert found.count.nonzero().tolist() == [[bins - 1]] and found.confidence[-1].item() == 1.0
+
+
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_arrays_and_tensors_have_the_same_bins(bins: int) -> None:
+    confidences = [0.5, 1.0, 1 / bins, *np.random.default_rng(0).uniform(0.5, 1.0, 200).tolist()]
+    labels = torch.zeros(len(confidences), dtype=torch.long)
+    found = np.bincount(confidence_bins(np.maximum(confidences, 1 - np.array(confidences)), bins), minlength=bins)
+    assert found.tolist() == reliability_bins(two_class_logits(confidences), labels, bins).count.tolist()
 
 
 def test_confident_answers_cost_exactly_their_errors() -> None:

@@ -21,10 +21,10 @@ from repro.tracking.pictures import (
 
 
 def test_reliability_by_hand() -> None:
-    # Confidences 0.95 and 0.91 (one right), and 0.65 (right): bins 9 and 6.
-    probabilities = np.array([[0.95, 0.05], [0.09, 0.91], [0.65, 0.35]])
-    confidence, accuracy, counts = reliability(probabilities, np.array([0, 0, 0]))
-    assert counts.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 2]
+    # Confidences 0.95 and 0.91 (one right), 0.65 (right), and 0.5, an edge: bins 9, 6 and 4.
+    probabilities = np.array([[0.95, 0.05], [0.09, 0.91], [0.65, 0.35], [0.5, 0.5]])
+    confidence, accuracy, counts = reliability(probabilities, np.array([0, 0, 0, 0]))
+    assert counts.tolist() == [0, 0, 0, 0, 1, 0, 1, 0, 0, 2]
     assert confidence[6] == pytest.approx(0.65) and confidence[9] == pytest.approx(0.93)
     assert accuracy[6] == 1.0 and accuracy[9] == 0.5
     assert np.isnan(accuracy[0])

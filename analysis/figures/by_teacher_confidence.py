@@ -9,6 +9,7 @@ from analysis.drawing.panels import Evidence
 from analysis.drawing.small_multiples import draw_by_study, student_sweeps
 from analysis.drawing.style import BLUE, VERMILLION
 from analysis.figure import PaperFigure, main
+from repro.metrics.confidence_bins import confidence_bins
 from repro.records import Records
 from repro.records.record import Floats
 
@@ -51,7 +52,7 @@ def binned_agreement(records: Records, student: str, teacher: str) -> Floats | N
     ours, theirs, labels = records.predictions(student), records.predictions(teacher), records.labels(student)
     if ours is None or theirs is None or labels is None or records.pair(student, teacher) is None:
         return None
-    bins = np.minimum((theirs.confidence * BINS).astype(int), BINS - 1)
+    bins = confidence_bins(theirs.confidence, BINS)
     wrong = (theirs.top_class != labels).astype(int)
     index = wrong * BINS + bins
     count = np.bincount(index, minlength=2 * BINS)

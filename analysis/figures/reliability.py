@@ -9,7 +9,8 @@ from analysis.drawing.panels import Evidence
 from analysis.drawing.small_multiples import draw_by_study, student_sweeps
 from analysis.drawing.style import PALE, STUDENT, TEACHER
 from analysis.figure import PaperFigure, main
-from analysis.statistics.quantities import ECE_BINS, bins_of
+from analysis.statistics.quantities import ECE_BINS
+from repro.metrics.confidence_bins import confidence_bins
 from repro.records import Records
 from repro.records.record import Floats
 
@@ -44,7 +45,7 @@ def reliability(records: Records, key: str) -> Floats | None:
     labels, predicted = records.labels(key.split("+")[0]), records.predictions(key)
     if labels is None or predicted is None:
         return None
-    bins = bins_of(predicted.confidence)
+    bins = confidence_bins(predicted.confidence, ECE_BINS)
     count = np.bincount(bins, minlength=ECE_BINS)
     confidence = np.bincount(bins, weights=predicted.confidence, minlength=ECE_BINS)
     right = np.bincount(bins, weights=predicted.top_class == labels, minlength=ECE_BINS)

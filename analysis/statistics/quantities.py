@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.statistics.control import control_values
 from analysis.statistics.sample import Sample
+from repro.metrics.confidence_bins import confidence_bins
 from repro.records import Predictions, Records
 from repro.records.record import Floats
 
@@ -61,14 +61,9 @@ class PerExample:
         return _signed_by_bin(predictions, correct)
 
 
-def bins_of(confidence: Floats) -> NDArray[np.intp]:
-    """The bin of each confidence: bin i is (i / ECE_BINS, (i + 1) / ECE_BINS], as in `repro.metrics`."""
-    return np.ceil(confidence * ECE_BINS).astype(np.intp) - 1
-
-
 def _signed_by_bin(predictions: Predictions, correct: Floats) -> Floats:
     gap = correct - predictions.confidence
-    bins = bins_of(predictions.confidence)
+    bins = confidence_bins(predictions.confidence, ECE_BINS)
     signs = np.sign(np.bincount(bins, weights=gap, minlength=ECE_BINS))
     result: Floats = gap * signs[bins]
     return result

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from repro.atomic import reading
 from repro.errors import Damaged
+from repro.metrics.confidence_bins import confidence_bins
 from repro.store import RunDirectory, Store
 from repro.tested import Tested
 from repro.tracking.charts import BLUE, LIGHT, Array, chart
@@ -49,7 +50,7 @@ def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Arra
     """
     confidence = probabilities.max(-1)
     correct = probabilities.argmax(-1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = confidence_bins(confidence, BINS)
     counts = np.bincount(bins, minlength=BINS)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(bins, confidence, BINS) / counts
