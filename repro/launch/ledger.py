@@ -147,6 +147,14 @@ class Ledger:
                 found.setdefault(content["sweep"], []).extend(SweepRun(**run) for run in content["runs"])
         return found
 
+    def sweep_of_runs(self) -> dict[str, tuple[str, SweepRun]]:
+        """Every run in `sweeps`, by id, with the name of the first sweep that asked for it."""
+        found: dict[str, tuple[str, SweepRun]] = {}
+        for sweep, runs in self.sweeps().items():
+            for run in runs:
+                found.setdefault(run.run_id, (sweep, run))
+        return found
+
     def job_logs(self, run_id: str) -> list[Path]:
         """The logs of every job that was to make the run, oldest first."""
         logs: list[Path] = []

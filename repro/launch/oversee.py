@@ -115,11 +115,10 @@ def _refuse_settings_without_sweep(what: str, options: argparse.Namespace) -> No
 
 def _all_names(store: Store, ledger: Ledger) -> list[Named]:
     """The runs of all launched sweeps, each listed under the first that asked for it, and the runs of no sweep."""
-    found: dict[str, Named] = {}
-    for sweep, runs in ledger.sweeps().items():
-        for run in runs:
-            named = Named(store.run(run.run_id), run.label, sweep, run.condition, run.trial)
-            found.setdefault(run.run_id, named)
+    found = {
+        run_id: Named(store.run(run_id), run.label, sweep, run.condition, run.trial)
+        for run_id, (sweep, run) in ledger.sweep_of_runs().items()
+    }
     for record in store.runs():
         found.setdefault(record.run_id, Named(record))
     return list(found.values())

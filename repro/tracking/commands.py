@@ -136,8 +136,6 @@ def _of_sweep(store: Store, options: argparse.Namespace) -> list[tuple[RunDirect
 
 def _of_folder(store: Store) -> list[tuple[RunDirectory, Label | None]]:
     """Every run with a record; its label is from the first launched sweep with this run, None if there is none."""
-    labels: dict[str, Label] = {}
-    for sweep, runs in Ledger(store.root).sweeps().items():
-        for run in runs:
-            labels.setdefault(run.run_id, Label(run.label, sweep, tuple(run.tags)))
+    known = Ledger(store.root).sweep_of_runs()
+    labels = {run_id: Label(run.label, sweep, tuple(run.tags)) for run_id, (sweep, run) in known.items()}
     return [(record, labels.get(record.run_id)) for record in store.runs()]
