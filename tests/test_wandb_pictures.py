@@ -12,6 +12,7 @@ from repro.store import RunDirectory
 from repro.tracking.charts import BLUE, DARK, GRAY, LIGHT, chart
 from repro.tracking.pictures import (
     draw_by_class,
+    draw_reliability,
     final_pictures,
     reliability,
     share_by_class,
@@ -75,6 +76,8 @@ def test_agreement_is_with_the_mean_of_the_teachers_probabilities(tmp_path: Path
     ):
         expected = draw_by_class(title, np.array([hit, hit]), LABELS)
         assert pictures[f"figures/{name}_by_class"].tobytes() == expected.tobytes()
+    (student.path / "predictions.safetensors").unlink()  # by a user who needed the space
+    assert final_pictures(student) == {}
 
 
 def test_a_teacher_that_was_tested_on_other_data_is_not_compared(tmp_path: Path) -> None:
@@ -107,6 +110,15 @@ def test_a_reliability_diagram_has_accuracy_over_confidence_and_the_share_of_exa
     (bar,) = np.nonzero((axes == rgb(LIGHT)).all(axis=-1).sum(axis=0) > 300)
     assert (bar.min(), bar.max()) == pytest.approx((0.708 * 408, 0.792 * 408), abs=2)
     assert all((axes[388 - place, place * 408 // 388] == rgb(GRAY)).all() for place in (60, 120, 180))
+    # Of 1000 images, 250 with confidence 0.25 and 750 with 0.85: bars as high as their shares, below their number.
+    counts, nothing = np.zeros(10, dtype=int), np.full(10, np.nan)
+    counts[[2, 8]] = 250, 750
+    two = draw_reliability(nothing, nothing, counts)
+    columns = (np.asarray(two)[36:424, 56:465] == rgb(LIGHT)).all(axis=-1).sum(axis=0)
+    for bin_, share in ((2, 0.25), (8, 0.75)):
+        assert np.median(columns[round((bin_ + 0.5) * 40.8) + np.arange(-10, 11)]) == pytest.approx(388 * share, abs=3)
+    title = chart("Reliability on test, n = 1,000; bars: share of examples", "", "", np.zeros(10), LIGHT)
+    assert two.crop((0, 0, 480, 30)).tobytes() == title.crop((0, 0, 480, 30)).tobytes()
     small = ImageFont.load_default(13)
     for number in range(6):  # the scales run to the right and upwards
         text, share = f"{number / 5:.1f}", number / 5

@@ -78,7 +78,7 @@ def teacher_probabilities(record: RunDirectory) -> Array | None:
     own, members = _on_test(record), []
     for teacher in teachers:
         on_test = None if teacher is None else _on_test(teacher)
-        if teacher is None or on_test is None or own is None or not on_test[1].same_as(own[1]):
+        if on_test is None or own is None or not on_test[1].same_as(own[1]):
             return None
         members.append(on_test[0])
     if not members:
