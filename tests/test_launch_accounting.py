@@ -27,7 +27,7 @@ def test_accounting_says_how_the_last_job_of_each_run_ended(slurm: PretendSlurm)
         "repro-x-1|8_0|OUT_OF_MEMORY",  # its second life
         "repro-x-1|8_[1-2,4%3]|CANCELLED by 1000",  # never started, and so in one line
         "repro-x-1|8_3|TIMEOUT",
-        "another|9|FAILED",  # somebody else's job, that was given the id of one of ours before or after
+        "an|other|9|FAILED",  # somebody else's job, that was given the id of one of ours before or after
         "repro-x-2|9|RUNNING",  # but it is not in the queue
     ]
     slurm.answers("sacct", lines)

@@ -52,11 +52,10 @@ def summary(ends: Iterable[End]) -> str:
 
 
 def ends_of_tasks(submissions: Sequence[Submission]) -> dict[tuple[str, int], End]:
-    """How jobs ended, by (submission name, task index). Raises BadInput if accounting does not answer.
+    """How jobs ended, by (job name, task index). Raises BadInput if accounting does not answer.
 
-    A job with another name has reused the id of ours, and is skipped.
+    A job whose name is not that of a submission has been given the id of one of ours, before or after.
     """
-    names = {submission.name for submission in submissions}
     found: dict[tuple[str, int], End] = {}
     ids = sorted({submission.job_id for submission in submissions if submission.job_id is not None})
     for start in range(0, len(ids), IDS_AT_ONCE):
@@ -68,10 +67,9 @@ def ends_of_tasks(submissions: Sequence[Submission]) -> dict[tuple[str, int], En
             "--format=JobName,JobID,State",
         )  # fmt: skip
         for line in answer.splitlines():
-            name, job_id, state = line.split("|")
-            if name in names:
-                how = NEVER_STARTED if state == "PENDING" else LOST if state in NEVER_ENDED else state
-                found |= {(name, index): End(each, how) for index, each in _tasks(job_id)}
+            name, job_id, state = line.rsplit("|", 2)  # another's name may be anything
+            how = NEVER_STARTED if state == "PENDING" else LOST if state in NEVER_ENDED else state
+            found |= {(name, index): End(each, how) for index, each in _tasks(job_id)}
     return found
 
 
