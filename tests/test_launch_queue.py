@@ -223,7 +223,7 @@ def test_jobs_of_a_launcher_that_was_killed_while_it_submitted_are_cancelled_and
     slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
 ) -> None:
     """Without a job id in the ledger nobody knows whether the jobs have what they need to start."""
-    slurm.answers("squeue", ["repro-x-1|8|0|PENDING|None|", "repro-x-2|9|0|PENDING|None|"])
+    slurm.answers("squeue", ["repro-x-1|8|0|PENDING|JobHeldUser|", "repro-x-2|9|0|PENDING|None|"])
     second = entry("2", ["b"], job_id="9")
     queued, said = reconciled(entry("1", ["a"]), second, entry("3", job_id="7"))
     assert queued == {"b"}
@@ -274,11 +274,12 @@ def test_jobs_that_are_ending_without_their_runs_are_said(
     slurm: PretendSlurm, ledger: Ledger, reconciled: Callable[..., tuple[set[str], list[str]]]
 ) -> None:
     """They are in the queue, so their runs are not submitted; but nothing may come of them any more."""
-    slurm.answers("squeue", [f"repro-x-1|8|{index}|COMPLETING|None|n1" for index in (0, 1)])
+    ending = [f"repro-x-1|8|{index}|COMPLETING|None|n1" for index in (0, 1)]
+    slurm.answers("squeue", [*ending, "repro-x-2|9|0|RUNNING|None|n1"])
     (ledger.store.root / "done").mkdir(parents=True)
     ledger.store.run("done").write_json("summary.json", {})
-    queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"))
-    assert queued == {"a", "b", "done"}
+    queued, said = reconciled(entry("1", ["a", "b"], ["done"], job_id="8"), entry("2", ["c"], job_id="9"))
+    assert queued == {"a", "b", "done", "c"}
     (line,) = said
     assert line.startswith(
         "just ending (COMPLETING) with runs that are not done: 1 job of repro-x-1;"
