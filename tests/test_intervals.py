@@ -150,9 +150,13 @@ def test_rank_correlation_is_spearmans_in_every_trial() -> None:
     assert found.runs == tuple(f"run {condition}" for condition in range(6))
     np.testing.assert_allclose(found.values, [stats.spearmanr(first[:, i], second[:, i]).statistic for i in range(3)])
     assert found.example_error is None
-    assert len(rank_correlation(pairs[:3])) == 0
+    assert len(rank_correlation(pairs[:3])) == 0 and len(rank_correlation(pairs[:4])) == 3
+    lacking = [*pairs[:5], (pairs[5][0], numbers(*second[5][:2]))]
+    np.testing.assert_array_equal(rank_correlation(lacking).values, found.values[:2])
     constant = [(numbers(0.5, a[1]), numbers(b[0], b[1])) for a, b in zip(first, second, strict=True)]
-    assert rank_correlation(constant).trials == (1,)
+    partly = rank_correlation(constant)
+    assert partly.trials == (1,) and partly.values == pytest.approx(found.values[1:2])
+    assert len(rank_correlation([(one.of((0,)), other.of((0,))) for one, other in constant])) == 0
 
 
 def test_a_correlation_that_rests_on_few_examples_is_unsure() -> None:
