@@ -6,10 +6,11 @@ import shutil
 import signal
 from pathlib import Path
 
+import processes
 import psutil
 import pytest
 from mirrored_runs import assert_shows, finished_runs, labels, wait_until, write_part
-from processes import has_argument
+from processes import has_argument, outlive
 
 from repro.bench.wandb_server import StandInServer
 from repro.errors import RunFailed
@@ -96,10 +97,17 @@ def test_a_command_that_failed_waits_less(
     monkeypatch.setattr(mirror, "END_SECONDS", 300.0)
     monkeypatch.setattr(mirror, "STOPPED_SECONDS", 1.0)
     said: list[str] = []
-    server.fault = "dropped"
     write_part(finished[0], 1, tmp_path)
     with pytest.raises(RunFailed), mirrored("online", tmp_path, labels(finished[:1]), said.append):
+        with RunDirectory(tmp_path / finished[0].run_id).lock(pytest.fail):
+            wait_until(lambda: finished[0].run_id in server.runs)
+        (process,) = mirrors()
+        family = [process, *process.children(recursive=True)]
+        assert len(family) > 1  # the client's own process, which has a session of its own
+        server.fault = "dropped"
         raise RunFailed("stopped")
+    monkeypatch.setattr(processes, "PATIENCE", 10.0)  # it must not go on trying
+    assert outlive(family) == []
     assert [line.partition(";")[0] for line in said] == [
         "warning: W&B is incomplete (it was still sending 1 s after the end)"
     ]

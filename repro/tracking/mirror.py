@@ -117,16 +117,6 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> int | None:
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        _kill_with_children(process.pid)
+        process.kill()  # the client's own process ends when this one does
         process.wait()
         return None
-
-
-def _kill_with_children(pid: int) -> None:
-    """Kill a process and its descendants. Its group is not enough: the client's processes have their own sessions."""
-    import psutil
-
-    process = psutil.Process(pid)
-    for one in [*process.children(recursive=True), process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
