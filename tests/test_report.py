@@ -190,6 +190,17 @@ def test_where_the_paper_gives_bounds_ours_lies_within_or_outside(agreement: flo
     assert float(teacher.ours.split(" ")[0]) < 83
 
 
+def test_what_the_records_lack_of_a_student_that_is_done_is_not_called_not_run() -> None:
+    """As its teacher's accuracy, after copying only a sweep's own runs from elsewhere."""
+    records = SyntheticRecords(examples=50).add("lenet_mnist", world, only={"pool": [1.0], "trial": [0]})
+    for run_id in [run_id for run_id in records.ids() if records.record(run_id).kind == "teacher"]:
+        del records.made[run_id], records.logits[run_id]
+    tables, figure = StudyTables(records), find_figure("2")
+    rows = against_paper(figure, figure.evidence(tables, "short"), [tables("lenet_mnist", "short")])
+    found = {row.condition: row.ours for row in rows if row.quantity == "teacher: accuracy (%)"}
+    assert found.pop("pool 1") == "not in the records" and set(found.values()) == {"not run"}
+
+
 def test_of_several_values_of_the_paper_the_best_source_counts_and_a_number_before_a_bound() -> None:
     policies = ["baseline_tau4", "mixup_tau4"]
     rows = rows_beside_the_paper("3", "augmentation", Truth(0.74, 0.8), policy=policies, members=[5])
