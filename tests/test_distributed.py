@@ -25,7 +25,7 @@ from repro.distill.hard_labels import HardLabels
 from repro.errors import BadInput, Interrupted, RunFailed
 from repro.progress import Lines
 from repro.store import RunDirectory, Store
-from repro.training.accumulation import accumulate
+from repro.training.accumulation import accumulate, check_shares
 from repro.training.distributed import ALONE, Ranks, connected, ranks_of_this_job
 from repro.training.hardware import choose_device, count_loader_workers
 from repro.training.precision import Precision
@@ -245,6 +245,10 @@ def test_a_run_of_one_micro_batch_a_step_cannot_be_shared(tmp_path: Path, data: 
     work = replace(runner(tmp_path), data_directory=data, ranks=Ranks(0, 2))
     with pytest.raises(BadInput, match="2 processes cannot share steps of 1 micro-batch"):
         work._training(whole, {TINY: TINY.load(data)})
+    ragged = TEACHER.model_copy(update={"batch_size": 10, "micro_batch_size": 4})  # 4, 4 and 2 images
+    check_shares(ragged, Ranks(0, 3))
+    with pytest.raises(BadInput, match=r"4 processes cannot share steps of 3 micro-batch.* to 2 or less"):
+        check_shares(ragged, Ranks(0, 4))
 
 
 # -- what torchrun says ------------------------------------------------------------------------------------------------
