@@ -1,6 +1,8 @@
 """Folders of image files: what is read, how an image becomes an input, and what is refused."""
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from image_files import CLASSES, TINY, write_images
 from PIL import Image
 from runs import small_student, small_teacher
+from torch import Tensor
 from torchvision import transforms
 
 from repro.config import DataConfig, NoiseStream, Selection
@@ -30,6 +33,14 @@ from repro.training.file_batches import FileBatches, make_batches
 from repro.training.inputs import FileInputs, inputs_of_test
 
 CPU = torch.device("cpu")
+
+
+class AskedToEnd:
+    """A reader whose process gets a SIGTERM at each example, which is the seconds that the process then has left."""
+
+    def read(self, number: int, seed: int | None) -> Tensor:  # noqa: ARG002
+        os.kill(os.getpid(), signal.SIGTERM)
+        return torch.tensor([signal.alarm(0)])
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +278,13 @@ def test_a_folder_that_does_not_fit_is_refused_in_a_line_that_says_where(copy: P
             with pytest.raises(BadInput) as refusal:
                 ask(copy)
             assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_workers_that_are_asked_to_end_work_on_for_minutes() -> None:
+    """A cluster asks all processes at once; the run stops only after the step or the evaluation under way."""
+    inputs = FileInputs(AskedToEnd(), torch.arange(2), (), seed=None, workers=1, device=CPU)
+    (seconds,) = inputs.stream([torch.arange(2)])
+    assert seconds.shape == (2, 1) and bool((seconds >= 300).all())
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -15,8 +15,9 @@ from repro.data.dataset import LabeledData, Reader, as_input, to_unit_interval
 from repro.errors import RunFailed
 from repro.seeds import stream_seed
 
-GRACE_SECONDS = 30
-"""How long a worker that was asked to end keeps working, so that the run can write its checkpoint."""
+GRACE_SECONDS = 600
+"""How long a worker that was asked to end keeps working, so that the run can finish its step or evaluation, which can
+take minutes, and write its checkpoint. If the worker ended before, the run would count as failed."""
 
 
 @dataclass(frozen=True)
