@@ -272,6 +272,25 @@ def test_one_run_or_a_sweep_is_cancelled_and_nothing_else_and_has_left_when_that
     assert one != other
 
 
+def test_cancel_says_what_else_it_stops(
+    slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The students of another sweep need the same teacher, and other trials share its job."""
+    sweeps = [[DIGITS, "preset=smoke", "trial=[0,1]", f"images={images}"] for images in (100, 300)]
+    for sweep in sweeps:
+        assert main(["launch", *sweep, "--cluster", "slurm", "--profile", "cpu"]) == 0
+        ledger = Ledger(tmp_path / "runs")
+        jobs = [f"{one.name}|{one.job_id}|N/A|PENDING|Resources|" for one in ledger.submissions()]
+        slurm.answers("squeue", jobs)
+    gone = f"if [ -e {slurm.folder}/cancelled ]; then rm {slurm.folder}/cancelled; exit; fi\n"
+    slurm.script("squeue", slurm.read("squeue").replace("echo '", gone + "echo '", 1))
+    for what, others in ((sweeps[0], 2), ([DIGITS, "preset=smoke", "trial=1", "images=[100,300]"], 3), (["all"], 0)):
+        capsys.readouterr()
+        assert main(["cancel", *what]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "stops" in line]
+        assert [line.partition(" of ")[0] for line in said] == ([f"this also stops {others} runs"] if others else [])
+
+
 def test_what_is_the_beginning_of_no_run_id_or_of_several_cancels_none(
     queue: Callable[..., None], slurm: PretendSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

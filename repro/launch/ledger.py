@@ -49,6 +49,8 @@ class SweepRun:
     condition: str
     trial: int | None
     tags: Sequence[str] = ()
+    parents: Sequence[str] = ()
+    """The ids of the runs whose results it needs."""
 
 
 class Ledger:
@@ -125,7 +127,7 @@ class Ledger:
         under the lock. The returned function removes the record again, unless there was one before.
         """
         key = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags) for one in plan]
+        runs = [SweepRun(one.run_id, one.label, one.condition, one.trial, one.tags, one.parent_ids) for one in plan]
         content = {"sweep": name, "origin": origin, "runs": [asdict(run) for run in runs]}
         path = self.sweep_folder / f"{name}-{key}.json"
         known = path.exists()
@@ -148,7 +150,7 @@ class Ledger:
         return found
 
     def sweep_of_runs(self) -> dict[str, tuple[str, SweepRun]]:
-        """Every run in `sweeps`, by id, with the name of the first sweep that asked for it."""
+        """Every run in `sweeps`, parents first, by id, with the name of the first sweep that asked for it."""
         found: dict[str, tuple[str, SweepRun]] = {}
         for sweep, runs in self.sweeps().items():
             for run in runs:

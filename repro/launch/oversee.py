@@ -62,6 +62,7 @@ def cancel(options: argparse.Namespace) -> None:
     say = progress.for_this_output().say
     with ledger.lock(say):
         queued = reconcile(ledger, say)
+        wanted = set(queued)
         if options.what != "all":
             wanted = {named.run.run_id for named in _find(options.what, options)}
             tasks = {task for run_id, task in queued.items() if run_id in wanted}
@@ -76,11 +77,24 @@ def cancel(options: argparse.Namespace) -> None:
         with_them = sum(task in tasks for task in queued.values())
         cancelled = f"cancelled {counted(len(tasks), 'job')} with {counted(with_them, 'run')}"
         print(f"{cancelled}; waiting until the runs are saved and the jobs have left the queue", flush=True)
+        others = _stopped_by_cancelling(tasks, queued, ledger) - wanted
+        if others:
+            which = f"{counted(len(others), 'run')} of the same jobs or with a parent among the cancelled runs"
+            say(f"this also stops {which}, which you did not name: launch those again too")
         # Wait under the lock: a launch that came too early would still find these runs in the queue.
         ids = {task.job_id for task in tasks}
         while any(task.job_id in ids for task in queued_runs(ledger.open_submissions()).values()):
             time.sleep(SECONDS_BETWEEN_PARTING_LOOKS)
     print("all have left; launching again continues from the checkpoints")
+
+
+def _stopped_by_cancelling(tasks: set[Task], queued: Mapping[str, Task], ledger: Ledger) -> set[str]:
+    """The unfinished runs of these jobs, and all in the queue that cannot be made without them."""
+    stopped = {run_id for run_id, task in queued.items() if task in tasks and not ledger.store.run(run_id).is_done()}
+    for run_id, (_, run) in ledger.sweep_of_runs().items():
+        if run_id in queued and stopped.intersection(run.parents):
+            stopped.add(run_id)
+    return stopped
 
 
 def logs(options: argparse.Namespace) -> None:
